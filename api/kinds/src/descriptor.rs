@@ -1,0 +1,163 @@
+//! What a kind is, to the generic core.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use env::Env;
+use schema::{FieldErrors, TypeId, Value};
+
+/// A kind, built-in or custom; cheap to clone.
+pub type KindRef = Arc<Descriptor>;
+/// Borrowed for built-in kinds, owned for custom ones.
+pub type Text = Cow<'static, str>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Namespaced,
+    Cluster,
+}
+
+/// The verbs that a resource serves, as discovery prints them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbs {
+    /// create delete deletecollection get list patch update watch
+    All,
+    /// `create` only: reviews, bindings.
+    CreateOnly,
+    /// Exactly these.
+    These(&'static [&'static str]),
+}
+
+/// `pods/log`, `deployments/scale` …
+#[derive(Clone, Debug)]
+pub struct Subresource {
+    pub name: Text,
+    /// Kind of its body, where it is not the parent's: (group, version, kind).
+    pub kind: Option<(Text, Text, Text)>,
+    pub verbs: &'static [&'static str],
+}
+
+/// Who does something with objects of this kind in this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acts {
+    /// A controller, the node or the API server itself.
+    Yes,
+    /// Stored and served, but nothing acts on it yet: each write answers with a Warning that says so.
+    StoredOnly,
+}
+
+/// One column of `kubectl get`. `cell` sees the object's decoded document.
+#[derive(Clone)]
+pub struct Column {
+    pub name: Text,
+    /// `string`, `integer`, `number`, `boolean`, `date`.
+    pub ty: &'static str,
+    /// `name` for the first column, else empty.
+    pub format: &'static str,
+    /// 0 always, 1 only with `-o wide`.
+    pub priority: i32,
+    pub description: Text,
+    pub cell: Arc<dyn Fn(&Value, &Env) -> Value + Send + Sync>,
+}
+
+/// A selectable field's value in a document; absent is `""`, an absent boolean `"false"`.
+pub type FieldLookup = fn(&Value) -> String;
+
+/// What a strategy may know of a write beside the documents.
+pub struct WriteContext<'a> {
+    pub env: &'a Env,
+    /// User name of the caller.
+    pub user: &'a str,
+    /// The subresource written, `""` for the object itself.
+    pub subresource: &'a str,
+}
+
+/// A kind's own rules. The generic core calls them in this order:
+/// `fill_defaults` → `prepare_*` → (mutating admission, defaults again) → `validate_*` → `warnings`.
+/// Metadata is not their business: the core does names, uids, generations, finalizers and their validation.
+pub trait Strategy: Send + Sync {
+    /// Fills what the caller left out. Idempotent.
+    fn fill_defaults(&self, _doc: &mut Value) {}
+    /// Clears what a create may not set (status).
+    fn prepare_create(&self, _doc: &mut Value, _cx: &WriteContext<'_>) {}
+    /// Carries over what this update may not change: status on the main resource, all but status on `status`.
+    /// The default does exactly that for kinds with a status subresource.
+    fn prepare_update(&self, _new: &mut Value, _old: &Value, _cx: &WriteContext<'_>) {}
+    /// All errors of a new object.
+    fn validate_create(&self, _doc: &Value, _errors: &mut FieldErrors) {}
+    /// All errors of a change (the object itself or its status, see `cx.subresource`).
+    fn validate_update(&self, _new: &Value, _old: &Value, _cx: &WriteContext<'_>, _errors: &mut FieldErrors) {}
+    /// Texts for Warning headers (deprecated fields, fields that nothing acts on yet).
+    fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+    /// Between the served version and the stored one, for kinds with several served versions (HPA, Event).
+    fn to_stored(&self, doc: Value) -> Value {
+        doc
+    }
+    fn from_stored(&self, doc: Value) -> Value {
+        doc
+    }
+    /// Whether `metadata.generation` counts this change; default: any difference outside `metadata` and `status`.
+    fn bumps_generation(&self, new: &Value, old: &Value) -> bool {
+        let spec = |doc: &Value| -> Vec<(String, Value)> {
+            let members = doc.as_object().into_iter().flatten();
+            members.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind")).map(|(n, v)| (n.clone(), v.clone())).collect()
+        };
+        spec(new) != spec(old)
+    }
+}
+
+/// One resource at one served version.
+pub struct Descriptor {
+    /// `""` is the core group.
+    pub group: Text,
+    pub version: Text,
+    pub kind: Text,
+    pub list_kind: Text,
+    /// Plural, lower case: the path segment.
+    pub resource: Text,
+    pub singular: Text,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub scope: Scope,
+    pub verbs: Verbs,
+    pub subresources: Vec<Subresource>,
+    /// Its type in the facts table.
+    pub ty: TypeId,
+    pub columns: Vec<Column>,
+    /// Selectable fields beside metadata.name and metadata.namespace.
+    pub fields: Vec<(&'static str, FieldLookup)>,
+    /// Upstream counts `metadata.generation` for it.
+    pub has_generation: bool,
+    /// Has `status` in its subresources.
+    pub has_status: bool,
+    /// Key prefix in the store, shared by all versions: `/pods/`, `/apps/deployments/`.
+    pub storage_prefix: Text,
+    /// The version that is stored; others convert.
+    pub stored_version: Text,
+    /// Default grace period of a delete in seconds; only pods have one (None: immediate).
+    pub graceful: bool,
+    pub acts: Acts,
+    pub strategy: Arc<dyn Strategy>,
+}
+
+impl Descriptor {
+    /// `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    /// `deployments.apps`, `pods`.
+    pub fn qualified(&self) -> String {
+        schema::status::qualified(&self.group, &self.resource)
+    }
+}

@@ -1,0 +1,1 @@
+//! Streaming protocols: WebSocket channels, SPDY/3.1, port-forward.

@@ -1,0 +1,1 @@
+//! Safe wrappers over Linux: the one home of unsafe code.

@@ -1,0 +1,1 @@
+//! The generic API core and its HTTP face.

@@ -1,0 +1,1 @@
+//! Who asks, and may they: certificates, tokens, RBAC and the bootstrap policy.

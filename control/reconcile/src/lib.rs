@@ -1,0 +1,1 @@
+//! The runtime that every controller shares: queue, back-off, expectations, events.

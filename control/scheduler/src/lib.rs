@@ -1,0 +1,1 @@
+//! A pure schedule(snapshot, pod) and the loop that feeds it.

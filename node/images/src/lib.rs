@@ -1,0 +1,1 @@
+//! One content-addressed store of images: layer archives, EROFS indexes, unpacked directories.

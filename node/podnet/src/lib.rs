@@ -1,0 +1,1 @@
+//! Pod links over raw netlink, and their addresses.

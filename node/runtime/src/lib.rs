@@ -1,0 +1,1 @@
+//! The OCI runtime: a plan made by the daemon, a child that allocates nothing.

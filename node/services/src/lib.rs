@@ -1,0 +1,1 @@
+//! Services in one nftables table: flat maps, atomic changes.

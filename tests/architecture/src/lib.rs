@@ -1,0 +1,1 @@
+//! Rules of the house, read from cargo metadata and the sources.
