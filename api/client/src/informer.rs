@@ -1,18 +1,30 @@
 //! A shared, indexed, always current copy of one collection.
 //!
 //! ```text
-//! list ──► replace ──► watch ──event──► store ──► handlers (keys only)
-//!   ▲                    │ 410, broken stream
-//!   └──── back-off ──────┘
+//! list ──► replace ──► watch ──event──► store ──► changes (old and new)
+//!   ▲                    │
+//!   ├──── 410: relist ───┤
+//!   └── broken stream: watch again from the last revision seen, after a back-off
 //! ```
+//!
+//! Objects are the `Arc`s of whoever answered: in process those of the watch cache itself, so an informer costs its
+//! map entries and nothing else. There is no periodic resync; a reader that needs one has a bug.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use env::Env;
+use futures::StreamExt;
+use schema::Status;
 use tokio::sync::{broadcast, watch};
 
-use crate::{Client, Object, Options, Target};
+use crate::{Client, List, Object, Options, Target, WatchEvent, WatchKind};
+
+/// Changes that a reader may be behind before it must look at the whole store again.
+const CHANGES_MAX: usize = 8192;
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// What happened to a key. Handlers get old and new so that they can find the owners of both.
 #[derive(Clone, Debug)]
@@ -22,47 +34,158 @@ pub enum Change {
     Delete { old: Arc<Object> },
 }
 
+impl Change {
+    /// The newest state known of the object.
+    pub fn object(&self) -> &Arc<Object> {
+        match self {
+            Self::Upsert { new, .. } => new,
+            Self::Delete { old } => old,
+        }
+    }
+}
+
 /// Makes index keys of an object (node name, owner uid, …).
 pub type IndexFn = fn(&Object) -> Vec<String>;
 
-/// The readable side: cheap to clone, shared by every user of the collection.
-#[derive(Clone)]
+/// Index that every informer has.
+pub const BY_NAMESPACE: &str = "namespace";
+/// Index by the uid of the managing owner; give it to [`Informer::start`] with [`owner_uid`].
+pub const BY_OWNER: &str = "owner";
+
+/// Key of [`BY_OWNER`].
+pub fn owner_uid(object: &Object) -> Vec<String> {
+    object.meta.controller().map(|owner| owner.uid.clone()).into_iter().collect()
+}
+
+/// The readable side: cheap to clone, shared by every user of the collection. Keys are `namespace/name`, or `name`.
+#[derive(Clone, Default)]
 pub struct Store {
     inner: Arc<RwLock<State>>,
 }
 
+#[derive(Default)]
 struct State {
     objects: HashMap<String, Arc<Object>>,
-    indexes: HashMap<&'static str, (IndexFn, HashMap<String, HashMap<String, Arc<Object>>>)>,
+    indexes: HashMap<&'static str, Index>,
+}
+
+struct Index {
+    keys_of: IndexFn,
+    entries: HashMap<String, HashMap<String, Arc<Object>>>,
 }
 
 impl Store {
-    pub fn get(&self, _key: &str) -> Option<Arc<Object>> {
-        unimplemented!()
+    /// An empty store with these indexes beside [`BY_NAMESPACE`].
+    pub fn with_indexes(indexes: &[(&'static str, IndexFn)]) -> Self {
+        let by_namespace: (&'static str, IndexFn) = (BY_NAMESPACE, |object| vec![object.meta.namespace.clone()]);
+        let all = indexes.iter().copied().chain([by_namespace]);
+        let indexes = all.map(|(name, keys_of)| (name, Index { keys_of, entries: HashMap::new() })).collect();
+        Self { inner: Arc::new(RwLock::new(State { objects: HashMap::new(), indexes })) }
+    }
+
+    pub fn get(&self, key: &str) -> Option<Arc<Object>> {
+        self.read().objects.get(key).cloned()
     }
 
     /// All objects, in no order.
     pub fn all(&self) -> Vec<Arc<Object>> {
-        unimplemented!()
+        self.read().objects.values().cloned().collect()
     }
 
-    /// Objects under `key` in the index `name`. Every informer has the index `namespace`.
-    pub fn by(&self, _name: &'static str, _key: &str) -> Vec<Arc<Object>> {
-        unimplemented!()
+    pub fn len(&self) -> usize {
+        self.read().objects.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Objects under `key` in the index `name`, in no order. An index that was not asked for at the start is a bug: it panics.
+    pub fn by(&self, name: &'static str, key: &str) -> Vec<Arc<Object>> {
+        let state = self.read();
+        let index = state.indexes.get(name).unwrap_or_else(|| panic!("no index {name:?} on this informer"));
+        index.entries.get(key).map(|entries| entries.values().cloned().collect()).unwrap_or_default()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
+        self.inner.read().expect("no writer of the store panics")
+    }
+
+    /// Puts a newer object; an older revision than the one held is ignored. None: nothing changed.
+    fn upsert(&self, new: Arc<Object>) -> Option<Change> {
+        let mut state = self.inner.write().expect("no writer of the store panics");
+        let key = new.meta.key();
+        if state.objects.get(&key).is_some_and(|held| held.revision() >= new.revision() && new.revision() > 0) {
+            return None;
+        }
+        let old = state.objects.insert(key.clone(), Arc::clone(&new));
+        state.reindex(&key, old.as_deref(), Some(&new));
+        Some(Change::Upsert { old, new })
+    }
+
+    /// `last` is the state that the delete carried, where there is one.
+    fn delete(&self, key: &str, last: Option<Arc<Object>>) -> Option<Change> {
+        let mut state = self.inner.write().expect("no writer of the store panics");
+        let held = state.objects.remove(key)?;
+        state.reindex(key, Some(&held), None);
+        Some(Change::Delete { old: last.unwrap_or(held) })
+    }
+
+    /// Makes the content exactly `items`; returns what changed.
+    fn replace(&self, items: Vec<Arc<Object>>) -> Vec<Change> {
+        let fresh: std::collections::HashSet<String> = items.iter().map(|item| item.meta.key()).collect();
+        let gone: Vec<String> = self.read().objects.keys().filter(|key| !fresh.contains(*key)).cloned().collect();
+        let deletes = gone.iter().filter_map(|key| self.delete(key, None)).collect::<Vec<_>>();
+        let upserts = items.into_iter().filter_map(|item| self.upsert(item));
+        deletes.into_iter().chain(upserts).collect()
     }
 }
 
-/// One collection's list+watch loop.
+impl State {
+    fn reindex(&mut self, key: &str, old: Option<&Object>, new: Option<&Arc<Object>>) {
+        for index in self.indexes.values_mut() {
+            for value in old.map(index.keys_of).unwrap_or_default() {
+                index.remove(&value, key);
+            }
+            for value in new.map(|new| (index.keys_of)(new)).unwrap_or_default() {
+                let new = Arc::clone(new.expect("it has just made the value"));
+                index.entries.entry(value).or_default().insert(key.to_owned(), new);
+            }
+        }
+    }
+}
+
+impl Index {
+    fn remove(&mut self, value: &str, key: &str) {
+        let Some(entries) = self.entries.get_mut(value) else { return };
+        entries.remove(key);
+        if entries.is_empty() {
+            self.entries.remove(value);
+        }
+    }
+}
+
+/// One collection's list+watch loop. It ends with the environment's shutdown, or when the informer is dropped.
 pub struct Informer {
     pub store: Store,
     changes: broadcast::Sender<Change>,
     synced: watch::Receiver<bool>,
+    _stop: tokio_util::sync::DropGuard,
 }
 
 impl Informer {
     /// Starts the loop as a task of `env`. `options` may carry selectors.
-    pub fn start(_env: &Env, _client: Client, _target: Target, _options: Options, _indexes: &[(&'static str, IndexFn)]) -> Arc<Self> {
-        unimplemented!()
+    pub fn start(env: &Env, client: Client, target: Target, options: Options, indexes: &[(&'static str, IndexFn)]) -> Arc<Self> {
+        let store = Store::with_indexes(indexes);
+        let (changes, _) = broadcast::channel(CHANGES_MAX);
+        let (synced_tx, synced) = watch::channel(false);
+        let stop = env.shutdown().child_token();
+        let reflector = Reflector { env: env.clone(), client, target, options, store: store.clone(), changes: changes.clone(), synced: synced_tx };
+        let stopped = stop.clone();
+        env.spawn("informer", async move {
+            stopped.run_until_cancelled(reflector.run()).await;
+        });
+        Arc::new(Self { store, changes, synced, _stop: stop.drop_guard() })
     }
 
     /// Resolves when the first list is in the store.
@@ -71,8 +194,208 @@ impl Informer {
         let _ = synced.wait_for(|done| *done).await;
     }
 
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
     /// Every change from now on. A reader that lags gets `RecvError::Lagged` and must look at the whole store again.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
+    }
+}
+
+/// What the loop owns.
+struct Reflector {
+    env: Env,
+    client: Client,
+    target: Target,
+    options: Options,
+    store: Store,
+    changes: broadcast::Sender<Change>,
+    synced: watch::Sender<bool>,
+}
+
+/// Why a watch ended.
+enum Ended {
+    /// Watch again from the revision reached.
+    Resume,
+    /// History is gone, or the server's words cannot be trusted: list again.
+    Relist,
+}
+
+impl Reflector {
+    async fn run(self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let mut revision = match self.list().await {
+                Ok(revision) => revision,
+                Err(error) => {
+                    tracing::warn!(target = %self.target.path(), %error, "list failed");
+                    backoff.wait(&self.env).await;
+                    continue;
+                }
+            };
+            self.synced.send_replace(true);
+            loop {
+                let before = revision.clone();
+                let ended = self.watch(&mut revision).await;
+                if revision != before {
+                    backoff = Backoff::default();
+                }
+                match ended {
+                    Ended::Relist => break,
+                    Ended::Resume => backoff.wait(&self.env).await,
+                }
+            }
+        }
+    }
+
+    /// Lists all pages of one revision and replaces the store's content.
+    async fn list(&self) -> Result<String, Status> {
+        let mut items = Vec::new();
+        let mut options = self.options.clone();
+        loop {
+            let List { items: page, resource_version, continue_token, .. } = self.client.list(self.target.clone(), options.clone()).await?;
+            items.extend(page);
+            if continue_token.is_empty() {
+                self.store.replace(items).into_iter().for_each(|change| self.announce(change));
+                return Ok(resource_version);
+            }
+            options.continue_token = continue_token;
+        }
+    }
+
+    async fn watch(&self, revision: &mut String) -> Ended {
+        let options = Options { resource_version: Some(revision.clone()), allow_watch_bookmarks: true, ..self.options.clone() };
+        let mut events = match self.client.watch(self.target.clone(), options).await {
+            Ok(events) => events,
+            Err(status) => return self.ended(status),
+        };
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event, revision),
+                Err(status) => return self.ended(status),
+            }
+        }
+        Ended::Resume
+    }
+
+    fn ended(&self, status: Status) -> Ended {
+        // A revision from the future means that the server lost history that we have seen: start anew.
+        if status.is_expired() || status.message.contains("Too large resource version") {
+            return Ended::Relist;
+        }
+        tracing::debug!(target = %self.target.path(), error = %status, "watch broke off");
+        Ended::Resume
+    }
+
+    fn take(&self, event: WatchEvent, revision: &mut String) {
+        revision.clone_from(&event.object.meta.resource_version);
+        let change = match event.kind {
+            WatchKind::Bookmark => None,
+            WatchKind::Added | WatchKind::Modified => self.store.upsert(event.object),
+            WatchKind::Deleted => self.store.delete(&event.object.meta.key(), Some(event.object)),
+        };
+        change.into_iter().for_each(|change| self.announce(change));
+    }
+
+    fn announce(&self, change: Change) {
+        // An error only says that nobody listens right now.
+        let _ = self.changes.send(change);
+    }
+}
+
+/// Doubles from 0.1 s to 10 s, with jitter so that many informers do not knock together.
+#[derive(Default)]
+struct Backoff(u32);
+
+impl Backoff {
+    async fn wait(&mut self, env: &Env) {
+        let base = BACKOFF_MIN.saturating_mul(1 << self.0.min(7)).min(BACKOFF_MAX);
+        self.0 += 1;
+        env.sleep(base.mul_f64(0.5 + env.random_below(1000) as f64 / 1000.0)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use schema::json;
+
+    use super::*;
+    use crate::{Answer, Request, Response, Transport, Verb};
+
+    /// Answers lists and watches from a script; a watch without script stays open.
+    #[derive(Default)]
+    struct Script {
+        lists: Mutex<Vec<Vec<Arc<Object>>>>,
+        watches: Mutex<Vec<Vec<Result<WatchEvent, Status>>>>,
+        asked: Mutex<Vec<(Verb, Option<String>)>>,
+    }
+
+    #[async_trait]
+    impl Transport for Script {
+        async fn call(&self, request: Request) -> Result<Answer, Status> {
+            self.asked.lock().unwrap().push((request.verb, request.options.resource_version.clone()));
+            let response = match request.verb {
+                Verb::List => {
+                    let items = self.lists.lock().unwrap().remove(0);
+                    Response::List(List { items, resource_version: "10".into(), continue_token: String::new(), remaining: None })
+                }
+                _ => {
+                    let mut watches = self.watches.lock().unwrap();
+                    if watches.is_empty() {
+                        Response::Watch(Box::pin(futures::stream::pending()))
+                    } else {
+                        Response::Watch(Box::pin(futures::stream::iter(watches.remove(0))))
+                    }
+                }
+            };
+            Ok(Answer { response, warnings: Vec::new() })
+        }
+    }
+
+    fn pod(name: &str, rv: u64, node: &str) -> Arc<Object> {
+        Object::from_value(&json!({"metadata": {"name": name, "namespace": "d", "resourceVersion": rv.to_string(), "labels": {"node": node}}})).unwrap()
+    }
+
+    fn by_node(object: &Object) -> Vec<String> {
+        object.meta.labels.get("node").cloned().into_iter().collect()
+    }
+
+    fn event(kind: WatchKind, object: Arc<Object>) -> Result<WatchEvent, Status> {
+        Ok(WatchEvent { kind, object })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_watch_resumes_and_an_expired_one_relists() {
+        let script = Arc::new(Script::default());
+        *script.lists.lock().unwrap() = vec![vec![pod("a", 5, "n1")], vec![pod("b", 20, "n2")]];
+        *script.watches.lock().unwrap() =
+            vec![vec![event(WatchKind::Modified, pod("a", 12, "n2"))], vec![Err(Status::expired("too old"))]];
+        let env = Env::sim(1);
+        let informer = Informer::start(&env, Client::new(script.clone()), Target::of("v1", "pods", ""), Options::default(), &[("node", by_node)]);
+        let mut changes = informer.changes();
+        informer.synced().await;
+        let mut seen = Vec::new();
+        while seen.len() < 4 {
+            let change = changes.recv().await.unwrap();
+            seen.push((matches!(change, Change::Delete { .. }), change.object().meta.name.clone(), change.object().revision()));
+        }
+        assert_eq!(seen[1..], [(false, "a".into(), 12), (true, "a".into(), 12), (false, "b".into(), 20)]);
+        let asked = script.asked.lock().unwrap().clone();
+        assert_eq!(asked[1..3], [(Verb::Watch, Some("10".into())), (Verb::Watch, Some("12".into()))], "it resumes where it broke off");
+        assert_eq!(asked[3].0, Verb::List);
+        assert!(informer.store.by("node", "n1").is_empty() && informer.store.by("node", "n2").len() == 1);
+    }
+
+    #[test]
+    fn an_older_revision_never_replaces_a_newer_one() {
+        let store = Store::with_indexes(&[]);
+        assert!(store.upsert(pod("a", 7, "x")).is_some());
+        assert!(store.upsert(pod("a", 6, "y")).is_none());
+        assert_eq!(store.get("d/a").unwrap().revision(), 7);
     }
 }

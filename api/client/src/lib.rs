@@ -10,13 +10,17 @@
 //! ```
 
 pub mod api;
+pub mod https;
 pub mod informer;
+pub mod kubeconfig;
 pub mod object;
 pub mod request;
 pub mod transport;
+mod wire;
 
 pub use api::Client;
-pub use informer::{Informer, Store as Lister};
+pub use https::Https;
+pub use informer::{Change, Informer, Store as Lister};
 pub use object::{Lens, Object};
 pub use request::{Answer, Body, Bytes, Delete, List, Options, Patch, Request, Response, Target, Verb, Watch, WatchEvent, WatchKind};
 pub use transport::Transport;
