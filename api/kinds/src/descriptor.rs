@@ -102,7 +102,10 @@ pub trait Strategy: Send + Sync {
     fn bumps_generation(&self, new: &Value, old: &Value) -> bool {
         let spec = |doc: &Value| -> Vec<(String, Value)> {
             let members = doc.as_object().into_iter().flatten();
-            members.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind")).map(|(n, v)| (n.clone(), v.clone())).collect()
+            members
+                .filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status" | "apiVersion" | "kind"))
+                .map(|(n, v)| (n.clone(), v.clone()))
+                .collect()
         };
         spec(new) != spec(old)
     }

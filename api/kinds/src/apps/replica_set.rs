@@ -1,0 +1,65 @@
+//! ReplicaSet: keeps N copies of a pod.
+
+use schema::{ObjectMeta, Value};
+use serde::{Deserialize, Serialize};
+
+use crate::lens::{is_default, null_default};
+
+/// Keeps N copies of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaSet {
+    pub metadata: ObjectMeta,
+    #[serde(deserialize_with = "null_default")]
+    pub spec: ReplicaSetSpec,
+    #[serde(deserialize_with = "null_default")]
+    pub status: ReplicaSetStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaSetSpec {
+    pub replicas: Option<i32>,
+    #[serde(deserialize_with = "null_default")]
+    pub min_ready_seconds: i32,
+    /// A `metav1.LabelSelector`.
+    #[serde(deserialize_with = "null_default")]
+    pub selector: Value,
+    /// The pod template as a document.
+    #[serde(deserialize_with = "null_default")]
+    pub template: Value,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaSetStatus {
+    #[serde(deserialize_with = "null_default")]
+    pub replicas: i32,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub fully_labeled_replicas: i32,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub ready_replicas: i32,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub available_replicas: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminating_replicas: Option<i32>,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub observed_generation: i64,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub conditions: Vec<ReplicaSetCondition>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaSetCondition {
+    #[serde(deserialize_with = "null_default")]
+    pub r#type: String,
+    #[serde(deserialize_with = "null_default")]
+    pub status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<String>,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub reason: String,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub message: String,
+}

@@ -1,0 +1,5 @@
+//! The kinds of `coordination.k8s.io`.
+
+pub mod lease;
+
+pub use self::lease::{Lease, LeaseSpec};

@@ -1,0 +1,22 @@
+//! Secret: confidential settings by key.
+
+use std::collections::BTreeMap;
+
+use schema::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use crate::lens::{is_default, null_default};
+
+/// Confidential settings by key.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Secret {
+    pub metadata: ObjectMeta,
+    /// base64.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub data: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub r#type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub immutable: Option<bool>,
+}

@@ -1,0 +1,21 @@
+//! ServiceAccount: who a pod is.
+
+use schema::ObjectMeta;
+use serde::{Deserialize, Serialize};
+
+use super::ObjectReference;
+use super::pod::spec::LocalObjectReference;
+use crate::lens::{is_default, null_default};
+
+/// Who a pod is.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceAccount {
+    pub metadata: ObjectMeta,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub secrets: Vec<ObjectReference>,
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub automount_service_account_token: Option<bool>,
+}

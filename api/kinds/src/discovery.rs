@@ -1,0 +1,5 @@
+//! The kinds of `discovery.k8s.io`.
+
+pub mod endpoint_slice;
+
+pub use self::endpoint_slice::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone};

@@ -1,0 +1,26 @@
+//! ClusterRole: rules everywhere, or wherever a role binding names them.
+
+use schema::{ObjectMeta, Value};
+use serde::{Deserialize, Serialize};
+
+use super::rule::PolicyRule;
+use crate::lens::{is_default, null_default};
+
+/// Rules everywhere, or wherever a role binding names them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterRole {
+    pub metadata: ObjectMeta,
+    #[serde(deserialize_with = "null_default")]
+    pub rules: Vec<PolicyRule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregation_rule: Option<AggregationRule>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AggregationRule {
+    /// Each a `metav1.LabelSelector`.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
+    pub cluster_role_selectors: Vec<Value>,
+}
