@@ -67,6 +67,7 @@ pub struct Store {
 struct State {
     objects: HashMap<String, Arc<Object>>,
     indexes: HashMap<&'static str, Index>,
+    revision: u64,
 }
 
 struct Index {
@@ -80,7 +81,7 @@ impl Store {
         let by_namespace: (&'static str, IndexFn) = (BY_NAMESPACE, |object| vec![object.meta.namespace.clone()]);
         let all = indexes.iter().copied().chain([by_namespace]);
         let indexes = all.map(|(name, keys_of)| (name, Index { keys_of, entries: HashMap::new() })).collect();
-        Self { inner: Arc::new(RwLock::new(State { objects: HashMap::new(), indexes })) }
+        Self { inner: Arc::new(RwLock::new(State { objects: HashMap::new(), indexes, revision: 0 })) }
     }
 
     pub fn get(&self, key: &str) -> Option<Arc<Object>> {
@@ -90,6 +91,11 @@ impl Store {
     /// All objects, in no order.
     pub fn all(&self) -> Vec<Arc<Object>> {
         self.read().objects.values().cloned().collect()
+    }
+
+    /// The newest revision among everything that the store has been told, deletes and bookmarks included.
+    pub fn revision(&self) -> u64 {
+        self.read().revision
     }
 
     pub fn len(&self) -> usize {
@@ -129,6 +135,11 @@ impl Store {
         let held = state.objects.remove(key)?;
         state.reindex(key, Some(&held), None);
         Some(Change::Delete { old: last.unwrap_or(held) })
+    }
+
+    fn reached(&self, revision: &str) {
+        let mut state = self.inner.write().expect("no writer of the store panics");
+        state.revision = state.revision.max(revision.parse().unwrap_or_default());
     }
 
     /// Makes the content exactly `items`; returns what changed.
@@ -258,7 +269,9 @@ impl Reflector {
             let List { items: page, resource_version, continue_token, .. } = self.client.list(self.target.clone(), options.clone()).await?;
             items.extend(page);
             if continue_token.is_empty() {
-                self.store.replace(items).into_iter().for_each(|change| self.announce(change));
+                let changes = self.store.replace(items);
+                self.store.reached(&resource_version);
+                changes.into_iter().for_each(|change| self.announce(change));
                 return Ok(resource_version);
             }
             options.continue_token = continue_token;
@@ -296,6 +309,7 @@ impl Reflector {
             WatchKind::Added | WatchKind::Modified => self.store.upsert(event.object),
             WatchKind::Deleted => self.store.delete(&event.object.meta.key(), Some(event.object)),
         };
+        self.store.reached(revision);
         change.into_iter().for_each(|change| self.announce(change));
     }
 

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod api;
+pub mod events;
 pub mod https;
 pub mod informer;
 pub mod kubeconfig;

@@ -1,1 +1,22 @@
-//! The runtime that every controller shares: queue, back-off, expectations, events.
+//! The runtime that every controller shares.
+//!
+//! A controller says what it watches and what it does with one key; everything generic lives here, once:
+//!
+//! | file | what |
+//! |---|---|
+//! | [`informers`] | one informer per collection, shared by all controllers and the scheduler |
+//! | [`queue`] | de-duplicating queue with delays and per-key back-off |
+//! | [`controller`] | the trait, the wiring from events to keys, the workers |
+//! | [`writes`] | slow-start batches, and what a reconcile must see of its own writes before it runs again |
+//!
+//! Nothing polls and nothing resyncs: a key is looked at because something about it changed, because a reconcile asked for
+//! it at a time, or because it failed and its back-off is over.
+
+pub mod controller;
+pub mod informers;
+pub mod queue;
+pub mod writes;
+
+pub use controller::{Action, Controller, Cx, Manager, Retry, Wiring};
+pub use informers::Informers;
+pub use queue::Queue;

@@ -1,0 +1,221 @@
+//! What a controller is, how events become keys, and who works on them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use client::events::Recorder;
+use client::informer::Change;
+use client::{Client, Informer, Lister, Object};
+use env::Env;
+use schema::Status;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::writes::Expectations;
+use crate::{Informers, Queue};
+
+/// What a reconcile wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing until something changes. Right for almost everything.
+    AwaitChange,
+    /// The same key at a time that no event will tell (a deadline, a grace period).
+    After(Duration),
+}
+
+/// Why a reconcile did not succeed.
+#[derive(Debug)]
+pub enum Retry {
+    /// Again with the key's back-off.
+    Soon(Status),
+    After(Duration, Status),
+    /// Trying again cannot help until the object changes.
+    Never(Status),
+}
+
+impl From<Status> for Retry {
+    fn from(status: Status) -> Self {
+        match status.code {
+            // What the object asks for is wrong; only its change helps.
+            400 | 422 => Self::Never(status),
+            _ => Self::Soon(status),
+        }
+    }
+}
+
+/// Watch, plan, act, report. The key is the only input; everything else is read when it runs.
+#[async_trait]
+pub trait Controller: Send + Sync + 'static {
+    /// As upstream's `--controllers` calls it; it acts as the service account `kube-system/<NAME>`.
+    fn name(&self) -> &'static str;
+    /// Which events become which keys.
+    fn wire(&self, wiring: &mut Wiring<'_>);
+    async fn reconcile(&self, cx: &Cx, key: &str) -> Result<Action, Retry>;
+}
+
+/// What a reconcile works with.
+pub struct Cx {
+    pub env: Env,
+    /// Writes under the controller's own identity.
+    pub client: Client,
+    pub informers: Informers,
+    pub events: Recorder,
+    pub expectations: Expectations,
+    pub queue: Arc<Queue>,
+}
+
+impl Cx {
+    /// The cached object of a collection.
+    pub fn get(&self, api_version: &str, resource: &str, key: &str) -> Option<Arc<Object>> {
+        self.informers.of(api_version, resource).store.get(key)
+    }
+
+    pub fn lister(&self, api_version: &str, resource: &str) -> Lister {
+        self.informers.of(api_version, resource).store.clone()
+    }
+}
+
+/// Makes keys of a change.
+pub type Mapper = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
+
+/// Collects what a controller watches.
+pub struct Wiring<'a> {
+    informers: &'a Informers,
+    sources: Vec<(Arc<Informer>, Mapper)>,
+}
+
+impl Wiring<'_> {
+    /// Changes of these objects are keys themselves.
+    pub fn primary(&mut self, api_version: &str, resource: &str) {
+        self.maps(api_version, resource, |object| vec![object.meta.key()]);
+    }
+
+    /// Changes of these objects are the key of the `kind` that manages them.
+    pub fn owns(&mut self, api_version: &str, resource: &str, kind: &'static str) {
+        self.maps(api_version, resource, move |object| {
+            let owner = object.meta.controller().filter(|owner| owner.kind == kind);
+            owner.map(|owner| format!("{}/{}", object.meta.namespace, owner.name)).into_iter().collect()
+        });
+    }
+
+    /// Changes of these objects are the keys that `mapper` makes, of the old and the new state alike.
+    pub fn maps(&mut self, api_version: &str, resource: &str, mapper: impl Fn(&Object) -> Vec<String> + Send + Sync + 'static) {
+        self.sources.push((self.informers.of(api_version, resource), Arc::new(mapper)));
+    }
+
+    /// For mappers that look at other objects.
+    pub fn lister(&self, api_version: &str, resource: &str) -> Lister {
+        self.informers.of(api_version, resource).store.clone()
+    }
+}
+
+/// Makes a client for an identity.
+pub type ClientOf = Arc<dyn Fn(&str) -> Client + Send + Sync>;
+
+/// Starts controllers over one set of informers.
+pub struct Manager {
+    env: Env,
+    informers: Informers,
+    client_of: ClientOf,
+}
+
+impl Manager {
+    /// `client_of` gives the client of a user name (`system:serviceaccount:kube-system:replicaset-controller`).
+    pub fn new(env: &Env, informers: Informers, client_of: ClientOf) -> Self {
+        Self { env: env.clone(), informers, client_of }
+    }
+
+    /// Runs one controller with so many workers until shutdown.
+    pub fn start(&self, controller: Arc<dyn Controller>, workers: usize) {
+        let mut wiring = Wiring { informers: &self.informers, sources: Vec::new() };
+        controller.wire(&mut wiring);
+        let queue = Arc::new(Queue::default());
+        for (informer, mapper) in wiring.sources {
+            self.feed(informer, mapper, Arc::clone(&queue));
+        }
+        let client = (self.client_of)(&format!("system:serviceaccount:kube-system:{}", controller.name()));
+        let cx = Arc::new(Cx {
+            env: self.env.clone(),
+            events: Recorder::start(&self.env, client.clone(), controller.name(), ""),
+            client,
+            informers: self.informers.clone(),
+            expectations: Expectations::default(),
+            queue,
+        });
+        for _ in 0..workers {
+            self.work(Arc::clone(&controller), Arc::clone(&cx));
+        }
+    }
+
+    /// Turns changes into keys; a reader that fell behind looks at the whole store again.
+    fn feed(&self, informer: Arc<Informer>, mapper: Mapper, queue: Arc<Queue>) {
+        let shutdown = self.env.shutdown().clone();
+        let mut changes = informer.changes();
+        let feeder = async move {
+            informer.synced().await;
+            informer.store.all().iter().for_each(|object| enqueue(&queue, &mapper, object));
+            loop {
+                match changes.recv().await {
+                    Ok(Change::Upsert { old, new }) => {
+                        old.iter().for_each(|old| enqueue(&queue, &mapper, old));
+                        enqueue(&queue, &mapper, &new);
+                    }
+                    Ok(Change::Delete { old }) => enqueue(&queue, &mapper, &old),
+                    Err(RecvError::Lagged(_)) => informer.store.all().iter().for_each(|object| enqueue(&queue, &mapper, object)),
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        };
+        self.env.spawn("controller-feed", async move {
+            shutdown.run_until_cancelled(feeder).await;
+        });
+    }
+
+    fn work(&self, controller: Arc<dyn Controller>, cx: Arc<Cx>) {
+        let shutdown = self.env.shutdown().clone();
+        let worker = async move {
+            cx.informers.synced().await;
+            loop {
+                let key = cx.queue.take().await;
+                let outcome = controller.reconcile(&cx, &key).await;
+                settle(&cx.queue, controller.name(), &key, outcome);
+                cx.queue.done(&key);
+            }
+        };
+        self.env.spawn("controller", async move {
+            shutdown.run_until_cancelled(worker).await;
+        });
+    }
+}
+
+fn enqueue(queue: &Queue, mapper: &Mapper, object: &Object) {
+    mapper(object).iter().for_each(|key| queue.add(key));
+}
+
+fn settle(queue: &Queue, controller: &'static str, key: &str, outcome: Result<Action, Retry>) {
+    match outcome {
+        Ok(Action::AwaitChange) => queue.forget(key),
+        Ok(Action::After(delay)) => {
+            queue.forget(key);
+            queue.add_after(key, delay);
+        }
+        Err(Retry::Soon(error)) => {
+            let delay = queue.add_backed_off(key);
+            let delay_ms = delay.as_millis();
+            // A conflict is how optimistic writes work; it is worth a line only for who debugs.
+            if error.is_conflict() {
+                tracing::debug!(controller, key, %error, delay_ms, "stale, trying again");
+            } else {
+                tracing::warn!(controller, key, %error, delay_ms, "failed, trying again");
+            }
+        }
+        Err(Retry::After(delay, error)) => {
+            tracing::warn!(controller, key, %error, "failed, trying again later");
+            queue.add_after(key, delay);
+        }
+        Err(Retry::Never(error)) => {
+            tracing::warn!(controller, key, %error, "failed; nothing to do until it changes");
+            queue.forget(key);
+        }
+    }
+}
