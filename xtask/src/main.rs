@@ -1,1 +1,24 @@
-fn main() {}
+//! Developer commands: `cargo xtask <command>`. Each command is one file and one row of [`Command`].
+
+mod schema;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of Corten", disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Regenerate the facts table from the published OpenAPI and .proto files
+    Schema(schema::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Schema(arguments) => schema::run(&arguments),
+    }
+}
