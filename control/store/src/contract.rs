@@ -49,7 +49,9 @@ pub enum Op {
         /// Seconds until the expiry owner deletes the key (Events); None: never.
         ttl_seconds: Option<u32>,
     },
-    Delete { key: Key },
+    Delete {
+        key: Key,
+    },
 }
 
 #[derive(Clone, Debug, Default)]

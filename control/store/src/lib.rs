@@ -5,11 +5,23 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `contract.rs` | the trait, its types and errors, and the suite that every backend passes |
+//! | `contract.rs` | the trait, its types and errors |
+//! | `suite.rs` | what every backend passes |
 //! | `mvcc.rs` | the in-memory map with history that both backends share |
+//! | `hub.rs` | its readers: the lock, the watchers' cursors |
+//! | `history.rs` | how long history is kept |
+//! | `expiry.rs` | the one owner of keys with a time to live |
 //! | `memory.rs` | for tests |
 //! | `log.rs`, `log/` | the embedded default: segmented append-only log, group commit, snapshots |
 
 mod contract;
+mod expiry;
+mod history;
+mod hub;
+mod memory;
+mod mvcc;
+pub mod suite;
 
 pub use contract::{Committed, Entry, Event, EventKind, Guard, Key, Op, Range, Revision, Store, StoreError, Txn, WatchStream};
+pub use history::HistoryConfig;
+pub use memory::Memory;
