@@ -87,6 +87,10 @@ pub trait Strategy: Send + Sync {
     fn validate_create(&self, _doc: &Value, _errors: &mut FieldErrors) {}
     /// All errors of a change (the object itself or its status, see `cx.subresource`).
     fn validate_update(&self, _new: &Value, _old: &Value, _cx: &WriteContext<'_>, _errors: &mut FieldErrors) {}
+    /// What is wrong with a name of this kind, in upstream's words; empty where nothing is.
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        schema::names::is_dns1123_subdomain(name)
+    }
     /// Texts for Warning headers (deprecated fields, fields that nothing acts on yet).
     fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()

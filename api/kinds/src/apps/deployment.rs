@@ -1,5 +1,6 @@
 //! Deployment: rolls replica sets from one pod template to the next.
 
+use crate::kind::{Kind, Meta, Sub};
 use schema::{ObjectMeta, Value};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,16 @@ pub struct Deployment {
     pub spec: DeploymentSpec,
     #[serde(deserialize_with = "null_default")]
     pub status: DeploymentStatus,
+}
+
+impl Kind for Deployment {
+    const META: Meta = Meta {
+        short: &["deploy"],
+        categories: &["all"],
+        subresources: &[Sub::SCALE, Sub::STATUS],
+        generation: true,
+        ..Meta::namespaced("apps", "Deployment", "deployments")
+    };
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -1,6 +1,7 @@
 //! ReplicaSet: keeps N copies of a pod.
 
-use schema::{ObjectMeta, Value};
+use crate::kind::{Kind, Meta, Selectable, Sub};
+use schema::{DocExt, ObjectMeta, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{is_default, null_default};
@@ -14,6 +15,18 @@ pub struct ReplicaSet {
     pub spec: ReplicaSetSpec,
     #[serde(deserialize_with = "null_default")]
     pub status: ReplicaSetStatus,
+}
+
+impl Kind for ReplicaSet {
+    const META: Meta = Meta {
+        short: &["rs"],
+        categories: &["all"],
+        subresources: &[Sub::SCALE, Sub::STATUS],
+        generation: true,
+        ..Meta::namespaced("apps", "ReplicaSet", "replicasets")
+    };
+    const FIELDS: &[Selectable] =
+        &[Selectable::new("status.replicas", |doc| doc.i64_at("status.replicas").unwrap_or_default().to_string())];
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

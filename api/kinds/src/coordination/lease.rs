@@ -1,5 +1,6 @@
 //! Lease: who holds a role, and when it was last renewed.
 
+use crate::kind::{Kind, Meta};
 use schema::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,10 @@ pub struct Lease {
     pub metadata: ObjectMeta,
     #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
     pub spec: LeaseSpec,
+}
+
+impl Kind for Lease {
+    const META: Meta = Meta::namespaced("coordination.k8s.io", "Lease", "leases");
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

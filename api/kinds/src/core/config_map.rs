@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kind::{Kind, Meta};
 use schema::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -19,4 +20,8 @@ pub struct ConfigMap {
     pub binary_data: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub immutable: Option<bool>,
+}
+
+impl Kind for ConfigMap {
+    const META: Meta = Meta { short: &["cm"], ..Meta::namespaced("", "ConfigMap", "configmaps") };
 }

@@ -1,5 +1,6 @@
 //! Endpoints: where a service's traffic goes, in the older form.
 
+use crate::kind::{Kind, Meta};
 use schema::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,10 @@ pub struct Endpoints {
     pub metadata: ObjectMeta,
     #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
     pub subsets: Vec<EndpointSubset>,
+}
+
+impl Kind for Endpoints {
+    const META: Meta = Meta { short: &["ep"], ..Meta::namespaced("", "Endpoints", "endpoints") };
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

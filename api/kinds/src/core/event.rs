@@ -1,6 +1,7 @@
 //! Event: something worth telling happened to an object. Served by two groups, stored once as core/v1.
 
-use schema::ObjectMeta;
+use crate::kind::{Kind, Meta, Selectable};
+use schema::{DocExt, ObjectMeta, Value};
 use serde::{Deserialize, Serialize};
 
 use super::ObjectReference;
@@ -40,6 +41,23 @@ pub struct Event {
     pub reporting_instance: String,
 }
 
+impl Kind for Event {
+    const META: Meta = Meta { short: &["ev"], ..Meta::namespaced("", "Event", "events") };
+    const FIELDS: &[Selectable] = &[
+        Selectable::new("involvedObject.kind", |doc| doc.str_at("involvedObject.kind").to_owned()),
+        Selectable::new("involvedObject.namespace", |doc| doc.str_at("involvedObject.namespace").to_owned()),
+        Selectable::new("involvedObject.name", |doc| doc.str_at("involvedObject.name").to_owned()),
+        Selectable::new("involvedObject.uid", |doc| doc.str_at("involvedObject.uid").to_owned()),
+        Selectable::new("involvedObject.apiVersion", |doc| doc.str_at("involvedObject.apiVersion").to_owned()),
+        Selectable::new("involvedObject.resourceVersion", |doc| doc.str_at("involvedObject.resourceVersion").to_owned()),
+        Selectable::new("involvedObject.fieldPath", |doc| doc.str_at("involvedObject.fieldPath").to_owned()),
+        Selectable::new("reason", |doc| doc.str_at("reason").to_owned()),
+        Selectable::new("type", |doc| doc.str_at("type").to_owned()),
+        Selectable::new("reportingComponent", |doc| doc.str_at("reportingComponent").to_owned()),
+        Selectable::new("source", |doc| source(doc)),
+    ];
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EventSource {
@@ -56,4 +74,10 @@ pub struct EventSeries {
     pub count: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_observed_time: Option<String>,
+}
+
+/// The label `source`: the old component, else the new one.
+fn source(doc: &Value) -> String {
+    let component = doc.str_at("source.component");
+    if component.is_empty() { doc.str_at("reportingComponent") } else { component }.to_owned()
 }

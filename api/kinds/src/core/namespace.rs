@@ -1,6 +1,8 @@
 //! Namespace: a room for names.
 
-use schema::ObjectMeta;
+use crate::descriptor::Verbs;
+use crate::kind::{Kind, Meta, Selectable, Sub};
+use schema::{DocExt, ObjectMeta};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{is_default, null_default};
@@ -14,6 +16,16 @@ pub struct Namespace {
     pub spec: NamespaceSpec,
     #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
     pub status: NamespaceStatus,
+}
+
+impl Kind for Namespace {
+    const META: Meta = Meta {
+        short: &["ns"],
+        verbs: Verbs::These(&["create", "delete", "get", "list", "patch", "update", "watch"]),
+        subresources: &[Sub { name: "finalize", kind: None, verbs: &["update"] }, Sub::STATUS],
+        ..Meta::cluster("", "Namespace", "namespaces")
+    };
+    const FIELDS: &[Selectable] = &[Selectable::new("status.phase", |doc| doc.str_at("status.phase").to_owned())];
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -1,6 +1,7 @@
 //! Node: a machine that runs pods.
 
-use schema::ObjectMeta;
+use crate::kind::{Kind, Meta, Selectable, Sub};
+use schema::{DocExt, ObjectMeta};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{Resources, is_default, null_default, quantities};
@@ -14,6 +15,12 @@ pub struct Node {
     pub spec: NodeSpec,
     #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
     pub status: NodeStatus,
+}
+
+impl Kind for Node {
+    const META: Meta =
+        Meta { short: &["no"], subresources: &[Sub::proxy("NodeProxyOptions"), Sub::STATUS], ..Meta::cluster("", "Node", "nodes") };
+    const FIELDS: &[Selectable] = &[Selectable::new("spec.unschedulable", |doc| doc.bool_at("spec.unschedulable").to_string())];
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

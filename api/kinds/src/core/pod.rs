@@ -6,7 +6,8 @@ pub mod spec;
 pub mod status;
 pub mod volume;
 
-use schema::ObjectMeta;
+use crate::kind::{Kind, Meta, Selectable, Sub};
+use schema::{DocExt, ObjectMeta, Value};
 use serde::Deserialize;
 
 use self::spec::PodSpec;
@@ -22,4 +23,43 @@ pub struct Pod {
     pub spec: PodSpec,
     #[serde(deserialize_with = "null_default")]
     pub status: PodStatus,
+}
+
+impl Kind for Pod {
+    const META: Meta = Meta {
+        short: &["po"],
+        categories: &["all"],
+        subresources: &[
+            Sub::stream("attach", "PodAttachOptions"),
+            Sub::create("binding", "", "Binding"),
+            Sub::of_parent("ephemeralcontainers"),
+            Sub::create("eviction", "policy", "Eviction"),
+            Sub::stream("exec", "PodExecOptions"),
+            Sub { name: "log", kind: None, verbs: &["get"] },
+            Sub::stream("portforward", "PodPortForwardOptions"),
+            Sub::proxy("PodProxyOptions"),
+            Sub::of_parent("resize"),
+            Sub::STATUS,
+        ],
+        generation: true,
+        ..Meta::namespaced("", "Pod", "pods")
+    };
+    const FIELDS: &[Selectable] = &[
+        Selectable::new("spec.nodeName", |doc| doc.str_at("spec.nodeName").to_owned()),
+        Selectable::new("spec.restartPolicy", |doc| doc.str_at("spec.restartPolicy").to_owned()),
+        Selectable::new("spec.schedulerName", |doc| doc.str_at("spec.schedulerName").to_owned()),
+        Selectable::new("spec.serviceAccountName", |doc| doc.str_at("spec.serviceAccountName").to_owned()),
+        Selectable::new("spec.hostNetwork", |doc| doc.bool_at("spec.hostNetwork").to_string()),
+        Selectable::new("status.phase", |doc| doc.str_at("status.phase").to_owned()),
+        Selectable::new("status.podIP", |doc| pod_ips(doc).first().map(|ip| (*ip).to_owned()).unwrap_or_default()),
+        Selectable::new("status.podIPs", |doc| pod_ips(doc).join(",")),
+        Selectable::new("status.nominatedNodeName", |doc| doc.str_at("status.nominatedNodeName").to_owned()),
+    ];
+}
+
+/// The pod's addresses, from the list or the older single field.
+fn pod_ips(doc: &Value) -> Vec<&str> {
+    let listed: Vec<&str> = doc.items_at("status.podIPs").iter().map(|ip| ip.str_at("ip")).collect();
+    let single = doc.str_at("status.podIP");
+    if listed.is_empty() && !single.is_empty() { vec![single] } else { listed }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use schema::ObjectMeta;
+use crate::kind::{Kind, Meta, Selectable};
+use schema::{DocExt, ObjectMeta};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{is_default, null_default};
@@ -19,4 +20,9 @@ pub struct Secret {
     pub r#type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub immutable: Option<bool>,
+}
+
+impl Kind for Secret {
+    const META: Meta = Meta::namespaced("", "Secret", "secrets");
+    const FIELDS: &[Selectable] = &[Selectable::new("type", |doc| doc.str_at("type").to_owned())];
 }

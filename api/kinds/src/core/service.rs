@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use schema::ObjectMeta;
+use crate::kind::{Kind, Meta, Selectable, Sub};
+use schema::{DocExt, ObjectMeta};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{IntOrString, is_default, null_default};
@@ -16,6 +17,19 @@ pub struct Service {
     pub spec: ServiceSpec,
     #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
     pub status: ServiceStatus,
+}
+
+impl Kind for Service {
+    const META: Meta = Meta {
+        short: &["svc"],
+        categories: &["all"],
+        subresources: &[Sub::proxy("ServiceProxyOptions"), Sub::STATUS],
+        ..Meta::namespaced("", "Service", "services")
+    };
+    const FIELDS: &[Selectable] = &[
+        Selectable::new("spec.clusterIP", |doc| doc.str_at("spec.clusterIP").to_owned()),
+        Selectable::new("spec.type", |doc| doc.str_at("spec.type").to_owned()),
+    ];
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -1,5 +1,6 @@
 //! ServiceAccount: who a pod is.
 
+use crate::kind::{Kind, Meta, Sub};
 use schema::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -18,4 +19,12 @@ pub struct ServiceAccount {
     pub image_pull_secrets: Vec<LocalObjectReference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub automount_service_account_token: Option<bool>,
+}
+
+impl Kind for ServiceAccount {
+    const META: Meta = Meta {
+        short: &["sa"],
+        subresources: &[Sub::create("token", "authentication.k8s.io", "TokenRequest")],
+        ..Meta::namespaced("", "ServiceAccount", "serviceaccounts")
+    };
 }

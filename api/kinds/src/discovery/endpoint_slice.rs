@@ -1,5 +1,6 @@
 //! EndpointSlice: where a service's traffic goes, a hundred endpoints at a time.
 
+use crate::kind::{Kind, Meta};
 use schema::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,10 @@ pub struct EndpointSlice {
     pub endpoints: Vec<Endpoint>,
     #[serde(deserialize_with = "null_default")]
     pub ports: Vec<EndpointPort>,
+}
+
+impl Kind for EndpointSlice {
+    const META: Meta = Meta { generation: true, ..Meta::namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices") };
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

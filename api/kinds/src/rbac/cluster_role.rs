@@ -1,5 +1,7 @@
 //! ClusterRole: rules everywhere, or wherever a role binding names them.
 
+use crate::cells;
+use crate::kind::{Col, Kind, Meta};
 use schema::{ObjectMeta, Value};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,11 @@ pub struct ClusterRole {
     pub rules: Vec<PolicyRule>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aggregation_rule: Option<AggregationRule>,
+}
+
+impl Kind for ClusterRole {
+    const META: Meta = Meta::cluster("rbac.authorization.k8s.io", "ClusterRole", "clusterroles");
+    const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

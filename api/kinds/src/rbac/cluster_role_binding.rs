@@ -1,5 +1,6 @@
 //! ClusterRoleBinding: gives a cluster role to subjects everywhere.
 
+use crate::kind::{Kind, Meta};
 use schema::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -15,4 +16,8 @@ pub struct ClusterRoleBinding {
     pub subjects: Vec<Subject>,
     #[serde(deserialize_with = "null_default")]
     pub role_ref: RoleRef,
+}
+
+impl Kind for ClusterRoleBinding {
+    const META: Meta = Meta::cluster("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings");
 }

@@ -1,5 +1,7 @@
 //! Role: rules within one namespace.
 
+use crate::cells;
+use crate::kind::{Col, Kind, Meta};
 use schema::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -13,4 +15,9 @@ pub struct Role {
     pub metadata: ObjectMeta,
     #[serde(deserialize_with = "null_default")]
     pub rules: Vec<PolicyRule>,
+}
+
+impl Kind for Role {
+    const META: Meta = Meta::namespaced("rbac.authorization.k8s.io", "Role", "roles");
+    const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
 }

@@ -1,5 +1,6 @@
 //! RoleBinding: gives a role to subjects within one namespace.
 
+use crate::kind::{Kind, Meta};
 use schema::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
@@ -15,4 +16,8 @@ pub struct RoleBinding {
     pub subjects: Vec<Subject>,
     #[serde(deserialize_with = "null_default")]
     pub role_ref: RoleRef,
+}
+
+impl Kind for RoleBinding {
+    const META: Meta = Meta::namespaced("rbac.authorization.k8s.io", "RoleBinding", "rolebindings");
 }

@@ -1,0 +1,11 @@
+//! Binding: puts a pod on a node; never stored.
+
+use crate::descriptor::Verbs;
+use crate::kind::{Kind, Meta};
+
+/// Puts a pod on a node; never stored.
+pub struct Binding;
+
+impl Kind for Binding {
+    const META: Meta = Meta { verbs: Verbs::CreateOnly, ..Meta::namespaced("", "Binding", "bindings") };
+}
