@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use env::Env;
 
+use crate::contract::{Revision, StoreError};
 use crate::hub::Hub;
 
 /// The bounds of history, and with it of the backlog of a watcher.
@@ -25,8 +26,12 @@ impl Default for HistoryConfig {
     }
 }
 
-/// Compacts until the store or `env` stops; calls `compacted` after each round.
-pub(crate) async fn keep_bounded(env: Env, hub: Arc<Hub>, config: HistoryConfig, mut compacted: impl AsyncFnMut()) {
+/// Says through `compact` what to forget, until the store or `env` stops.
+pub(crate) async fn keep_bounded<C, F>(env: Env, hub: Arc<Hub>, config: HistoryConfig, compact: C)
+where
+    C: Fn(Revision) -> F,
+    F: Future<Output = Result<(), StoreError>>,
+{
     // Whole rounds rather than a wake-up per commit: history is kept up to a quarter longer than asked for.
     let slack = config.keep / 4;
     loop {
@@ -37,21 +42,19 @@ pub(crate) async fn keep_bounded(env: Env, hub: Arc<Hub>, config: HistoryConfig,
             () = hub.history_grew.notified() => {}
             () = sleep_until(due) => {}
         }
-        if compact_once(&env, &hub, config).await {
-            compacted().await;
+        if let Some(to) = target(&env, &hub, config) {
+            compact(to).await.expect("the target is not ahead of the store");
         }
     }
 }
 
-/// True if something was forgotten.
-async fn compact_once(env: &Env, hub: &Hub, config: HistoryConfig) -> bool {
-    let (oldest, target) = {
-        let mvcc = hub.read();
-        let full = mvcc.history_bytes() > config.bytes_max;
-        let bytes = if full { config.bytes_max / 4 * 3 } else { usize::MAX };
-        (mvcc.oldest(), mvcc.compaction_target(env.instant().checked_sub(config.keep), bytes))
-    };
-    target > oldest && hub.compact(target).await.is_ok()
+/// Up to where history must go now.
+fn target(env: &Env, hub: &Hub, config: HistoryConfig) -> Option<Revision> {
+    let mvcc = hub.read();
+    let full = mvcc.history_bytes() > config.bytes_max;
+    let bytes = if full { config.bytes_max / 4 * 3 } else { usize::MAX };
+    let target = mvcc.compaction_target(env.instant().checked_sub(config.keep), bytes);
+    (target > mvcc.oldest()).then_some(target)
 }
 
 async fn sleep_until(due: Option<tokio::time::Instant>) {

@@ -11,17 +11,21 @@
 //! | `hub.rs` | its readers: the lock, the watchers' cursors |
 //! | `history.rs` | how long history is kept |
 //! | `expiry.rs` | the one owner of keys with a time to live |
+//! | `bench.rs` | its figures, beside those of a bare log |
 //! | `memory.rs` | for tests |
 //! | `log.rs`, `log/` | the embedded default: segmented append-only log, group commit, snapshots |
 
+pub mod bench;
 mod contract;
 mod expiry;
 mod history;
 mod hub;
+mod log;
 mod memory;
 mod mvcc;
 pub mod suite;
 
 pub use contract::{Committed, Entry, Event, EventKind, Guard, Key, Op, Range, Revision, Store, StoreError, Txn, WatchStream};
 pub use history::HistoryConfig;
+pub use log::{Log, LogConfig, OpenError, Repair};
 pub use memory::Memory;

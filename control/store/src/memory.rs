@@ -29,7 +29,12 @@ impl Memory {
     pub fn start(env: &Env, history: HistoryConfig) -> Arc<Self> {
         let memory = Self::on(env.clone(), history.bytes_max);
         expiry::spawn(env, &memory.hub, Arc::downgrade(&memory));
-        env.spawn("store-history", history::keep_bounded(env.clone(), memory.hub.clone(), history, async || ()));
+        let hub = memory.hub.clone();
+        let compact = move |to| {
+            let hub = hub.clone();
+            async move { hub.compact(to).await }
+        };
+        env.spawn("store-history", history::keep_bounded(env.clone(), memory.hub.clone(), history, compact));
         memory
     }
 
