@@ -1,6 +1,18 @@
 //! JSON and YAML to a [`Value`] under a type's facts: type check, pruning and the field report in one pass.
+//!
+//! What comes out is canonical as upstream's Go types would print it again: a null member is an absent one, quantities
+//! and times are in their canonical form, unknown members are gone. Errors are upstream's sentences where clients see
+//! them (`json: cannot unmarshal …`, `invalid character …`, `strict decoding error` parts).
+
+mod json;
+mod source;
+mod typed;
+mod yaml;
 
 use crate::{TypeId, Value};
+
+/// Documents nest no deeper than this; what we accept, every later reader of the stored JSON must accept too.
+pub const DEPTH_MAX: usize = 120;
 
 /// `?fieldValidation=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,26 +45,105 @@ pub enum DecodeError {
 }
 
 /// Decodes JSON. `ty` is the type of the root; unknown members are dropped and reported.
-pub fn json(_ty: TypeId, _bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    unimplemented!()
+pub fn json(ty: TypeId, bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut source = json::Text::new(bytes);
+    let decoded = typed::document(ty, &mut source)?;
+    source.end()?;
+    decoded.finish()
+}
+
+/// Decodes JSON that no schema describes (custom objects, patches): duplicate members are reported, the last one counts.
+pub fn json_value(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut source = json::Text::new(bytes);
+    let decoded = typed::free_form(&mut source)?;
+    source.end()?;
+    decoded.finish()
 }
 
 /// Decodes YAML 1.1 as sigs.k8s.io/yaml does, then as [`json`].
-pub fn yaml(_ty: TypeId, _bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    unimplemented!()
+pub fn yaml(ty: TypeId, bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let document = yaml::document(bytes)?;
+    let mut decoded = value(ty, document.value)?;
+    decoded.strict_errors.splice(0..0, document.duplicates);
+    Ok(decoded)
 }
 
-/// YAML to plain JSON without a schema (manifests, patches). One document.
-pub fn yaml_value(_bytes: &[u8]) -> Result<Value, DecodeError> {
-    unimplemented!()
+/// YAML to plain JSON without a schema (manifests, patches). One document; a member given twice is an error.
+pub fn yaml_value(bytes: &[u8]) -> Result<Value, DecodeError> {
+    let document = yaml::document(bytes)?;
+    match document.duplicates {
+        Some(duplicates) => Err(DecodeError::Syntax(duplicates)),
+        None => Ok(document.value),
+    }
 }
 
 /// The documents of a multi-document YAML or JSON stream (`---`), empty ones left out.
-pub fn yaml_documents(_text: &str) -> Result<Vec<Value>, DecodeError> {
-    unimplemented!()
+pub fn yaml_documents(text: &str) -> Result<Vec<Value>, DecodeError> {
+    let documents = yaml::split(text).into_iter().map(|one| yaml_value(one.as_bytes()));
+    documents.filter(|one| !matches!(one, Ok(Value::Null))).collect()
 }
 
 /// Checks and prunes an already decoded value (after a patch), as [`json`] does.
-pub fn value(_ty: TypeId, _value: Value) -> Result<Decoded, DecodeError> {
-    unimplemented!()
+pub fn value(ty: TypeId, value: Value) -> Result<Decoded, DecodeError> {
+    typed::document(ty, &mut source::Tree::new(value))?.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Facts, json};
+
+    fn pod(text: &str) -> Result<Decoded, DecodeError> {
+        json(Facts::builtin().kind("v1", "Pod").expect("a kind"), text.as_bytes())
+    }
+
+    #[test]
+    fn unknown_and_duplicate_members_are_told_in_document_order_and_dropped() {
+        let decoded = pod(r#"{"spec":{"containers":[{"name":"a","name":"b"}],"bogus":1,"other":{"deep":{"er":1}}},"zero":0}"#);
+        let decoded = decoded.expect("good but for fields");
+        let want = [
+            r#"duplicate field "spec.containers[0].name""#,
+            r#"unknown field "spec.bogus""#,
+            r#"unknown field "spec.other""#,
+            r#"unknown field "zero""#,
+        ];
+        assert_eq!(decoded.strict_errors, want);
+        assert_eq!(decoded.value, json!({"spec": {"containers": [{"name": "b"}]}}));
+    }
+
+    #[test]
+    fn what_comes_out_is_canonical() {
+        let decoded = pod(r#"{"metadata":{"creationTimestamp":"2020-01-02T03:04:05+02:00","labels":{"a":null},"name":null},
+                "spec":{"containers":[{"resources":{"limits":{"cpu":"1000m","memory":"2048Mi","x":1.50}}}]}}"#);
+        let want = json!({"metadata": {"creationTimestamp": "2020-01-02T01:04:05Z", "labels": {"a": ""}},
+            "spec": {"containers": [{"resources": {"limits": {"cpu": "1", "memory": "2048Mi", "x": "1500m"}}}]}});
+        assert_eq!(decoded.expect("good").value, want);
+    }
+
+    #[test]
+    fn a_wrong_type_and_broken_text_answer_in_upstreams_words() {
+        for (text, want) in [
+            (
+                r#"{"spec":{"activeDeadlineSeconds":1.5}}"#,
+                "json: cannot unmarshal number 1.5 into Go struct field PodSpec.spec.activeDeadlineSeconds of type int64",
+            ),
+            (
+                r#"{"spec":{"containers":{}}}"#,
+                "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container",
+            ),
+            (r#"{"spec":[]}"#, "json: cannot unmarshal array into Go struct field Pod.spec of type v1.PodSpec"),
+            (r#"[]"#, "json: cannot unmarshal array into Go value of type v1.Pod"),
+            (r#"{"spec":[],}"#, "invalid character '}' looking for beginning of object key string"),
+            (r#"{"spec":"#, "unexpected end of JSON input"),
+            (r#"{}}"#, "invalid character '}' after top-level value"),
+        ] {
+            assert_eq!(pod(text).expect_err(text).to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_also_where_nothing_is_read() {
+        let deep = format!("{{\"unknown\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(matches!(pod(&deep), Err(DecodeError::Limit(_))));
+    }
 }

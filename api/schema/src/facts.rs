@@ -230,16 +230,27 @@ mod tests {
     fn the_builtin_table_knows_kinds_lists_options_and_paths() {
         let facts = Facts::builtin();
         for (api_version, kind) in [
-            ("v1", "Pod"), ("v1", "PodList"), ("v1", "Status"), ("apps/v1", "DeleteOptions"), ("v1", "WatchEvent"),
-            ("autoscaling/v1", "Scale"), ("authentication.k8s.io/v1", "TokenRequest"), ("policy/v1", "Eviction"),
-            ("authorization.k8s.io/v1", "SubjectAccessReview"), ("meta.k8s.io/v1", "PartialObjectMetadataList"), ("v1", "List"),
+            ("v1", "Pod"),
+            ("v1", "PodList"),
+            ("v1", "Status"),
+            ("apps/v1", "DeleteOptions"),
+            ("v1", "WatchEvent"),
+            ("autoscaling/v1", "Scale"),
+            ("authentication.k8s.io/v1", "TokenRequest"),
+            ("policy/v1", "Eviction"),
+            ("authorization.k8s.io/v1", "SubjectAccessReview"),
+            ("meta.k8s.io/v1", "PartialObjectMetadataList"),
+            ("v1", "List"),
         ] {
             assert!(facts.kind(api_version, kind).is_some(), "{api_version} {kind}");
         }
         assert_eq!(facts.kind("v1", "pod"), None);
         let pod = facts.kind("v1", "Pod").expect("just seen");
         let ports = facts.path(pod, "spec.containers.ports").expect("a path of Pod");
-        assert_eq!((ports.merge_key, ports.list_map_keys, ports.list_type), (Some("containerPort"), &["containerPort", "protocol"][..], ListType::Map));
+        assert_eq!(
+            (ports.merge_key, ports.list_map_keys, ports.list_type),
+            (Some("containerPort"), &["containerPort", "protocol"][..], ListType::Map)
+        );
         assert_eq!(facts.path(pod, "spec.containers.ports.nope"), None);
     }
 

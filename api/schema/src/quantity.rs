@@ -1,8 +1,15 @@
 //! `resource.Quantity`: exact decimal amounts with their suffix format kept (golden/quantity.jsonl).
+//!
+//! Upstream keeps amounts as int64 or as big decimals; here an amount is nano-units in 128 bits, and what lies beyond
+//! saturates. Documents keep a quantity's text: [`canonical_text`] works on digits and loses nothing.
+
+mod digits;
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+
+use digits::Digits;
 
 /// Which family of suffixes a quantity prints with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,55 +31,86 @@ pub struct Quantity {
 #[error("{0}")]
 pub struct QuantityError(pub String);
 
+/// Upstream's sentence for a text that is no quantity.
+pub const NOT_A_QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+const BAD_SUFFIX: &str = "unable to parse quantity's suffix";
+const NANO: i128 = 1_000_000_000;
+
+/// The text that a document holds for the quantity `text`: as given where upstream keeps it, else canonical.
+pub fn canonical_text(text: &str) -> Result<String, QuantityError> {
+    let parsed = Digits::parse(text)?;
+    Ok(if parsed.keeps_text { text.to_owned() } else { parsed.to_string() })
+}
+
 impl FromStr for Quantity {
     type Err = QuantityError;
 
-    fn from_str(_text: &str) -> Result<Self, QuantityError> {
-        unimplemented!()
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        let parsed = Digits::parse(text)?;
+        Ok(Self { nano: parsed.nano(), format: parsed.format })
     }
 }
 
 /// Canonical form.
 impl fmt::Display for Quantity {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unimplemented!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Digits::from_nano(self.nano, self.format).fmt(f)
     }
 }
 
 impl Quantity {
-    /// Rounded up to whole units.
+    /// Rounded up to whole units (away from zero), at most what an i64 holds.
     pub fn value(self) -> i64 {
-        unimplemented!()
+        saturated(round_away(self.nano, NANO))
     }
 
     /// Rounded up to thousandths.
     pub fn milli_value(self) -> i64 {
-        unimplemented!()
+        saturated(round_away(self.nano, NANO / 1000))
     }
 
-    pub fn from_value(_units: i64, _format: Format) -> Self {
-        unimplemented!()
+    pub fn from_value(units: i64, format: Format) -> Self {
+        Self { nano: i128::from(units) * NANO, format }
     }
 
-    pub fn from_milli(_milli: i64, _format: Format) -> Self {
-        unimplemented!()
+    pub fn from_milli(milli: i64, format: Format) -> Self {
+        Self { nano: i128::from(milli) * (NANO / 1000), format }
     }
 
-    /// Keeps the left side's format.
+    /// Keeps the left side's format, or takes the right one's where the left is zero.
     #[must_use]
-    pub fn plus(self, _other: Self) -> Self {
-        unimplemented!()
+    pub fn plus(self, other: Self) -> Self {
+        Self { nano: self.nano.saturating_add(other.nano), format: self.joint_format(other) }
     }
 
     #[must_use]
-    pub fn minus(self, _other: Self) -> Self {
-        unimplemented!()
+    pub fn minus(self, other: Self) -> Self {
+        Self { nano: self.nano.saturating_sub(other.nano), format: self.joint_format(other) }
+    }
+
+    fn joint_format(self, other: Self) -> Format {
+        if self.nano == 0 { other.format } else { self.format }
     }
 
     /// A quantity in a document: a string or a bare number.
-    pub fn from_json(_value: &crate::Value) -> Result<Self, QuantityError> {
-        unimplemented!()
+    pub fn from_json(value: &crate::Value) -> Result<Self, QuantityError> {
+        match value {
+            crate::Value::String(text) => text.trim().parse(),
+            crate::Value::Number(number) => number.to_string().parse(),
+            crate::Value::Null => Ok(Self::default()),
+            _ => Err(QuantityError(NOT_A_QUANTITY.into())),
+        }
     }
+}
+
+/// Division that rounds away from zero: whoever asks for a little gets a little.
+fn round_away(nano: i128, unit: i128) -> i128 {
+    let rest = nano % unit;
+    nano / unit + rest.signum()
+}
+
+fn saturated(wide: i128) -> i64 {
+    i64::try_from(wide).unwrap_or(if wide < 0 { i64::MIN } else { i64::MAX })
 }
 
 impl PartialOrd for Quantity {
@@ -81,6 +119,7 @@ impl PartialOrd for Quantity {
     }
 }
 
+/// By amount alone: `1Gi` and `1024Mi` differ only where [`Quantity::format`] does.
 impl Ord for Quantity {
     fn cmp(&self, other: &Self) -> Ordering {
         self.nano.cmp(&other.nano)

@@ -95,14 +95,12 @@ impl Status {
 
     /// 404: `pods "web" not found`
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        Self::failure(404, "NotFound", format!("{} {name:?} not found", qualified(group, resource)))
-            .about(group, resource, name)
+        Self::failure(404, "NotFound", format!("{} {name:?} not found", qualified(group, resource))).about(group, resource, name)
     }
 
     /// 409 on create: `pods "web" already exists`
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
-        Self::failure(409, "AlreadyExists", format!("{} {name:?} already exists", qualified(group, resource)))
-            .about(group, resource, name)
+        Self::failure(409, "AlreadyExists", format!("{} {name:?} already exists", qualified(group, resource))).about(group, resource, name)
     }
 
     /// 409 on a stale write; `why` is the part after the colon.
@@ -210,7 +208,14 @@ impl Status {
     /// The answer to a delete that leaves nothing behind.
     pub fn deleted(group: &str, resource: &str, name: &str, uid: &str) -> Self {
         let details = Details { group: group.into(), kind: resource.into(), name: name.into(), uid: uid.into(), ..Details::default() };
-        Self { code: 200, status: "Success".into(), message: String::new(), reason: String::new(), details: Some(details), metadata: ListMeta::default() }
+        Self {
+            code: 200,
+            status: "Success".into(),
+            message: String::new(),
+            reason: String::new(),
+            details: Some(details),
+            metadata: ListMeta::default(),
+        }
     }
 
     pub fn is_not_found(&self) -> bool {

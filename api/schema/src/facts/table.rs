@@ -68,9 +68,7 @@ impl Reader<'_> {
         self.read_texts()?;
         self.read_lists()?;
         let types = self.many(Self::read_type)?;
-        let kinds = self.many(|reader| {
-            Some(KindEntry { api_version: reader.text()?, kind: reader.text()?, id: TypeId(reader.u32()?) })
-        })?;
+        let kinds = self.many(|reader| Some(KindEntry { api_version: reader.text()?, kind: reader.text()?, id: TypeId(reader.u32()?) }))?;
         Some(Facts::new(types, kinds))
     }
 
@@ -97,12 +95,7 @@ impl Reader<'_> {
     }
 
     fn read_type(&mut self) -> Option<Type> {
-        Some(Type {
-            name: self.text()?,
-            map_atomic: self.usize()? == 1,
-            fields: self.many(Self::field)?,
-            layout: self.many(Self::slot)?,
-        })
+        Some(Type { name: self.text()?, map_atomic: self.usize()? == 1, fields: self.many(Self::field)?, layout: self.many(Self::slot)? })
     }
 
     fn field(&mut self) -> Option<Field> {
