@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kinds::rbac::PolicyRule;
 use schema::Status;
 
 /// Who somebody is, after authentication.
@@ -45,6 +46,8 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     /// `""` for collections.
     pub name: &'a str,
+    /// The field selector of a list, watch or deletecollection as it came; what a node may list depends on it.
+    pub field_selector: &'a str,
     /// A path that is no resource: `/healthz`; `""` for resources.
     pub path: &'a str,
 }
@@ -52,12 +55,12 @@ pub struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     /// A question about a resource; fill in subresource, namespace and name as needed.
     pub fn resource(user: &'a UserInfo, verb: &'a str, group: &'a str, version: &'a str, resource: &'a str) -> Self {
-        Self { user, verb, group, version, resource, subresource: "", namespace: "", name: "", path: "" }
+        Self { user, verb, group, version, resource, subresource: "", namespace: "", name: "", field_selector: "", path: "" }
     }
 
     /// A question about a path that is no resource.
     pub fn path(user: &'a UserInfo, verb: &'a str, path: &'a str) -> Self {
-        Self { user, verb, group: "", version: "", resource: "", subresource: "", namespace: "", name: "", path }
+        Self { user, verb, group: "", version: "", resource: "", subresource: "", namespace: "", name: "", field_selector: "", path }
     }
 
     pub fn is_resource(&self) -> bool {
@@ -83,21 +86,6 @@ impl Decision {
             Self::Allow { reason } | Self::Deny { reason } | Self::NoOpinion { reason } => reason,
         }
     }
-}
-
-/// A `PolicyRule` of RBAC; also what `SelfSubjectRulesReview` lists.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PolicyRule {
-    pub verbs: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub api_groups: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub resources: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub resource_names: Vec<String>,
-    #[serde(rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty")]
-    pub non_resource_urls: Vec<String>,
 }
 
 /// What a user may do, as far as an authorizer can list it.

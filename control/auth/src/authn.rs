@@ -1,0 +1,264 @@
+//! Credentials of a request to a user.
+//!
+//! In this order: the connection's client certificate, a bearer token (service account, then static), nobody
+//! (`system:anonymous`). A credential that is there and bad is a 401, never anonymous. Then impersonation: who may say
+//! that he is somebody else is a question to the authorizer, one for the user, each group, uid and extra.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use env::Env;
+use schema::Status;
+
+use crate::authz::require;
+use crate::certificate::{ClientCertificates, Peer};
+use crate::seam::{Attributes, Authorizer, TokenReviewer, UserInfo};
+use crate::{ANONYMOUS, AUTHENTICATED, SERVICE_ACCOUNTS, UNAUTHENTICATED, split_service_account};
+
+/// What a connection knows of its client.
+#[derive(Clone, Debug, Default)]
+pub enum Connection {
+    /// No certificate was shown.
+    #[default]
+    Bare,
+    Certificate(Peer),
+    /// A certificate was shown and is not good.
+    Refused,
+}
+
+/// Cheap to share; one per server.
+pub struct Authenticator {
+    certificates: ClientCertificates,
+    tokens: Arc<dyn TokenReviewer>,
+    /// SHA-256 of each static token, so that comparing does not tell by its time how much was right.
+    statics: Vec<([u8; 32], Arc<UserInfo>)>,
+    anonymous: Arc<UserInfo>,
+    env: Env,
+}
+
+impl Authenticator {
+    pub fn new(certificates: ClientCertificates, tokens: Arc<dyn TokenReviewer>, env: &Env) -> Self {
+        let anonymous = Arc::new(UserInfo::new(ANONYMOUS, &[UNAUTHENTICATED]));
+        Self { certificates, tokens, statics: Vec::new(), anonymous, env: env.clone() }
+    }
+
+    /// Adds a token that is good until the process ends.
+    #[must_use]
+    pub fn with_static_token(mut self, token: &str, user: UserInfo) -> Self {
+        self.statics.push((digest(token), Arc::new(with_authenticated(user))));
+        self
+    }
+
+    pub fn certificates(&self) -> &ClientCertificates {
+        &self.certificates
+    }
+
+    /// What the chain that a client showed in its handshake says.
+    pub fn connection(&self, chain: Option<&[rustls::pki_types::CertificateDer<'_>]>) -> Connection {
+        match chain {
+            None | Some([]) => Connection::Bare,
+            Some(chain) => self.certificates.identify(chain).map_or(Connection::Refused, Connection::Certificate),
+        }
+    }
+
+    /// The user of a request. `authorization` is the header's value.
+    pub async fn authenticate(&self, connection: &Connection, authorization: Option<&str>) -> Result<Arc<UserInfo>, Status> {
+        if let Connection::Certificate(peer) = connection
+            && let Some(user) = peer.user(&self.env)
+        {
+            return Ok(user);
+        }
+        if let Some(token) = authorization.and_then(bearer) {
+            return self.token(token).await.ok_or_else(Status::unauthorized);
+        }
+        match connection {
+            Connection::Bare => Ok(Arc::clone(&self.anonymous)),
+            _ => Err(Status::unauthorized()),
+        }
+    }
+
+    async fn token(&self, token: &str) -> Option<Arc<UserInfo>> {
+        let given = digest(token);
+        if let Some((_, user)) = self.statics.iter().find(|(held, _)| *held == given) {
+            return Some(Arc::clone(user));
+        }
+        match self.tokens.review(token, &[]).await {
+            Ok(found) => found.map(|(user, _)| user),
+            Err(why) => {
+                tracing::debug!(%why, "token refused");
+                None
+            }
+        }
+    }
+}
+
+/// The token of `Bearer …`; another scheme is no credential of ours.
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+fn with_authenticated(mut user: UserInfo) -> UserInfo {
+    if !user.is_in(AUTHENTICATED) {
+        user.groups.push(AUTHENTICATED.to_owned());
+    }
+    user
+}
+
+/// What the `Impersonate-*` headers ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Impersonation {
+    pub user: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl Impersonation {
+    /// Reads the headers (names in lower case); None where there are none. Without a user it is an error, as upstream.
+    pub fn from_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Option<Self>, String> {
+        let mut wanted = Self::default();
+        for (name, value) in headers {
+            match name {
+                "impersonate-user" => wanted.user = value.to_owned(),
+                "impersonate-uid" => wanted.uid = value.to_owned(),
+                "impersonate-group" => wanted.groups.push(value.to_owned()),
+                _ => {
+                    if let Some(key) = name.strip_prefix("impersonate-extra-") {
+                        wanted.extra.entry(unescape(key)).or_default().push(value.to_owned());
+                    }
+                }
+            }
+        }
+        if wanted.user.is_empty() && wanted != Self::default() {
+            return Err(format!("requested [{}] without impersonating a user", wanted.references().join(" ")));
+        }
+        Ok((!wanted.user.is_empty()).then_some(wanted))
+    }
+
+    /// As Go prints the object references that upstream makes of the headers.
+    fn references(&self) -> Vec<String> {
+        let groups = self.groups.iter().map(|group| format!("{{Group  {group}    }}"));
+        let extra = self.extra.iter().flat_map(|(key, values)| values.iter().map(move |value| format!("{{UserExtra  {value} authentication.k8s.io/v1   {key}}}")));
+        let uid = (!self.uid.is_empty()).then(|| format!("{{UID  {} authentication.k8s.io/v1   }}", self.uid));
+        groups.chain(extra).chain(uid).collect()
+    }
+
+    /// The user that `caller` becomes, if `caller` may.
+    pub async fn apply(&self, caller: &UserInfo, authorizer: &dyn Authorizer) -> Result<Arc<UserInfo>, Status> {
+        let ask = |group: &'static str, resource: &'static str| Attributes::resource(caller, "impersonate", group, "v1", resource);
+        match split_service_account(&self.user) {
+            Some((namespace, name)) => require(authorizer, &Attributes { namespace, name, ..ask("", "serviceaccounts") }).await?,
+            None => require(authorizer, &Attributes { name: &self.user, ..ask("", "users") }).await?,
+        }
+        for group in &self.groups {
+            require(authorizer, &Attributes { name: group, ..ask("", "groups") }).await?;
+        }
+        for (key, value) in self.extra.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value))) {
+            require(authorizer, &Attributes { name: value, subresource: key, ..ask("authentication.k8s.io", "userextras") }).await?;
+        }
+        if !self.uid.is_empty() {
+            require(authorizer, &Attributes { name: &self.uid, ..ask("authentication.k8s.io", "uids") }).await?;
+        }
+        Ok(Arc::new(UserInfo { name: self.user.clone(), uid: self.uid.clone(), groups: self.all_groups(), extra: self.extra.clone() }))
+    }
+
+    /// The groups asked for, and those that everybody of that sort is in.
+    fn all_groups(&self) -> Vec<String> {
+        let mut groups = self.groups.clone();
+        if let (Some((namespace, _)), true) = (split_service_account(&self.user), self.groups.is_empty()) {
+            groups = vec![SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
+        }
+        let own = if self.user == ANONYMOUS { UNAUTHENTICATED } else { AUTHENTICATED };
+        let told = [AUTHENTICATED, UNAUTHENTICATED].iter().any(|special| groups.iter().any(|group| group == special));
+        if !told {
+            groups.push(own.to_owned());
+        }
+        groups
+    }
+}
+
+/// Percent-decoding of an extra's key; what is no escape stays.
+fn unescape(text: &str) -> String {
+    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
+    while at < bytes.len() {
+        let escaped = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(escaped.unwrap_or(bytes[at]));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::Chain;
+    use crate::pki::{Leaf, Pki};
+
+    struct NoTokens;
+
+    #[async_trait]
+    impl TokenReviewer for NoTokens {
+        async fn review(&self, token: &str, _: &[String]) -> Result<Option<(Arc<UserInfo>, Vec<String>)>, String> {
+            if token == "expired" { Err("expired".into()) } else { Ok(None) }
+        }
+    }
+
+    fn authenticator() -> (Authenticator, Pki) {
+        let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
+        let pki = Pki::ensure(dir.path(), &env).unwrap();
+        let certificates = ClientCertificates::new(pki.ca(), &env).unwrap();
+        let authenticator = Authenticator::new(certificates, Arc::new(NoTokens), &env).with_static_token("s3cret", UserInfo::new("admin", &["system:masters"]));
+        (authenticator, pki)
+    }
+
+    #[tokio::test]
+    async fn a_bad_credential_is_never_anonymous() {
+        let (authenticator, pki) = authenticator();
+        let admin = authenticator.connection(Some(&pki.leaf(&Leaf::admin()).unwrap().chain()));
+        let server = authenticator.connection(Some(&pki.leaf(&Leaf::api_server(&[])).unwrap().chain()));
+        for (connection, header, want) in [
+            (&Connection::Bare, None, Some("system:anonymous")),
+            (&Connection::Bare, Some("Bearer s3cret"), Some("admin")),
+            (&Connection::Bare, Some("bearer  s3cret"), Some("admin")),
+            (&Connection::Bare, Some("Bearer nope"), None),
+            (&Connection::Bare, Some("Bearer expired"), None),
+            (&Connection::Bare, Some("Basic eDp5"), Some("system:anonymous")),
+            (&admin, None, Some("kubernetes-admin")),
+            (&admin, Some("Bearer nope"), Some("kubernetes-admin")),
+            (&server, None, None),
+            (&server, Some("Bearer s3cret"), Some("admin")),
+        ] {
+            let user = authenticator.authenticate(connection, header).await;
+            assert_eq!(user.as_ref().ok().map(|user| user.name.as_str()), want, "{header:?}");
+            assert!(user.is_ok() || user.unwrap_err().code == 401);
+        }
+    }
+
+    #[tokio::test]
+    async fn impersonation_is_a_question_to_the_authorizer() {
+        let headers = [("impersonate-user", "system:serviceaccount:d:bot"), ("impersonate-extra-a%2fb", "x"), ("accept", "*/*")];
+        let wanted = Impersonation::from_headers(headers.into_iter()).unwrap().unwrap();
+        let chain = Chain::new(Vec::new());
+        let root = UserInfo::new("root", &[crate::MASTERS]);
+        let user = wanted.apply(&root, &*chain).await.unwrap();
+        assert_eq!(user.groups, ["system:serviceaccounts", "system:serviceaccounts:d", "system:authenticated"]);
+        assert_eq!(user.extra["a/b"], ["x"]);
+        let refused = Impersonation { user: "bob".into(), ..Impersonation::default() }.apply(&UserInfo::new("ann", &[]), &*chain).await.unwrap_err();
+        assert_eq!(refused.message, r#"users "bob" is forbidden: User "ann" cannot impersonate resource "users" in API group "" at the cluster scope"#);
+    }
+
+    #[test]
+    fn groups_alone_impersonate_nobody() {
+        let error = Impersonation::from_headers([("impersonate-group", "system:masters")].into_iter()).unwrap_err();
+        assert_eq!(error, "requested [{Group  system:masters    }] without impersonating a user");
+        assert_eq!(Impersonation::from_headers([("accept", "x")].into_iter()), Ok(None));
+    }
+}

@@ -1,0 +1,132 @@
+//! The chain of authorizers, and the sentence of a refusal.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kinds::rbac::PolicyRule;
+use schema::Status;
+
+use crate::seam::{Attributes, Authorizer, Decision, Rules, UserInfo};
+use crate::{MASTERS, NODES};
+
+/// `system:masters` first, then each authorizer in turn. The first Allow or Deny counts; nobody's opinion means no.
+pub struct Chain {
+    authorizers: Vec<Arc<dyn Authorizer>>,
+}
+
+impl Chain {
+    pub fn new(authorizers: Vec<Arc<dyn Authorizer>>) -> Arc<Self> {
+        Arc::new(Self { authorizers })
+    }
+}
+
+#[async_trait]
+impl Authorizer for Chain {
+    async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        if attributes.user.is_in(MASTERS) {
+            return Decision::Allow { reason: String::new() };
+        }
+        let mut reasons = Vec::new();
+        for authorizer in &self.authorizers {
+            match authorizer.authorize(attributes).await {
+                Decision::NoOpinion { reason } if reason.is_empty() => {}
+                Decision::NoOpinion { reason } => reasons.push(reason),
+                decided => return decided,
+            }
+        }
+        Decision::NoOpinion { reason: reasons.join("\n") }
+    }
+
+    async fn rules_for(&self, user: &UserInfo, namespace: &str) -> Rules {
+        let mut all = Rules::default();
+        if user.is_in(MASTERS) {
+            let star = || vec!["*".to_owned()];
+            all.rules.push(PolicyRule { verbs: star(), api_groups: star(), resources: star(), ..PolicyRule::default() });
+            all.rules.push(PolicyRule { verbs: star(), non_resource_urls: star(), ..PolicyRule::default() });
+        }
+        for authorizer in &self.authorizers {
+            let more = authorizer.rules_for(user, namespace).await;
+            all.rules.extend(more.rules);
+            all.incomplete |= more.incomplete;
+            if !more.evaluation_error.is_empty() {
+                all.evaluation_error = if all.evaluation_error.is_empty() { more.evaluation_error } else { format!("{}; {}", all.evaluation_error, more.evaluation_error) };
+            }
+        }
+        all
+    }
+
+    async fn missing(&self, user: &UserInfo, namespace: &str, rules: &[PolicyRule]) -> Vec<PolicyRule> {
+        crate::rbac::rules::covers(&self.rules_for(user, namespace).await.rules, rules).1
+    }
+
+    async fn role_rules(&self, kind: &str, namespace: &str, name: &str) -> Option<Vec<PolicyRule>> {
+        for authorizer in &self.authorizers {
+            if let Some(rules) = authorizer.role_rules(kind, namespace, name).await {
+                return Some(rules);
+            }
+        }
+        None
+    }
+}
+
+/// Asks, and makes the 403 of a no.
+pub async fn require(authorizer: &dyn Authorizer, attributes: &Attributes<'_>) -> Result<(), Status> {
+    match authorizer.authorize(attributes).await {
+        Decision::Allow { .. } => Ok(()),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(forbidden(attributes, &reason)),
+    }
+}
+
+/// `pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "n"[: reason]`
+pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Status {
+    let mut why = format!("User {:?} cannot {}", attributes.user.name, deed(attributes));
+    if !reason.is_empty() {
+        why.push_str(": ");
+        why.push_str(reason);
+    }
+    Status::forbidden(attributes.group, attributes.resource, attributes.name, &why)
+}
+
+fn deed(attributes: &Attributes<'_>) -> String {
+    let Attributes { verb, group, resource, subresource, namespace, path, .. } = attributes;
+    if !attributes.is_resource() {
+        return format!("{verb} path {path:?}");
+    }
+    let whole = if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
+    let place = if namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {namespace:?}") };
+    format!("{verb} resource {whole:?} in API group {group:?} {place}")
+}
+
+/// The name of the node that `user` is.
+pub fn node_of(user: &UserInfo) -> Option<&str> {
+    user.name.strip_prefix(crate::NODE_PREFIX).filter(|name| !name.is_empty() && user.is_in(NODES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_speak_upstreams_sentences() {
+        let user = UserInfo::new("alice", &[]);
+        let pods = Attributes { namespace: "n", name: "x", subresource: "exec", ..Attributes::resource(&user, "create", "", "v1", "pods") };
+        let nodes = Attributes::resource(&user, "list", "", "v1", "nodes");
+        let deployments = Attributes { namespace: "n", name: "d", ..Attributes::resource(&user, "get", "apps", "v1", "deployments") };
+        for (asked, reason, want) in [
+            (&pods, "", r#"pods "x" is forbidden: User "alice" cannot create resource "pods/exec" in API group "" in the namespace "n""#),
+            (&nodes, "", r#"nodes is forbidden: User "alice" cannot list resource "nodes" in API group "" at the cluster scope"#),
+            (&deployments, "because", r#"deployments.apps "d" is forbidden: User "alice" cannot get resource "deployments" in API group "apps" in the namespace "n": because"#),
+            (&Attributes::path(&user, "get", "/nope"), "", r#"forbidden: User "alice" cannot get path "/nope""#),
+        ] {
+            assert_eq!(forbidden(asked, reason).message, want);
+        }
+    }
+
+    #[tokio::test]
+    async fn masters_may_always_and_an_empty_chain_says_no() {
+        let chain = Chain::new(Vec::new());
+        let (root, ann) = (UserInfo::new("root", &[MASTERS]), UserInfo::new("ann", &[]));
+        assert!(require(&*chain, &Attributes::resource(&root, "delete", "", "v1", "nodes")).await.is_ok());
+        assert_eq!(require(&*chain, &Attributes::resource(&ann, "get", "", "v1", "nodes")).await.unwrap_err().code, 403);
+    }
+}
