@@ -1,1 +1,49 @@
 //! The generic API core and its HTTP face.
+//!
+//! One REST core serves every verb of every kind: [`Core::call`] takes who asks and what, and answers without knowing of
+//! HTTP. The components of this process call it through [`Core::transport`], with an identity of their own, through the
+//! same authorization and admission as everybody else.
+//!
+//! ```text
+//! call ─► authorize ─► flow ─► decode ─► defaults ─► prepare ─► admission ─► validate ─► transaction ─► cache shows it ─► answer
+//! ```
+//!
+//! | module | what |
+//! |---|---|
+//! | [`core`] | the entrance: authorization, flow control, dispatch by verb and subresource |
+//! | [`registry`] | which resources exist |
+//! | [`cache`] | every object in memory, events in rings, watchers as cursors |
+//! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
+//! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
+//! | [`admission`] | the ordered chain of plug-ins |
+//! | [`allocate`] | ClusterIPs and node ports, inside the write's own transaction |
+//! | [`meta`] | the rules of `metadata` |
+//! | [`bootstrap`] | what every cluster has from its first second |
+//! | [`http`] | the thin face: TLS, paths, media types, tables, discovery |
+
+pub mod admission;
+pub mod allocate;
+pub mod body;
+pub mod bootstrap;
+pub mod cache;
+pub mod config;
+pub mod convert;
+pub mod core;
+pub mod document;
+pub mod failure;
+pub mod flow;
+pub mod http;
+pub mod list;
+pub mod meta;
+pub mod page;
+pub mod registry;
+pub mod review;
+pub mod select;
+pub mod sub;
+pub mod watch;
+pub mod write;
+
+pub use cache::cursor::{Cursor, Delivery, Step};
+pub use config::Config;
+pub use core::Core;
+pub use registry::Registry;

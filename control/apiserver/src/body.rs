@@ -1,0 +1,128 @@
+//! A request's document: decoded under its type, with what the caller should know of its fields.
+
+use client::{Body, Options};
+use kinds::Descriptor;
+use schema::decode::{self, DecodeError, Decoded, FieldValidation};
+use schema::{DocExt, Status, TypeId, Value, protobuf};
+
+/// A type that a body is decoded as.
+#[derive(Clone)]
+pub struct Expected {
+    pub ty: TypeId,
+    /// `v1`, `apps/v1`.
+    pub api_version: String,
+    pub kind: String,
+}
+
+impl Expected {
+    pub fn of(kind: &Descriptor) -> Self {
+        Self { ty: kind.ty, api_version: kind.api_version(), kind: kind.kind.to_string() }
+    }
+
+    /// A type of the facts table that is no served kind (`v1` `DeleteOptions`, `autoscaling/v1` `Scale`).
+    pub fn option(api_version: &str, kind: &str) -> Result<Self, Status> {
+        let ty = schema::Facts::builtin().kind(api_version, kind);
+        let missing = || Status::internal(format!("the facts table has no {kind} of {api_version}"));
+        Ok(Self { ty: ty.ok_or_else(missing)?, api_version: api_version.into(), kind: kind.into() })
+    }
+
+    fn version(&self) -> &str {
+        self.api_version.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// `Pod in version "v1" cannot be handled as a Pod: <why>`
+    fn unfit(&self, found: &str, why: &str) -> Status {
+        Status::bad_request(format!("{found} in version {:?} cannot be handled as a {}: {why}", self.version(), self.kind))
+    }
+}
+
+/// Decodes the body of a write. What strict validation finds fails the request or becomes warnings, as it asks for.
+pub fn document(expected: &Expected, body: &Body, options: &Options, warnings: &mut Vec<String>) -> Result<Value, Status> {
+    let decoded = match body {
+        Body::Value(value) => decode::value(expected.ty, value.clone()).map_err(|error| refused(expected, &error, b""))?,
+        Body::Encoded { content_type, bytes } => encoded(expected, content_type, bytes)?,
+        Body::None => return Err(refused(expected, &DecodeError::Syntax("unexpected end of JSON input".into()), b"")),
+        Body::Patch { .. } => return Err(Status::bad_request("a patch is no document; send it with the verb patch")),
+    };
+    let value = identified(expected, decoded.value)?;
+    report(expected, &decoded.strict_errors, options.field_validation, warnings)?;
+    Ok(value)
+}
+
+/// Checks and prunes what a patch made.
+pub fn patched(expected: &Expected, value: Value, options: &Options, warnings: &mut Vec<String>) -> Result<Value, Status> {
+    let decoded = decode::value(expected.ty, value).map_err(|error| refused(expected, &error, b""))?;
+    report(expected, &decoded.strict_errors, options.field_validation, warnings)?;
+    Ok(decoded.value)
+}
+
+fn encoded(expected: &Expected, content_type: &str, bytes: &[u8]) -> Result<Decoded, Status> {
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    let decoded = match media {
+        "" | "application/json" | "*/*" => decode::json(expected.ty, bytes),
+        "application/yaml" => decode::yaml(expected.ty, bytes),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode_document(bytes).map(|value| Decoded { value, strict_errors: Vec::new() }),
+        _ => return Err(unknown_media()),
+    };
+    decoded.map_err(|error| refused(expected, &error, bytes))
+}
+
+/// 415.
+pub fn unknown_media() -> Status {
+    Status::unsupported_media_type(
+        "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, \
+         application/vnd.kubernetes.protobuf",
+    )
+}
+
+/// The document says what it is, or nothing; never something else.
+fn identified(expected: &Expected, mut value: Value) -> Result<Value, Status> {
+    let kind = value.str_at("kind");
+    if !kind.is_empty() && kind != expected.kind {
+        let why = format!("no kind {kind:?} fits here, expected {:?}", expected.kind);
+        return Err(expected.unfit(kind, &why));
+    }
+    let api_version = value.str_at("apiVersion");
+    if !api_version.is_empty() && api_version != expected.api_version {
+        let why = format!("the API version in the data ({api_version}) does not match the expected API version ({})", expected.api_version);
+        return Err(Status::bad_request(why));
+    }
+    value.set_at("apiVersion", expected.api_version.as_str());
+    value.set_at("kind", expected.kind.as_str());
+    Ok(value)
+}
+
+fn report(expected: &Expected, found: &[String], how: FieldValidation, warnings: &mut Vec<String>) -> Result<(), Status> {
+    match how {
+        _ if found.is_empty() => Ok(()),
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            warnings.extend_from_slice(found);
+            Ok(())
+        }
+        FieldValidation::Strict => Err(expected.unfit(&expected.kind, &format!("strict decoding error: {}", found.join(", ")))),
+    }
+}
+
+fn refused(expected: &Expected, error: &DecodeError, bytes: &[u8]) -> Status {
+    match error {
+        DecodeError::Syntax(why) => {
+            let why = format!("the object provided is unrecognized (must be of type {}): {why}{}", expected.kind, excerpt(bytes));
+            Status::bad_request(why)
+        }
+        DecodeError::Type(why) | DecodeError::Limit(why) => expected.unfit(&expected.kind, why),
+    }
+}
+
+/// The first bytes of what could not be read: as text where it is text, else in hexadecimal.
+fn excerpt(bytes: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let head = &bytes[..bytes.len().min(SHOWN)];
+    let text = match std::str::from_utf8(head) {
+        _ if head.is_empty() => return String::new(),
+        Ok(text) if text.starts_with('{') => text.to_owned(),
+        _ => head.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    let more = if bytes.len() > SHOWN { " ..." } else { "" };
+    format!(" ({text}{more})")
+}

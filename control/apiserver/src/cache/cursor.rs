@@ -1,0 +1,292 @@
+//! One watcher's way through a kind's events.
+//!
+//! ```text
+//! subscribed ─► initial state (ADDED …) ─► end-of-initial-events bookmark ─► backlog from the store ─► ring, as it grows
+//!                                                                                     │ bookmarks, when asked for
+//!      410: fell off the ring, the revision is gone  ◄────────────────────────────────┴─► end: time-out, shutdown
+//! ```
+//! A cursor holds a place in the shared ring and nothing of its own but what is not in the ring (the initial state and
+//! history from before it). Dropping it ends the subscription.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::{Object, WatchKind};
+use env::Env;
+use kinds::KindRef;
+use schema::Status;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::event::{Event, FormKey};
+use super::item::Item;
+use super::ring::{Place, Topic};
+use super::{Cache, KindCache};
+use crate::convert;
+use crate::select::Selector;
+
+/// Deliveries handed out at once: enough to fill an h2 frame, few enough to let others run.
+const BATCH_MAX: usize = 64;
+const BATCH_BYTES_MAX: usize = 16 << 10;
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// The last bookmark comes this long before the time-out.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+
+/// What a watcher is told next.
+pub enum Step {
+    /// At least one.
+    Events(Vec<Delivery>),
+    Bookmark {
+        revision: u64,
+        /// The initial state is complete.
+        initial_events_end: bool,
+    },
+    /// The time is up, or the server stops.
+    End,
+}
+
+/// One event for one watcher.
+#[derive(Clone)]
+pub struct Delivery {
+    pub kind: WatchKind,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Event(Arc<Event>),
+    /// Of the initial state.
+    State(Arc<Object>),
+}
+
+/// How a cursor begins.
+pub(crate) struct Start {
+    pub kind: KindRef,
+    pub topic: Topic,
+    pub selector: Selector,
+    /// The state to tell as ADDED before anything else.
+    pub initial: Vec<Arc<Item>>,
+    /// Tell the end of the initial state.
+    pub mark_initial_end: bool,
+    /// Only events after this revision.
+    pub after: u64,
+    pub bookmarks: bool,
+    pub timeout: Duration,
+}
+
+pub struct Cursor {
+    cache: Arc<Cache>,
+    kind_cache: Arc<KindCache>,
+    kind: KindRef,
+    topic: Topic,
+    selector: Selector,
+    place: Place,
+    notify: Arc<Notify>,
+    initial: std::vec::IntoIter<Arc<Item>>,
+    mark_initial_end: bool,
+    backlog: VecDeque<Arc<Event>>,
+    after: u64,
+    /// The newest revision that the watcher knows of.
+    told: u64,
+    bookmarks: bool,
+    deadline: Instant,
+    next_bookmark: Instant,
+    ended: bool,
+}
+
+impl Cursor {
+    /// `place` and `notify` come from the subscription to `start.topic`, which the cursor ends when it is dropped.
+    pub(crate) fn new(cache: Arc<Cache>, kind_cache: Arc<KindCache>, start: Start, place: Place, notify: Arc<Notify>) -> Self {
+        let now = cache.env.instant();
+        let deadline = now + start.timeout;
+        Self {
+            cache,
+            kind_cache,
+            kind: start.kind,
+            topic: start.topic,
+            selector: start.selector,
+            place,
+            notify,
+            initial: start.initial.into_iter(),
+            mark_initial_end: start.mark_initial_end,
+            backlog: VecDeque::new(),
+            after: start.after,
+            told: start.after,
+            bookmarks: start.bookmarks,
+            deadline,
+            next_bookmark: next_bookmark(now, deadline),
+            ended: false,
+        }
+    }
+
+    /// Tells `backlog`, which is older than the ring, first.
+    #[must_use]
+    pub(crate) fn with_backlog(mut self, backlog: VecDeque<Arc<Event>>) -> Self {
+        self.backlog = backlog;
+        self
+    }
+
+    /// The kind as it is served to this watcher.
+    pub fn kind(&self) -> &KindRef {
+        &self.kind
+    }
+
+    /// Waits for the next thing to tell. Cancel-safe. After [`Step::End`] or an error (410) there is nothing more.
+    pub async fn next(&mut self) -> Result<Step, Status> {
+        if let Some(step) = self.initial_step() {
+            return Ok(step);
+        }
+        loop {
+            if self.ended {
+                return Ok(Step::End);
+            }
+            let notify = Arc::clone(&self.notify);
+            let mut woken = std::pin::pin!(notify.notified());
+            woken.as_mut().enable(); // before looking, so that nothing falls between
+            let applied = self.cache.applied();
+            let events = self.drain()?;
+            if !events.is_empty() {
+                return Ok(Step::Events(events));
+            }
+            if let Some(step) = self.due(applied) {
+                return Ok(step);
+            }
+            self.sleep(woken).await;
+        }
+    }
+
+    /// The initial state, then its end.
+    fn initial_step(&mut self) -> Option<Step> {
+        let state: Vec<Delivery> = self.initial.by_ref().take(BATCH_MAX).map(|item| Delivery::state(&item)).collect();
+        if !state.is_empty() {
+            return Some(Step::Events(state));
+        }
+        let mark = std::mem::take(&mut self.mark_initial_end);
+        mark.then_some(Step::Bookmark { revision: self.after, initial_events_end: true })
+    }
+
+    /// What has happened since the last look, as far as it concerns this watcher.
+    fn drain(&mut self) -> Result<Vec<Delivery>, Status> {
+        let mut batch = Batch { selector: &self.selector, after: self.after, told: self.told, bytes: 0, deliveries: Vec::new() };
+        while let Some(event) = self.backlog.pop_front() {
+            if !batch.take(&event) {
+                break;
+            }
+        }
+        if self.backlog.is_empty() && batch.has_room() {
+            let drained = self.kind_cache.read().drain(&self.topic, &mut self.place, |event| batch.take(event));
+            drained.map_err(|lagged| {
+                self.ended = true;
+                too_old(self.after.max(batch.told), lagged.oldest)
+            })?;
+        }
+        self.told = batch.told;
+        Ok(batch.deliveries)
+    }
+
+    /// A bookmark or the end, when its time has come. Nothing is left to drain; `applied` was read before draining.
+    fn due(&mut self, applied: u64) -> Option<Step> {
+        let now = self.cache.env.instant();
+        let stopping = self.cache.env.shutdown().is_cancelled();
+        self.ended = stopping || now >= self.deadline;
+        let bookmark_due = stopping || (!self.ended && now >= self.next_bookmark);
+        if bookmark_due {
+            self.next_bookmark = next_bookmark(now, self.deadline);
+            if self.bookmarks && applied > self.told {
+                self.told = applied;
+                return Some(Step::Bookmark { revision: applied, initial_events_end: false });
+            }
+        }
+        self.ended.then_some(Step::End)
+    }
+
+    async fn sleep(&self, woken: impl Future<Output = ()>) {
+        let until = if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline };
+        tokio::select! {
+            () = woken => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = self.cache.env.shutdown().cancelled() => {}
+        }
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        self.kind_cache.write().unsubscribe(&self.topic);
+    }
+}
+
+/// Collects what one step tells.
+struct Batch<'a> {
+    selector: &'a Selector,
+    after: u64,
+    told: u64,
+    bytes: usize,
+    deliveries: Vec<Delivery>,
+}
+
+impl Batch<'_> {
+    /// Returns whether there is room for more.
+    fn take(&mut self, event: &Arc<Event>) -> bool {
+        if event.revision <= self.after {
+            return true;
+        }
+        self.told = self.told.max(event.revision);
+        if let Some(kind) = event.seen_by(self.selector) {
+            self.bytes += event.weight();
+            self.deliveries.push(Delivery { kind, source: Source::Event(Arc::clone(event)) });
+        }
+        self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.deliveries.len() < BATCH_MAX && self.bytes < BATCH_BYTES_MAX
+    }
+}
+
+impl Delivery {
+    fn state(item: &Item) -> Self {
+        Self { kind: WatchKind::Added, source: Source::State(Arc::clone(&item.object)) }
+    }
+
+    /// The object as `kind` serves it. Canonical JSON in `raw`; for DELETED the last state at the revision of the delete.
+    pub fn object(&self, kind: &KindRef) -> Result<Arc<Object>, Status> {
+        let stored = match &self.source {
+            Source::Event(event) => event.object(self.kind),
+            Source::State(object) => Arc::clone(object),
+        };
+        convert::served(kind, stored)
+    }
+
+    /// Bytes of another form (a Table row, a protobuf frame), made once for all watchers that want the same.
+    /// `media` names the form, `version` the served apiVersion.
+    pub fn form(&self, media: &'static str, version: &str, make: impl FnOnce() -> Bytes) -> Bytes {
+        match &self.source {
+            Source::Event(event) => {
+                let key: FormKey = (media, version.to_owned(), self.kind);
+                event.form(&key, make)
+            }
+            Source::State(_) => make(),
+        }
+    }
+}
+
+/// 410 to a watcher whose revision is gone.
+pub(crate) fn too_old(asked: u64, oldest: u64) -> Status {
+    Status::expired(format!("too old resource version: {asked} ({oldest})"))
+}
+
+fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let regular = now + BOOKMARK_EVERY;
+    let last = deadline.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(now);
+    if last > now && regular > last { last } else { regular }
+}
+
+impl Cursor {
+    /// The environment that its timers follow.
+    pub fn env(&self) -> &Env {
+        &self.cache.env
+    }
+}

@@ -1,0 +1,307 @@
+//! The entrance: who asks, may they, is there room, and which room answers.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use auth::{Attributes, Authorizer, TokenIssuer, TokenReviewer, UserInfo};
+use client::{Answer, List, Options, Request, Response, Target, Transport, Verb};
+use env::Env;
+use kinds::{KindRef, Subresource, Verbs};
+use schema::Status;
+use store::Store;
+
+use crate::admission::Chain;
+use crate::cache::{Cache, KindCache};
+use crate::cache::cursor::Cursor;
+use crate::flow::Flow;
+use crate::list::Lister;
+use crate::registry::Registry;
+use crate::watch::{self, Watcher};
+use crate::{Config, bootstrap, convert, failure, list, review, sub, write};
+
+/// The API server without its HTTP face. Shared by everybody; holds no lock while it waits for anything.
+pub struct Core {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) env: Env,
+    pub(crate) config: Config,
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    pub(crate) registry: Registry,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) admission: Chain,
+    flow: Flow,
+    tokens: OnceLock<Tokens>,
+}
+
+/// Who issues and reads service-account tokens.
+pub(crate) struct Tokens {
+    pub issuer: Arc<dyn TokenIssuer>,
+    pub reviewer: Arc<dyn TokenReviewer>,
+}
+
+/// One request on its way: what every room needs to know of it.
+pub(crate) struct Call<'a> {
+    pub core: &'a Core,
+    pub user: &'a UserInfo,
+    pub kind: KindRef,
+    pub target: &'a Target,
+    pub options: &'a Options,
+    /// Texts for Warning headers, gathered on the way.
+    pub warnings: Vec<String>,
+}
+
+impl Core {
+    /// `kinds` are the rows to serve (`kinds::all()`). [`Core::start`] must have returned before the first call.
+    pub fn new(store: Arc<dyn Store>, env: Env, config: Config, authorizer: Arc<dyn Authorizer>, kinds: Vec<KindRef>) -> Arc<Self> {
+        let registry = Registry::new(kinds);
+        let stored = registry.table().stored().cloned().collect();
+        let cache = Arc::new(Cache::new(Arc::clone(&store), env.clone(), stored, config.ring_bytes_max));
+        let flow = Flow::new(&config);
+        Arc::new(Self { store, env, config, authorizer, registry, cache, admission: Chain::built_in(), flow, tokens: OnceLock::new() })
+    }
+
+    /// Sets who issues and reads service-account tokens. Before that `serviceaccounts/token` and TokenReview answer 503.
+    pub fn set_tokens(&self, issuer: Arc<dyn TokenIssuer>, reviewer: Arc<dyn TokenReviewer>) {
+        let _ = self.tokens.set(Tokens { issuer, reviewer });
+    }
+
+    /// Loads the cache and makes what every cluster has (namespaces, the kubernetes service, priority classes, `policy`:
+    /// the bootstrap RBAC objects). Resolves when calls can be answered.
+    pub async fn start(&self, policy: Vec<schema::Value>) -> Result<(), Status> {
+        self.cache.load().await.map_err(|error| failure::of_store(&error))?;
+        bootstrap::run(self, policy).await
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
+        &self.authorizer
+    }
+
+    /// The newest revision that reads show.
+    pub fn revision(&self) -> u64 {
+        self.cache.applied()
+    }
+
+    pub(crate) fn tokens(&self) -> Result<&Tokens, Status> {
+        self.tokens.get().ok_or_else(|| Status::unavailable("the token issuer is not ready yet"))
+    }
+
+    /// Answers a request of `user`.
+    pub async fn call(&self, user: &UserInfo, request: Request) -> Result<Answer, Status> {
+        let kind = self.admit(user, request.verb, &request.target).await?;
+        let _place = self.flow.enter(request.verb)?;
+        self.run(user, kind, request).await
+    }
+
+    /// As [`Core::call`] for a list, without going through [`Answer`].
+    pub async fn list(&self, user: &UserInfo, target: &Target, options: &Options) -> Result<(KindRef, List), Status> {
+        let kind = self.admit(user, Verb::List, target).await?;
+        let _place = self.flow.enter(Verb::List)?;
+        let list = self.read_list(&kind, target, options).await?;
+        Ok((kind, list))
+    }
+
+    /// As [`Core::call`] for a watch, as a cursor whose events share their encodings with all other watchers.
+    /// A revision that is compacted is `Err` with code 410, which HTTP tells as an ERROR event in a 200 answer.
+    pub async fn watch(&self, user: &UserInfo, target: &Target, options: &Options) -> Result<Cursor, Status> {
+        let kind = self.admit(user, Verb::Watch, target).await?;
+        self.read_watch(&kind, target, options).await
+    }
+
+    /// 403 unless `user` may; for what the HTTP face serves itself (logs, exec, non-resource paths).
+    pub async fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
+        let decision = self.authorizer.authorize(attributes).await;
+        if decision.is_allowed() { Ok(()) } else { Err(forbidden(attributes, decision.reason())) }
+    }
+
+    /// The way in for a component of this process, as `user`.
+    pub fn transport(self: &Arc<Self>, user: UserInfo) -> Arc<dyn Transport> {
+        Arc::new(InProcess { core: Arc::clone(self), user })
+    }
+
+    /// Authorizes, then finds the kind: who may not ask is not told what exists.
+    async fn admit(&self, user: &UserInfo, verb: Verb, target: &Target) -> Result<KindRef, Status> {
+        self.authorize(&attributes(user, verb, target)).await?;
+        self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)
+    }
+
+    async fn run(&self, user: &UserInfo, kind: KindRef, request: Request) -> Result<Answer, Status> {
+        check_scope(&kind, &request.target)?;
+        let mut call = Call { core: self, user, kind, target: &request.target, options: &request.options, warnings: Vec::new() };
+        let response = call.respond(request.verb, request.body).await?;
+        Ok(Answer { response, warnings: call.warnings })
+    }
+
+    async fn read_list(&self, kind: &KindRef, target: &Target, options: &Options) -> Result<List, Status> {
+        check_scope(kind, target)?;
+        check_verb(kind, Verb::List)?;
+        let kind_cache = self.kind_cache(kind)?;
+        let lister = Lister { cache: &self.cache, store: &*self.store, kind, kind_cache, namespace: &target.namespace };
+        lister.list(&named_only(target, options)).await
+    }
+
+    async fn read_watch(&self, kind: &KindRef, target: &Target, options: &Options) -> Result<Cursor, Status> {
+        check_scope(kind, target)?;
+        check_verb(kind, Verb::Watch)?;
+        let kind_cache = self.kind_cache(kind)?;
+        let watcher =
+            Watcher { cache: &self.cache, store: &*self.store, env: &self.env, kind, kind_cache, namespace: &target.namespace };
+        watcher.watch(&named_only(target, options)).await
+    }
+
+    pub(crate) fn kind_cache(&self, kind: &KindRef) -> Result<&Arc<KindCache>, Status> {
+        self.cache.kind(&kind.storage_prefix).ok_or_else(|| Status::method_not_supported(&kind.group, &kind.resource, "get"))
+    }
+}
+
+impl Call<'_> {
+    async fn respond(&mut self, verb: Verb, body: client::Body) -> Result<Response, Status> {
+        if let Some(answer) = review::answer(self, verb, &body).await {
+            return answer;
+        }
+        if !self.target.subresource.is_empty() {
+            let subresource = self.subresource(verb)?;
+            if let Some(answer) = sub::answer(self, verb, &subresource, &body).await {
+                return answer;
+            }
+        } else {
+            check_verb(&self.kind, verb)?;
+        }
+        match verb {
+            Verb::Get => self.get().await,
+            Verb::List => Ok(Response::List(self.core.read_list(&self.kind, self.target, self.options).await?)),
+            Verb::Watch => Ok(Response::Watch(watch::stream(self.core.read_watch(&self.kind, self.target, self.options).await?))),
+            Verb::Create => write::create(self, body).await,
+            Verb::Update => write::update(self, body).await,
+            Verb::Patch => write::patch(self, body).await,
+            Verb::Delete => write::delete(self, body).await,
+            Verb::DeleteCollection => write::delete_collection(self, body).await,
+        }
+    }
+
+    /// The subresource asked for; 404 when the kind has none of that name, 405 when it does not know the verb.
+    fn subresource(&self, verb: Verb) -> Result<Subresource, Status> {
+        let name = &self.target.subresource;
+        let found = self.kind.subresource(name).cloned().ok_or_else(no_such_resource)?;
+        if found.verbs.contains(&verb.as_str()) {
+            Ok(found)
+        } else {
+            Err(Status::method_not_supported(&self.kind.group, &self.kind.resource, verb.as_str()))
+        }
+    }
+
+    async fn get(&self) -> Result<Response, Status> {
+        let asked = match self.options.resource_version.as_deref() {
+            None | Some("") => self.core.store.revision().0,
+            Some(text) => list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?,
+        };
+        list::wait(&self.core.cache, asked).await?;
+        let item = self.core.kind_cache(&self.kind)?.get(&self.key()).ok_or_else(|| self.not_found())?;
+        Ok(Response::Object { object: convert::served(&self.kind, Arc::clone(&item.object))?, created: false })
+    }
+
+    /// The object's key in the store.
+    pub fn key(&self) -> String {
+        self.key_of(&self.target.name)
+    }
+
+    pub fn key_of(&self, name: &str) -> String {
+        key(&self.kind, &self.target.namespace, name)
+    }
+
+    pub fn not_found(&self) -> Status {
+        Status::not_found(&self.kind.group, &self.kind.resource, &self.target.name)
+    }
+
+    /// The descriptor of the version that is stored.
+    pub fn stored_kind(&self) -> KindRef {
+        self.core.registry.table().stored_as(&self.kind)
+    }
+}
+
+/// `/pods/default/web`, `/nodes/one`.
+pub(crate) fn key(kind: &KindRef, namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { format!("{}{name}", kind.storage_prefix) } else { format!("{}{namespace}/{name}", kind.storage_prefix) }
+}
+
+struct InProcess {
+    core: Arc<Core>,
+    user: UserInfo,
+}
+
+#[async_trait]
+impl Transport for InProcess {
+    async fn call(&self, request: Request) -> Result<Answer, Status> {
+        let kind = self.core.admit(&self.user, request.verb, &request.target).await?;
+        self.core.run(&self.user, kind, request).await
+    }
+}
+
+fn attributes<'a>(user: &'a UserInfo, verb: Verb, target: &'a Target) -> Attributes<'a> {
+    Attributes {
+        subresource: &target.subresource,
+        namespace: &target.namespace,
+        name: &target.name,
+        ..Attributes::resource(user, verb.as_str(), &target.group, &target.version, &target.resource)
+    }
+}
+
+/// A list or watch of one named object is one of the collection with a selector for it.
+fn named_only(target: &Target, options: &Options) -> Options {
+    let mut options = options.clone();
+    if !target.name.is_empty() {
+        let separator = if options.field_selector.is_empty() { "" } else { "," };
+        options.field_selector = format!("metadata.name={}{separator}{}", target.name, options.field_selector);
+    }
+    options
+}
+
+/// 404 where a path names a namespace for a cluster-scoped kind, or none for an object of a namespaced one.
+fn check_scope(kind: &KindRef, target: &Target) -> Result<(), Status> {
+    let namespaced = !target.namespace.is_empty();
+    let fits = match kind.is_namespaced() {
+        true => namespaced || target.name.is_empty(),
+        false => !namespaced,
+    };
+    if fits { Ok(()) } else { Err(no_such_resource()) }
+}
+
+fn check_verb(kind: &KindRef, verb: Verb) -> Result<(), Status> {
+    let known = match kind.verbs {
+        Verbs::All => true,
+        Verbs::CreateOnly => verb == Verb::Create,
+        Verbs::These(verbs) => verbs.contains(&verb.as_str()),
+    };
+    if known { Ok(()) } else { Err(Status::method_not_supported(&kind.group, &kind.resource, verb.as_str())) }
+}
+
+/// 404 without a name: there is no such resource at all.
+pub(crate) fn no_such_resource() -> Status {
+    let mut status = Status::failure(404, "NotFound", "the server could not find the requested resource");
+    status.details = Some(schema::status::Details::default());
+    status
+}
+
+/// 403 in upstream's sentence: `pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "n"`.
+pub(crate) fn forbidden(asked: &Attributes<'_>, reason: &str) -> Status {
+    let user = format!("User {:?}", asked.user.name);
+    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    if !asked.is_resource() {
+        let why = format!("{user} cannot {} path {:?}{reason}", asked.verb, asked.path);
+        return Status::forbidden("", "", "", &why);
+    }
+    let resource = if asked.subresource.is_empty() { asked.resource.to_owned() } else { format!("{}/{}", asked.resource, asked.subresource) };
+    let place = if asked.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {:?}", asked.namespace) };
+    let why = format!("{user} cannot {} resource {resource:?} in API group {:?} {place}{reason}", asked.verb, asked.group);
+    Status::forbidden(asked.group, asked.resource, asked.name, &why)
+}

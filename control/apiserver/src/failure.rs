@@ -1,0 +1,34 @@
+//! Failures below as the `Status` that a caller sees.
+
+use schema::Status;
+use schema::status::{Cause, Details};
+use store::StoreError;
+
+/// A read or write that the store refused for no fault of the caller.
+pub fn of_store(error: &StoreError) -> Status {
+    match error {
+        StoreError::ReadOnly(_) => Status::unavailable(format!("{error}; free some space, writing goes on by itself")),
+        StoreError::Failed(_) => Status::unavailable(error.to_string()),
+        StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
+        StoreError::Future { asked, current } => too_large_version(asked.0, current.0),
+        StoreError::Conflict { .. } | StoreError::Lagged => Status::internal(error),
+    }
+}
+
+/// 504: the revision asked for is not here yet.
+pub fn too_large_version(asked: u64, current: u64) -> Status {
+    let cause = Cause { reason: "ResourceVersionTooLarge".into(), message: "Too large resource version".into(), field: String::new() };
+    let mut status = Status::timeout(format!("Timeout: Too large resource version: {asked}, current: {current}"));
+    status.details = Some(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() });
+    status
+}
+
+/// 500 without a reason, as upstream answers errors that it has no class for.
+pub fn plain(message: impl Into<String>) -> Status {
+    Status::failure(500, "", message)
+}
+
+/// 422 about options of a request (`ListOptions.meta.k8s.io "" is invalid: …`).
+pub fn invalid_options(kind: &str, errors: &schema::FieldErrors) -> Status {
+    Status::invalid("meta.k8s.io", kind, "", errors)
+}

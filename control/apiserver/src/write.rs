@@ -1,0 +1,25 @@
+//! Writing objects: one path for every kind.
+//!
+//! ```text
+//! create  decode ─► place, stamp, name ─► defaults ─► prepare ─┐
+//! update  decode ─┐                                            ├─► admission ─► validate ─► transaction
+//! patch   ────────┴─► carry over ─► defaults ─► prepare ───────┘        ▲                        │
+//!                                                                       └── a guard did not hold ┘
+//! ```
+//! Every attempt is one store transaction guarded by what it was computed from: the object's own revision, the namespace's,
+//! the allocations it takes. Nothing is locked; who loses a race computes again.
+
+mod commit;
+mod create;
+mod delete;
+mod patch;
+mod update;
+
+pub(crate) use self::commit::{Current, Outcome, commit, current, transact};
+pub(crate) use self::create::{create, create_document};
+pub(crate) use self::delete::{delete, delete_collection, delete_named};
+pub(crate) use self::patch::patch;
+pub(crate) use self::update::{modify, update};
+
+/// Attempts of a write that loses races before the caller hears of the conflict.
+pub(crate) const ATTEMPTS_MAX: usize = 16;

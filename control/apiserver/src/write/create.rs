@@ -1,0 +1,116 @@
+//! Create.
+
+use std::sync::Arc;
+
+use client::{Body, Object, Response};
+use kinds::WriteContext;
+use schema::{DocExt, FieldErrors, Status, Value};
+use store::{Guard, Key, Txn};
+
+use super::{ATTEMPTS_MAX, Outcome, commit};
+use crate::admission::{Admission, Operation};
+use crate::body::{self, Expected};
+use crate::core::Call;
+use crate::{allocate, meta};
+
+/// Creates the object in `body`.
+pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
+    let doc = body::document(&Expected::of(&call.kind), &body, call.options, &mut call.warnings)?;
+    let object = create_document(call, doc).await?;
+    Ok(Response::Object { object, created: true })
+}
+
+/// Creates a decoded document in the namespace of the call.
+pub(crate) async fn create_document(call: &mut Call<'_>, mut doc: Value) -> Result<Arc<Object>, Status> {
+    meta::place(&mut doc, &call.target.namespace)?;
+    if !call.target.name.is_empty() {
+        meta::name(&mut doc, &call.target.name)?;
+    }
+    meta::stamp_created(&mut doc, &call.kind, &call.core.env)?;
+    let strategy = Arc::clone(&call.kind.strategy);
+    strategy.fill_defaults(&mut doc);
+    strategy.prepare_create(&mut doc, &context(call));
+    let warnings = call.warnings.len();
+    for _ in 0..ATTEMPTS_MAX {
+        call.warnings.truncate(warnings);
+        let mut named = doc.clone();
+        let generated = meta::generate_name(&mut named, &call.core.env);
+        match attempt(call, named).await? {
+            Attempt::Done(object) => return Ok(object),
+            Attempt::Taken(_) if generated => {}
+            Attempt::Taken(name) => return Err(Status::already_exists(&call.kind.group, &call.kind.resource, &name)),
+            Attempt::Again => call.core.cache.catch_up().await.map_err(|error| crate::failure::of_store(&error))?,
+        }
+    }
+    Err(Status::already_exists(&call.kind.group, &call.kind.resource, doc.str_at("metadata.generateName")))
+}
+
+enum Attempt {
+    Done(Arc<Object>),
+    /// The name is in use.
+    Taken(String),
+    /// Something that the attempt relied on has changed.
+    Again,
+}
+
+async fn attempt(call: &mut Call<'_>, mut doc: Value) -> Result<Attempt, Status> {
+    let name = doc.str_at("metadata.name").to_owned();
+    let key: Key = call.key_of(&name).into();
+    let mut guards = vec![Guard::Absent(Arc::clone(&key))];
+    admit(call, &name, &mut doc, &mut guards).await?;
+    if let Some(item) = call.core.kind_cache(&call.kind)?.get(&key) {
+        drop(item);
+        return Ok(Attempt::Taken(name));
+    }
+    let allocated = allocate::plan(call.core, &call.kind, None, &mut doc)?;
+    guards.extend(allocated.guards);
+    call.warnings.extend(call.kind.strategy.warnings(&doc, None));
+    if call.options.dry_run {
+        return Ok(Attempt::Done(unstored(&doc)?));
+    }
+    match commit(call, Arc::clone(&key), doc, Txn { guards, ops: allocated.ops }).await? {
+        Outcome::Done(object) => Ok(Attempt::Done(object)),
+        Outcome::Lost { key: lost } if lost == key => Ok(Attempt::Taken(name)),
+        Outcome::Lost { .. } => Ok(Attempt::Again),
+    }
+}
+
+/// Mutating admission, defaults of what it added, validation, validating admission.
+async fn admit(call: &mut Call<'_>, name: &str, doc: &mut Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
+    let mut admission = Admission {
+        core: call.core,
+        user: call.user,
+        kind: Arc::clone(&call.kind),
+        operation: Operation::Create,
+        namespace: &call.target.namespace,
+        name,
+        subresource: "",
+        dry_run: call.options.dry_run,
+        guards,
+        warnings: &mut call.warnings,
+    };
+    call.core.admission.mutate(&mut admission, doc, None).await?;
+    admission.kind.strategy.fill_defaults(doc);
+    validate(&admission, doc)?;
+    call.core.admission.validate(&mut admission, Some(doc), None).await
+}
+
+fn validate(admission: &Admission<'_>, doc: &Value) -> Result<(), Status> {
+    let kind = &admission.kind;
+    let mut errors = FieldErrors::default();
+    let metadata = doc.at("metadata").cloned().unwrap_or_default();
+    meta::on_create(&metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
+    kind.strategy.validate_create(doc, &mut errors);
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, admission.name, &errors)) }
+}
+
+fn context<'a>(call: &'a Call<'_>) -> WriteContext<'a> {
+    WriteContext { env: &call.core.env, user: &call.user.name, subresource: "" }
+}
+
+/// The object as a dry run shows it: without a resourceVersion.
+fn unstored(doc: &Value) -> Result<Arc<Object>, Status> {
+    let mut doc = doc.clone();
+    meta::of(&mut doc).remove("resourceVersion");
+    Object::from_value(&doc)
+}

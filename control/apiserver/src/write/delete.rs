@@ -1,0 +1,334 @@
+//! Delete: preconditions, finalizers, grace, propagation.
+//!
+//! ```text
+//! delete ─► nothing holds it ──────────────────────────────► gone
+//!        └► finalizers or grace ─► deletionTimestamp is set ─► last finalizer removed / grace 0 delete ─► gone
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Body, Delete, Object, Options, Response, Target};
+use schema::{DocExt, Status, Value, json, time};
+use store::{Op, Txn};
+
+use super::commit::unchanged;
+use super::{ATTEMPTS_MAX, Current, Outcome, commit, current, transact};
+use crate::admission::{Admission, Operation};
+use crate::body::{self, Expected};
+use crate::core::Call;
+use crate::{allocate, meta};
+
+/// Finalizers that the garbage collector removes.
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// Kinds whose delete answers with the last state rather than a Status.
+const ANSWERS_OBJECT: &[(&str, &str)] = &[
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "persistentvolumes"),
+    ("", "persistentvolumeclaims"),
+    ("", "resourcequotas"),
+    ("", "services"),
+    ("", "serviceaccounts"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "volumeattachments"),
+];
+
+/// Deletes the call's object.
+pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
+    let options = delete_options(call, &body)?;
+    delete_with(call, &options).await
+}
+
+/// Deletes the object `name` of the call's collection.
+pub(crate) async fn delete_named(call: &mut Call<'_>, name: &str, options: &Delete) -> Result<Response, Status> {
+    let target = Target { name: name.to_owned(), subresource: String::new(), ..call.target.clone() };
+    let mut one = Call {
+        core: call.core,
+        user: call.user,
+        kind: Arc::clone(&call.kind),
+        target: &target,
+        options: call.options,
+        warnings: std::mem::take(&mut call.warnings),
+    };
+    let answer = delete_with(&mut one, options).await;
+    call.warnings = one.warnings;
+    answer
+}
+
+/// Deletes what the call's selectors match; answers with the list of it.
+pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
+    let options = delete_options(call, &body)?;
+    let list_options = Options { timeout_seconds: None, ..call.options.clone() };
+    let list = call.core.read_list(&call.kind, call.target, &list_options).await?;
+    for object in &list.items {
+        let options = Delete { uid: Some(object.meta.uid.clone()), ..options.clone() };
+        match delete_in(call, &object.meta.namespace, &object.meta.name, &options).await {
+            Ok(_) => {}
+            Err(status) if status.is_not_found() || status.is_conflict() => {} // somebody else was faster
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(Response::List(list))
+}
+
+async fn delete_in(call: &mut Call<'_>, namespace: &str, name: &str, options: &Delete) -> Result<Response, Status> {
+    let target = Target { namespace: namespace.to_owned(), ..call.target.clone() };
+    let mut within = Call {
+        core: call.core,
+        user: call.user,
+        kind: Arc::clone(&call.kind),
+        target: &target,
+        options: call.options,
+        warnings: Vec::new(),
+    };
+    let answer = delete_named(&mut within, name, options).await;
+    for warning in within.warnings {
+        if !call.warnings.contains(&warning) {
+            call.warnings.push(warning);
+        }
+    }
+    answer
+}
+
+/// The body's options where there is a body, else the query's.
+fn delete_options(call: &mut Call<'_>, body: &Body) -> Result<Delete, Status> {
+    let body_is_empty = match body {
+        Body::None => true,
+        Body::Encoded { bytes, .. } => bytes.is_empty(),
+        _ => false,
+    };
+    if body_is_empty {
+        return check_options(call.options.delete.clone());
+    }
+    let mut expected = Expected::option("v1", "DeleteOptions")?;
+    let found = api_version_of(body);
+    if found == call.kind.api_version() {
+        expected.api_version = found; // every group serves DeleteOptions as a kind of its own
+    }
+    let doc = body::document(&expected, body, call.options, &mut call.warnings)?;
+    check_options(Delete {
+        grace_period_seconds: doc.i64_at("gracePeriodSeconds"),
+        propagation_policy: doc.at("propagationPolicy").and_then(Value::as_str).map(str::to_owned),
+        orphan_dependents: doc.at("orphanDependents").and_then(Value::as_bool),
+        uid: doc.at("preconditions.uid").and_then(Value::as_str).map(str::to_owned),
+        resource_version: doc.at("preconditions.resourceVersion").and_then(Value::as_str).map(str::to_owned),
+    })
+}
+
+fn api_version_of(body: &Body) -> String {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Header {
+        #[serde(default)]
+        api_version: String,
+    }
+    match body {
+        Body::Value(doc) => doc.str_at("apiVersion").to_owned(),
+        Body::Encoded { bytes, .. } => serde_json::from_slice::<Header>(bytes).map(|header| header.api_version).unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+fn check_options(options: Delete) -> Result<Delete, Status> {
+    let mut errors = schema::FieldErrors::default();
+    let path = schema::Path::new("propagationPolicy");
+    match options.propagation_policy.as_deref() {
+        Some(_) if options.orphan_dependents.is_some() => {
+            errors.invalid(&path, options.propagation_policy.clone(), "orphanDependents and deletionPropagation cannot be both set");
+        }
+        None | Some("Foreground" | "Background" | "Orphan" | "") => {}
+        Some(other) => errors.not_supported(&path, other, &["Foreground", "Background", "Orphan"]),
+    }
+    if errors.is_empty() { Ok(options) } else { Err(crate::failure::invalid_options("DeleteOptions", &errors)) }
+}
+
+async fn delete_with(call: &mut Call<'_>, options: &Delete) -> Result<Response, Status> {
+    for _ in 0..ATTEMPTS_MAX {
+        let current = current(call).await?;
+        check_preconditions(call, &current, options)?;
+        admit(call, &current).await?;
+        if let Some(answer) = attempt(call, current, options).await? {
+            return Ok(answer);
+        }
+    }
+    Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name))
+}
+
+/// What a delete comes to.
+enum Plan {
+    Remove,
+    /// The object stays, changed like this.
+    Mark(Value),
+    /// It is on its way out already.
+    Nothing,
+}
+
+/// One attempt; None when the object has changed meanwhile.
+async fn attempt(call: &Call<'_>, current: Current, options: &Delete) -> Result<Option<Response>, Status> {
+    let txn = Txn { guards: vec![unchanged(&current)], ops: Vec::new() };
+    match plan(call, &current.doc, options) {
+        Plan::Nothing => object(&current.doc).map(Some),
+        Plan::Mark(doc) if call.options.dry_run => object(&doc).map(Some),
+        Plan::Remove if call.options.dry_run => removed(call, &current.doc).map(Some),
+        Plan::Mark(doc) => match commit(call, current.key, doc, txn).await? {
+            Outcome::Done(object) => Ok(Some(Response::Object { object, created: false })),
+            Outcome::Lost { .. } => Ok(None),
+        },
+        Plan::Remove => {
+            let mut ops = vec![Op::Delete { key: Arc::clone(&current.key) }];
+            ops.extend(allocate::release(&call.kind, &current.doc));
+            match transact(call.core, Txn { ops, ..txn }).await? {
+                Ok(_) => removed(call, &current.doc).map(Some),
+                Err(_) => Ok(None),
+            }
+        }
+    }
+}
+
+fn object(doc: &Value) -> Result<Response, Status> {
+    Ok(Response::Object { object: Object::from_value(doc)?, created: false })
+}
+
+fn removed(call: &Call<'_>, doc: &Value) -> Result<Response, Status> {
+    let kind = &call.kind;
+    if ANSWERS_OBJECT.contains(&(kind.group.as_ref(), kind.resource.as_ref())) {
+        return object(doc);
+    }
+    let status = Status::deleted(&kind.group, &kind.resource, &call.target.name, doc.str_at("metadata.uid"));
+    Ok(Response::Value { value: status.to_value(), code: 200 })
+}
+
+/// 409 where the object is not the one that the caller means.
+fn check_preconditions(call: &Call<'_>, current: &Current, options: &Delete) -> Result<(), Status> {
+    let conflict = |why: &str| Err(Status::conflict(&call.kind.group, &call.kind.kind, &call.target.name, why));
+    let found = current.doc.str_at("metadata.uid");
+    match &options.uid {
+        Some(asked) if asked != found => {
+            return conflict(&format!(
+                "the UID in the precondition ({asked}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
+            ));
+        }
+        _ => {}
+    }
+    let found = current.revision.0.to_string();
+    match &options.resource_version {
+        Some(asked) if *asked != found => conflict(&format!(
+            "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({found}). The object might have been modified"
+        )),
+        _ => Ok(()),
+    }
+}
+
+async fn admit(call: &mut Call<'_>, current: &Current) -> Result<(), Status> {
+    let mut guards = Vec::new();
+    let mut admission = Admission {
+        core: call.core,
+        user: call.user,
+        kind: Arc::clone(&call.kind),
+        operation: Operation::Delete,
+        namespace: &call.target.namespace,
+        name: &call.target.name,
+        subresource: "",
+        dry_run: call.options.dry_run,
+        guards: &mut guards,
+        warnings: &mut call.warnings,
+    };
+    call.core.admission.validate(&mut admission, None, Some(&current.doc)).await
+}
+
+/// Decides what a delete with `options` does to `doc`. Pure but for the clock.
+fn plan(call: &Call<'_>, doc: &Value, options: &Delete) -> Plan {
+    let mut marked = doc.clone();
+    let finalizers = finalizers_after(doc, options);
+    meta::set_finalizers(&mut marked, &finalizers);
+    let grace = grace(call, doc, options);
+    let held = !finalizers.is_empty() || holds_namespace(call, doc);
+    if meta::is_deleting(doc) {
+        let left = doc.i64_at("metadata.deletionGracePeriodSeconds").unwrap_or_default();
+        return match grace {
+            Some(shorter) if shorter < left => {
+                set_deadline(&mut marked, doc, left, shorter);
+                settle(marked, held || shorter > 0)
+            }
+            _ if left == 0 && !held => Plan::Remove,
+            _ if marked != *doc => Plan::Mark(marked),
+            _ => Plan::Nothing,
+        };
+    }
+    let seconds = grace.unwrap_or_default();
+    mark(call, &mut marked, seconds);
+    settle(marked, held || seconds > 0)
+}
+
+fn settle(marked: Value, stays: bool) -> Plan {
+    if stays { Plan::Mark(marked) } else { Plan::Remove }
+}
+
+/// Sets when the object has to be gone, and what else says that it is on its way out.
+fn mark(call: &Call<'_>, doc: &mut Value, seconds: i64) {
+    let deadline = call.core.env.now() + Duration::from_secs(seconds.unsigned_abs());
+    let meta = meta::of(doc);
+    meta.insert("deletionTimestamp".into(), json!(time::format(deadline)));
+    meta.insert("deletionGracePeriodSeconds".into(), json!(seconds));
+    if doc.i64_at("metadata.generation").is_some_and(|generation| generation > 0) {
+        meta::bump_generation(doc);
+    }
+    if is_namespace(call) {
+        doc.set_at("status.phase", "Terminating");
+    }
+}
+
+/// Moves the deadline: it was `left` seconds after the request, now it is `shorter`.
+fn set_deadline(marked: &mut Value, doc: &Value, left: i64, shorter: i64) {
+    let deadline = time::parse(doc.str_at("metadata.deletionTimestamp"));
+    let moved = deadline.map(|deadline| deadline - Duration::from_secs((left - shorter).unsigned_abs()));
+    let meta = meta::of(marked);
+    if let Some(moved) = moved {
+        meta.insert("deletionTimestamp".into(), json!(time::format(moved)));
+    }
+    meta.insert("deletionGracePeriodSeconds".into(), json!(shorter));
+}
+
+/// Seconds that the object is given; None for kinds without grace, which go at once.
+fn grace(call: &Call<'_>, doc: &Value, options: &Delete) -> Option<i64> {
+    if !call.kind.graceful {
+        return None;
+    }
+    let own = || doc.i64_at("spec.terminationGracePeriodSeconds");
+    let asked = match options.grace_period_seconds {
+        Some(seconds) => seconds,
+        None if meta::is_deleting(doc) => return None,
+        None => own().unwrap_or_default(),
+    };
+    let unbound = doc.str_at("spec.nodeName").is_empty();
+    let over = matches!(doc.str_at("status.phase"), "Succeeded" | "Failed");
+    Some(if unbound || over { 0 } else if asked < 0 { 1 } else { asked })
+}
+
+/// The finalizers that the propagation policy asks for.
+fn finalizers_after(doc: &Value, options: &Delete) -> Vec<String> {
+    let before = meta::finalizers(doc);
+    let wanted = match (options.orphan_dependents, options.propagation_policy.as_deref()) {
+        (Some(true), _) | (_, Some("Orphan")) => Some(ORPHAN),
+        (_, Some("Foreground")) => Some(FOREGROUND),
+        (Some(false), _) | (_, Some("Background")) => None,
+        _ => return before,
+    };
+    let mut after: Vec<String> = before.into_iter().filter(|one| one != ORPHAN && one != FOREGROUND).collect();
+    after.extend(wanted.map(str::to_owned));
+    after
+}
+
+/// A namespace stays until the namespace controller has emptied it.
+fn holds_namespace(call: &Call<'_>, doc: &Value) -> bool {
+    is_namespace(call) && !doc.items_at("spec.finalizers").is_empty()
+}
+
+fn is_namespace(call: &Call<'_>) -> bool {
+    call.kind.group.is_empty() && call.kind.resource == "namespaces"
+}

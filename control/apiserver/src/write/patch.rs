@@ -1,0 +1,84 @@
+//! Patch: JSON, merge and strategic merge patches, applied again when a race is lost.
+
+use client::{Body, Patch, Response};
+use kinds::KindRef;
+use schema::patch::{self, PatchError};
+use schema::{FieldErrors, Path, Status, Value, decode};
+
+use super::modify;
+use crate::body::{self, Expected};
+use crate::core::Call;
+
+/// Applies the patch in `body`.
+pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
+    let Body::Patch { kind: how, bytes } = body else {
+        return Err(Status::bad_request("the body of a patch must be a patch"));
+    };
+    let patch = Parsed::new(how, &bytes)?;
+    let (kind, expected, options) = (call.kind.clone(), Expected::of(&call.kind), call.options);
+    let object = modify(call, |old, warnings| {
+        let patched = patch.apply(&kind, old)?;
+        body::patched(&expected, patched, options, warnings)
+    });
+    Ok(Response::Object { object: object.await?, created: false })
+}
+
+/// A patch that has been read.
+pub(crate) enum Parsed {
+    Json(Vec<u8>),
+    Merge(Value),
+    Strategic(Value),
+}
+
+impl Parsed {
+    pub(crate) fn new(how: Patch, bytes: &[u8]) -> Result<Self, Status> {
+        match how {
+            Patch::Json => Ok(Self::Json(bytes.to_vec())),
+            Patch::Merge => object(bytes, "invalid JSON patch").map(Self::Merge),
+            Patch::Strategic => object(bytes, "error decoding patch: invalid JSON document").map(Self::Strategic),
+            // Server-side apply has its place here: it needs managedFields, which the next release keeps.
+            Patch::Apply => Err(Status::unsupported_media_type(
+                "server-side apply (application/apply-patch+yaml) is not served yet; use kubectl apply without --server-side",
+            )),
+        }
+    }
+
+    /// What the patch makes of `old`.
+    pub(crate) fn apply(&self, kind: &KindRef, old: &Value) -> Result<Value, Status> {
+        self.apply_as(kind.ty, old)
+    }
+
+    pub(crate) fn apply_as(&self, ty: schema::TypeId, old: &Value) -> Result<Value, Status> {
+        match self {
+            Self::Json(bytes) => patch::json(old, bytes).map_err(|error| refused(&error)),
+            Self::Merge(patch) => Ok(patch::merge(old, patch)),
+            Self::Strategic(patch) => patch::strategic(ty, old, patch).map_err(|error| refused(&error)),
+        }
+    }
+}
+
+/// A patch that must be a JSON object; an empty body changes nothing.
+fn object(bytes: &[u8], malformed: &str) -> Result<Value, Status> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Object(schema::Map::new()));
+    }
+    let value = decode::json_value(bytes).map_err(|_| Status::bad_request(malformed))?.value;
+    if value.is_object() {
+        return Ok(value);
+    }
+    let found = if value.is_array() { "array" } else { "value" };
+    Err(Status::bad_request(format!("error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")))
+}
+
+fn refused(error: &PatchError) -> Status {
+    match error {
+        PatchError::Malformed(why) => Status::bad_request(why),
+        PatchError::Unprocessable(why) => {
+            let mut errors = FieldErrors::default();
+            errors.add(&Path::new("patch"), schema::field::Reason::Invalid, format!("Invalid value: {why}"));
+            let mut status = Status::invalid("", "", "", &errors);
+            status.message = format!("the server rejected our request due to an error in our request: {why}");
+            status
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Update, and the loop below every change of an existing object.
+
+use std::sync::Arc;
+
+use client::{Body, Object, Response};
+use kinds::WriteContext;
+use schema::{DocExt, FieldErrors, Status, Value, json};
+use store::{Guard, Op, Txn};
+
+use super::commit::unchanged;
+use super::{ATTEMPTS_MAX, Current, Outcome, commit, current, transact};
+use crate::admission::{Admission, Operation};
+use crate::body::{self, Expected};
+use crate::core::Call;
+use crate::{allocate, failure, list, meta};
+
+/// Replaces the object (or what its subresource may change) by the one in `body`.
+pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
+    let mut doc = body::document(&Expected::of(&call.kind), &body, call.options, &mut call.warnings)?;
+    meta::name(&mut doc, &call.target.name)?;
+    meta::place(&mut doc, &call.target.namespace)?;
+    let (group, resource, name) = (call.kind.group.clone(), call.kind.resource.clone(), call.target.name.clone());
+    let object = modify(call, |old, _| {
+        let (asked, found) = (doc.str_at("metadata.uid"), old.str_at("metadata.uid"));
+        if !asked.is_empty() && asked != found {
+            let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}");
+            return Err(Status::conflict(&group, &resource, &name, &why));
+        }
+        Ok(doc.clone())
+    });
+    Ok(Response::Object { object: object.await?, created: false })
+}
+
+/// Changes the call's object to what `change` makes of its current state, until no race is lost. `change` may also add warnings.
+/// A resourceVersion in what it makes must be the current one, else 409.
+pub(crate) async fn modify(
+    call: &mut Call<'_>,
+    mut change: impl FnMut(&Value, &mut Vec<String>) -> Result<Value, Status> + Send,
+) -> Result<Arc<Object>, Status> {
+    let warnings = call.warnings.len();
+    for _ in 0..ATTEMPTS_MAX {
+        call.warnings.truncate(warnings);
+        let current = current(call).await?;
+        let new = change(&current.doc, &mut call.warnings)?;
+        if let Some(object) = attempt(call, current, new).await? {
+            return Ok(object);
+        }
+    }
+    Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name))
+}
+
+/// One attempt; None when something that it relied on has changed.
+async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Result<Option<Arc<Object>>, Status> {
+    let old = &current.doc;
+    check_version(call, &new, &current)?;
+    meta::name(&mut new, &call.target.name)?;
+    meta::place(&mut new, &call.target.namespace)?;
+    meta::of(&mut new).insert("resourceVersion".into(), json!(current.revision.0.to_string()));
+    meta::carry_over(&mut new, old);
+    let mut guards = vec![unchanged(&current)];
+    prepare(call, &mut new, old, &mut guards).await?;
+    if new == *old {
+        return Object::from_value(&new).map(Some);
+    }
+    call.warnings.extend(call.kind.strategy.warnings(&new, Some(old)));
+    if call.options.dry_run {
+        return Object::from_value(&new).map(Some);
+    }
+    if is_finished(call, &new) {
+        return finish(call, &current, new, guards).await;
+    }
+    let allocated = allocate::plan(call.core, &call.kind, Some(old), &mut new)?;
+    guards.extend(allocated.guards);
+    match commit(call, current.key, new, Txn { guards, ops: allocated.ops }).await? {
+        Outcome::Done(object) => Ok(Some(object)),
+        Outcome::Lost { .. } => Ok(None),
+    }
+}
+
+/// 409 where the writer has seen another state than the current one.
+fn check_version(call: &Call<'_>, new: &Value, current: &Current) -> Result<(), Status> {
+    let seen = new.str_at("metadata.resourceVersion");
+    if seen.is_empty() || seen == "0" {
+        return Ok(());
+    }
+    let seen = list::revision(seen).map_err(failure::plain)?;
+    if seen == current.revision.0 { Ok(()) } else { Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name)) }
+}
+
+/// Defaults, the kind's own preparation, admission, generation, validation.
+async fn prepare(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
+    let kind = Arc::clone(&call.kind);
+    let context = WriteContext { env: &call.core.env, user: &call.user.name, subresource: &call.target.subresource };
+    kind.strategy.fill_defaults(new);
+    kind.strategy.prepare_update(new, old, &context);
+    let mut admission = Admission {
+        core: call.core,
+        user: call.user,
+        kind: Arc::clone(&kind),
+        operation: Operation::Update,
+        namespace: &call.target.namespace,
+        name: &call.target.name,
+        subresource: &call.target.subresource,
+        dry_run: call.options.dry_run,
+        guards,
+        warnings: &mut call.warnings,
+    };
+    call.core.admission.mutate(&mut admission, new, Some(old)).await?;
+    kind.strategy.fill_defaults(new);
+    if kind.has_generation && kind.strategy.bumps_generation(new, old) {
+        meta::bump_generation(new);
+    }
+    let mut errors = FieldErrors::default();
+    let metadata = |doc: &Value| doc.at("metadata").cloned().unwrap_or_default();
+    meta::on_update(&metadata(new), &metadata(old), &mut errors);
+    kind.strategy.validate_update(new, old, &context, &mut errors);
+    if !errors.is_empty() {
+        return Err(Status::invalid(&kind.group, &kind.kind, &call.target.name, &errors));
+    }
+    call.core.admission.validate(&mut admission, Some(new), Some(old)).await
+}
+
+/// Whether this change removes the last thing that an object on its way out waited for.
+fn is_finished(call: &Call<'_>, new: &Value) -> bool {
+    let waits = new.i64_at("metadata.deletionGracePeriodSeconds").is_some_and(|seconds| seconds != 0);
+    let namespace = call.kind.group.is_empty() && call.kind.resource == "namespaces";
+    meta::is_deleting(new)
+        && !waits
+        && meta::finalizers(new).is_empty()
+        && !(namespace && !new.items_at("spec.finalizers").is_empty())
+}
+
+async fn finish(call: &Call<'_>, current: &Current, new: Value, guards: Vec<Guard>) -> Result<Option<Arc<Object>>, Status> {
+    let mut ops = vec![Op::Delete { key: Arc::clone(&current.key) }];
+    ops.extend(allocate::release(&call.kind, &current.doc));
+    match transact(call.core, Txn { guards, ops }).await? {
+        Ok(_) => Object::from_value(&new).map(Some),
+        Err(_) => Ok(None),
+    }
+}
