@@ -9,6 +9,8 @@ pub mod daemon;
 pub mod fd;
 pub mod memfd;
 pub mod mount;
+pub mod netlink;
+pub mod netns;
 pub mod ns;
 pub mod pidfd;
 pub mod process;

@@ -124,7 +124,7 @@ impl Socket {
                     continue; // a multicast or an answer to a request given up before
                 }
                 let (errno, text) = acknowledgement(&message);
-                if errno != 0 && refused.is_none() {
+                if errno != 0 && refused.is_none() && !batch.is_optional(message.seq - first_seq) {
                     let what = batch.what(message.seq - first_seq);
                     refused = Some(Error::Refused { errno, what, text });
                 }
@@ -331,6 +331,8 @@ struct Mark {
     at: usize,
     number: u32,
     acked: bool,
+    /// A refusal is no error: what it asks for does not exist in every kernel.
+    optional: bool,
     what: Cow<'static, str>,
 }
 
@@ -351,7 +353,7 @@ impl Batch {
     /// Adds one message; `what` names it in errors, `fill` writes its attributes.
     pub fn push(&mut self, what: impl Into<Cow<'static, str>>, kind: u16, flags: u16, header: &[u8], fill: impl FnOnce(&mut Writer<'_>)) {
         let at = self.bytes.len();
-        let mark = Mark { at, number: self.marks.len() as u32, acked: flags & ACK != 0, what: what.into() };
+        let mark = Mark { at, number: self.marks.len() as u32, acked: flags & ACK != 0, optional: false, what: what.into() };
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(&(flags | REQUEST).to_ne_bytes());
@@ -362,6 +364,13 @@ impl Batch {
         let length = (self.bytes.len() - at) as u32;
         self.bytes[at..at + 4].copy_from_slice(&length.to_ne_bytes());
         self.marks.push(mark);
+    }
+
+    /// The last message may be refused without harm.
+    pub(crate) fn last_is_optional(&mut self) {
+        if let Some(mark) = self.marks.last_mut() {
+            mark.optional = true;
+        }
     }
 
     /// A batch of one dump request.
@@ -391,6 +400,10 @@ impl Batch {
         for mark in &self.marks {
             self.bytes[mark.at + 8..mark.at + 12].copy_from_slice(&(first + mark.number).to_ne_bytes());
         }
+    }
+
+    fn is_optional(&self, number: u32) -> bool {
+        self.marks.get(number as usize).is_some_and(|mark| mark.optional)
     }
 
     fn what(&self, number: u32) -> String {

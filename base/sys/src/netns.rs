@@ -88,6 +88,11 @@ impl AsFd for Netns {
     }
 }
 
+/// Runs `work` in a new namespace (loopback down, nothing else in it), which ends with it unless `work` hands out a handle.
+pub fn in_fresh<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    Netns::fresh()?.run(work)
+}
+
 fn on_helper<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
         let helper = std::thread::Builder::new().name("netns".into()).stack_size(256 << 10).spawn_scoped(scope, work).map_err(Error::Thread)?;

@@ -172,6 +172,7 @@ impl Batch {
             self.push(format!("changing link {index}"), libc::RTM_NEWLINK, 0, &ifinfo(index, 0, 0), |w| {
                 w.nested(IFLA_AF_SPEC, |w| w.nested(libc::AF_INET6 as u16, |w| w.bytes(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_MODE_NONE])));
             });
+            self.last_is_optional();
         }
     }
 
