@@ -22,6 +22,8 @@ mod history;
 mod hub;
 mod log;
 mod memory;
+#[cfg(test)]
+mod model;
 mod mvcc;
 pub mod suite;
 

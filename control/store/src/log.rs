@@ -15,6 +15,8 @@ mod format;
 mod frames;
 mod recover;
 mod snapshot;
+#[cfg(test)]
+mod torn;
 mod writer;
 
 use std::fs::File;
