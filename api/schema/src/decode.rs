@@ -116,7 +116,7 @@ mod tests {
         let decoded = pod(r#"{"metadata":{"creationTimestamp":"2020-01-02T03:04:05+02:00","labels":{"a":null},"name":null},
                 "spec":{"containers":[{"resources":{"limits":{"cpu":"1000m","memory":"2048Mi","x":1.50}}}]}}"#);
         let want = json!({"metadata": {"creationTimestamp": "2020-01-02T01:04:05Z", "labels": {"a": ""}},
-            "spec": {"containers": [{"resources": {"limits": {"cpu": "1", "memory": "2048Mi", "x": "1500m"}}}]}});
+            "spec": {"containers": [{"resources": {"limits": {"cpu": "1", "memory": "2Gi", "x": "1500m"}}}]}});
         assert_eq!(decoded.expect("good").value, want);
     }
 

@@ -1,8 +1,15 @@
 //! `meta/v1 ObjectMeta` as a lens: the part of a document that everything shares.
 
+mod validate;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use validate::{
+    NameRule, validate_annotations, validate_conditions, validate_field_manager, validate_labels, validate_object_meta_create,
+    validate_object_meta_update,
+};
 
 /// The fields that our own code reads. The document stays the truth; what is not named here is not lost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -103,6 +103,20 @@ impl Quantity {
     }
 }
 
+/// An IntOrString that may be a percentage (`maxUnavailable`), scaled to `total`.
+pub fn int_or_percent(value: &crate::Value, total: i64, round_up: bool) -> Result<i64, String> {
+    let text = match value {
+        crate::Value::String(text) => text,
+        number => return number.as_i64().ok_or_else(|| "invalid value for IntOrString: invalid type: neither int nor percentage".into()),
+    };
+    let digits = text.strip_suffix('%').ok_or("invalid value for IntOrString: invalid type: string is not a percentage")?;
+    let syntax = |_| format!("invalid value for IntOrString: invalid value {text:?}: strconv.Atoi: parsing {digits:?}: invalid syntax");
+    let product = digits.parse::<i64>().map_err(syntax)?.saturating_mul(total);
+    // Floor and ceiling differ from the truncated quotient only on their own side of zero.
+    let rest = product % 100;
+    Ok(product / 100 + if round_up { i64::from(rest > 0) } else { -i64::from(rest < 0) })
+}
+
 /// Division that rounds away from zero: whoever asks for a little gets a little.
 fn round_away(nano: i128, unit: i128) -> i128 {
     let rest = nano % unit;

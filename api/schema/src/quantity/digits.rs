@@ -19,7 +19,7 @@ const EXPONENT_MAX: i32 = 30;
 /// The finest unit: 10^-9.
 const NANO_EXPONENT: i32 = -9;
 /// Digits that fit an i64 without a look.
-const DIGITS_MAX: i32 = 18;
+const DIGITS_MAX: usize = 18;
 
 impl Digits {
     pub(super) fn from_nano(nano: i128, format: Format) -> Self {
@@ -36,14 +36,8 @@ impl Digits {
         let (base, exponent, format) = interpret(parts.suffix).ok_or_else(|| QuantityError(BAD_SUFFIX.into()))?;
         let (whole, fraction) = (parts.whole, parts.fraction);
         let shifted = format!("{whole}{fraction}");
-        let (fits, scale) = match base {
-            2 => {
-                let factor_digits = (exponent as f32 * 3.0 / 10.0) as i32;
-                (fraction.is_empty() && 15 - whole.len() as i32 - factor_digits > 0, 0)
-            }
-            _ => (DIGITS_MAX - shifted.len() as i32 >= 0, exponent - fraction.len() as i32),
-        };
-        let small = fits && scale >= NANO_EXPONENT;
+        let scale = exponent - fraction.len() as i32;
+        let small = base == 10 && shifted.len() <= DIGITS_MAX && scale >= NANO_EXPONENT;
         let keeps_text = small && scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0') && !shifted.is_empty();
         let unscaled = unsigned(&shifted)?;
         let mut parsed = match base {

@@ -1,0 +1,64 @@
+//! `cargo xtask golden [DIR]`: replays a folder of golden vectors and counts, per file, what passes and what fails.
+
+#[path = "../../api/schema/tests/golden/replays.rs"]
+#[expect(unreachable_pub, reason = "shared with the tests of `schema`")]
+mod schema_replays;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The folder with the *.jsonl files
+    #[arg(default_value = "../shared/golden")]
+    folder: PathBuf,
+    /// Print each vector that fails, with what came out instead
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// Files whose engine lives in a room that does not replay them yet.
+const NOT_REPLAYED: &[(&str, &str)] = &[
+    ("cel.jsonl", "CEL comes with admission policies and CRDs"),
+    ("crd.jsonl", "custom resources come next"),
+    ("crd-schemas.jsonl", "custom resources come next"),
+    ("jsonpath.jsonl", "the command line's output forms come later"),
+    ("managed-fields.jsonl", "server-side apply comes next"),
+    ("output.jsonl", "the command line's output forms come later"),
+    ("server-side-apply.jsonl", "server-side apply comes next"),
+    ("server-side-apply-typed.jsonl", "server-side apply comes next"),
+    ("tables.jsonl", "the command line's output forms come later"),
+];
+
+#[expect(clippy::print_stdout, reason = "a command's result")]
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let (mut passed, mut failed) = (0, 0);
+    for file in vector_files(&arguments.folder)? {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(replay) = schema_replays::ALL.iter().find(|replay| replay.file == name) else {
+            let reason = NOT_REPLAYED.iter().find(|(file, _)| *file == name).map_or("no engine for this file", |(_, reason)| reason);
+            println!("{name:32} not replayed: {reason}");
+            continue;
+        };
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let verdicts = schema_replays::replay(replay.check, &text);
+        let misses: Vec<_> = verdicts.iter().filter_map(|(line, case, verdict)| Some((line, case, verdict.as_ref().err()?))).collect();
+        println!("{name:32} {} passed, {} failed", verdicts.len() - misses.len(), misses.len());
+        if arguments.verbose {
+            misses.iter().for_each(|(line, case, why)| println!("  {name}:{line} {case}: {why}"));
+        }
+        passed += verdicts.len() - misses.len();
+        failed += misses.len();
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(())
+}
+
+fn vector_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")).collect();
+    files.sort();
+    Ok(files)
+}
