@@ -24,7 +24,7 @@ use store::{EventKind, Key, Revision, Store, StoreError};
 
 use self::item::Item;
 use self::progress::Progress;
-use self::ring::{Change, Ring};
+use self::ring::{Change, Ring, Topic};
 use crate::allocate::Allocations;
 
 /// History replayed at start.
@@ -183,10 +183,41 @@ impl Cache {
     }
 }
 
+/// Ends a subscription that no cursor owns.
+struct Subscribed<'a> {
+    kind: &'a KindCache,
+    topic: Topic,
+}
+
+impl Drop for Subscribed<'_> {
+    fn drop(&mut self) {
+        self.kind.write().unsubscribe(&self.topic);
+    }
+}
+
 impl KindCache {
     /// One object, by key.
     pub fn get(&self, key: &str) -> Option<Arc<Item>> {
         self.read().get(key).cloned()
+    }
+
+    /// Resolves when there is an object under `key`, now or later.
+    pub async fn appears(&self, key: &str) -> Arc<Item> {
+        let topic = Topic::Object(key.into());
+        let notify = {
+            let mut ring = self.write();
+            let revision = ring.revision();
+            ring.subscribe(&topic, revision).1
+        };
+        let _subscribed = Subscribed { kind: self, topic };
+        loop {
+            let mut woken = std::pin::pin!(notify.notified());
+            woken.as_mut().enable(); // before looking, so that nothing falls between
+            if let Some(item) = self.get(key) {
+                return item;
+            }
+            woken.await;
+        }
     }
 
     /// Whether pods' `spec.nodeName` is indexed here.

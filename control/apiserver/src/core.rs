@@ -64,11 +64,16 @@ impl Core {
         let _ = self.tokens.set(Tokens { issuer, reviewer });
     }
 
-    /// Loads the cache and makes what every cluster has (namespaces, the kubernetes service, priority classes, `policy`:
-    /// the bootstrap RBAC objects). Resolves when calls can be answered.
-    pub async fn start(&self, policy: Vec<schema::Value>) -> Result<(), Status> {
-        self.cache.load().await.map_err(|error| failure::of_store(&error))?;
-        bootstrap::run(self, policy).await
+    /// Loads the cache and makes what every cluster has (namespaces, the kubernetes service, priority classes, the default
+    /// roles and bindings). Resolves when calls can be answered.
+    pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
+        self.load().await?;
+        bootstrap::run(self).await
+    }
+
+    /// The first half of [`Core::start`]: loads the cache and makes nothing.
+    pub async fn load(&self) -> Result<(), Status> {
+        self.cache.load().await.map_err(|error| failure::of_store(&error))
     }
 
     pub fn env(&self) -> &Env {
@@ -120,8 +125,7 @@ impl Core {
 
     /// 403 unless `user` may; for what the HTTP face serves itself (logs, exec, non-resource paths).
     pub async fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
-        let decision = self.authorizer.authorize(attributes).await;
-        if decision.is_allowed() { Ok(()) } else { Err(forbidden(attributes, decision.reason())) }
+        auth::authz::require(&*self.authorizer, attributes).await
     }
 
     /// The way in for a component of this process, as `user`.
@@ -142,7 +146,7 @@ impl Core {
         Ok(Answer { response, warnings: call.warnings })
     }
 
-    async fn read_list(&self, kind: &KindRef, target: &Target, options: &Options) -> Result<List, Status> {
+    pub(crate) async fn read_list(&self, kind: &KindRef, target: &Target, options: &Options) -> Result<List, Status> {
         check_scope(kind, target)?;
         check_verb(kind, Verb::List)?;
         let kind_cache = self.kind_cache(kind)?;
@@ -164,10 +168,22 @@ impl Core {
     }
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// The same request about another target; the warnings so far move along and have to be taken back.
+    pub fn about<'b>(&mut self, target: &'b Target) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        let warnings = std::mem::take(&mut self.warnings);
+        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options: self.options, warnings }
+    }
+
     async fn respond(&mut self, verb: Verb, body: client::Body) -> Result<Response, Status> {
         if let Some(answer) = review::answer(self, verb, &body).await {
             return answer;
+        }
+        if self.kind.group.is_empty() && self.kind.resource == "bindings" {
+            return sub::bind(self, &body).await;
         }
         if !self.target.subresource.is_empty() {
             let subresource = self.subresource(verb)?;
@@ -290,18 +306,4 @@ pub(crate) fn no_such_resource() -> Status {
     let mut status = Status::failure(404, "NotFound", "the server could not find the requested resource");
     status.details = Some(schema::status::Details::default());
     status
-}
-
-/// 403 in upstream's sentence: `pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "n"`.
-pub(crate) fn forbidden(asked: &Attributes<'_>, reason: &str) -> Status {
-    let user = format!("User {:?}", asked.user.name);
-    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    if !asked.is_resource() {
-        let why = format!("{user} cannot {} path {:?}{reason}", asked.verb, asked.path);
-        return Status::forbidden("", "", "", &why);
-    }
-    let resource = if asked.subresource.is_empty() { asked.resource.to_owned() } else { format!("{}/{}", asked.resource, asked.subresource) };
-    let place = if asked.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {:?}", asked.namespace) };
-    let why = format!("{user} cannot {} resource {resource:?} in API group {:?} {place}{reason}", asked.verb, asked.group);
-    Status::forbidden(asked.group, asked.resource, asked.name, &why)
 }

@@ -16,9 +16,9 @@ mod patch;
 mod update;
 
 pub(crate) use self::commit::{Current, Outcome, commit, current, transact};
-pub(crate) use self::create::{create, create_document};
+pub(crate) use self::create::create;
 pub(crate) use self::delete::{delete, delete_collection, delete_named};
-pub(crate) use self::patch::patch;
+pub(crate) use self::patch::{Parsed, patch};
 pub(crate) use self::update::{modify, update};
 
 /// Attempts of a write that loses races before the caller hears of the conflict.

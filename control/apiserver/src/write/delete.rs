@@ -47,14 +47,7 @@ pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Response, 
 /// Deletes the object `name` of the call's collection.
 pub(crate) async fn delete_named(call: &mut Call<'_>, name: &str, options: &Delete) -> Result<Response, Status> {
     let target = Target { name: name.to_owned(), subresource: String::new(), ..call.target.clone() };
-    let mut one = Call {
-        core: call.core,
-        user: call.user,
-        kind: Arc::clone(&call.kind),
-        target: &target,
-        options: call.options,
-        warnings: std::mem::take(&mut call.warnings),
-    };
+    let mut one = call.about(&target);
     let answer = delete_with(&mut one, options).await;
     call.warnings = one.warnings;
     answer
@@ -78,20 +71,9 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
 
 async fn delete_in(call: &mut Call<'_>, namespace: &str, name: &str, options: &Delete) -> Result<Response, Status> {
     let target = Target { namespace: namespace.to_owned(), ..call.target.clone() };
-    let mut within = Call {
-        core: call.core,
-        user: call.user,
-        kind: Arc::clone(&call.kind),
-        target: &target,
-        options: call.options,
-        warnings: Vec::new(),
-    };
+    let mut within = call.about(&target);
     let answer = delete_named(&mut within, name, options).await;
-    for warning in within.warnings {
-        if !call.warnings.contains(&warning) {
-            call.warnings.push(warning);
-        }
-    }
+    call.warnings = within.warnings;
     answer
 }
 

@@ -57,6 +57,7 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Resul
     meta::place(&mut new, &call.target.namespace)?;
     meta::of(&mut new).insert("resourceVersion".into(), json!(current.revision.0.to_string()));
     meta::carry_over(&mut new, old);
+    allocate::carry_over(&call.kind, &mut new, old);
     let mut guards = vec![unchanged(&current)];
     prepare(call, &mut new, old, &mut guards).await?;
     if new == *old {

@@ -1,0 +1,91 @@
+//! `scale`: the one number of everything that has replicas.
+
+use client::{Body, Response, Target, Verb};
+use schema::{DocExt, FieldErrors, LabelSelector, Path, Status, Value, json};
+
+use crate::body::{self, Expected};
+use crate::core::Call;
+use crate::write::{self, Parsed};
+
+const API_VERSION: &str = "autoscaling/v1";
+
+pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Result<Response, Status> {
+    let expected = Expected::option(API_VERSION, "Scale")?;
+    match verb {
+        Verb::Get => {
+            let current = write::current(call).await?;
+            respond(&current.doc)
+        }
+        Verb::Update => {
+            let asked = body::document(&expected, body, call.options, &mut call.warnings)?;
+            set(call, |_| Ok(asked.clone())).await
+        }
+        Verb::Patch => {
+            let Body::Patch { kind, bytes } = body else { return Err(Status::bad_request("the body of a patch must be a patch")) };
+            let patch = Parsed::new(*kind, bytes)?;
+            set(call, |scale| patch.apply_as(expected.ty, scale)).await
+        }
+        _ => Err(Status::method_not_supported(&call.kind.group, &call.kind.resource, verb.as_str())),
+    }
+}
+
+/// Sets the replicas to what `change` makes of the current scale.
+async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Status> + Send) -> Result<Response, Status> {
+    let target = Target { subresource: String::new(), ..call.target.clone() };
+    let name = target.name.clone();
+    let mut object = call.about(&target);
+    let written = write::modify(&mut object, |old, _| {
+        let scale = change(&of(old)?)?;
+        check(&scale, &name)?;
+        let mut new = old.clone();
+        new.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
+        new.set_at("metadata.resourceVersion", scale.str_at("metadata.resourceVersion"));
+        Ok(new)
+    });
+    let written = written.await;
+    call.warnings = object.warnings;
+    respond(&written?.value())
+}
+
+fn respond(doc: &Value) -> Result<Response, Status> {
+    Ok(Response::Value { value: of(doc)?, code: 200 })
+}
+
+fn check(scale: &Value, name: &str) -> Result<(), Status> {
+    let mut errors = FieldErrors::default();
+    let replicas = scale.i64_at("spec.replicas").unwrap_or_default();
+    if replicas < 0 {
+        errors.invalid(&Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("autoscaling", "Scale", name, &errors)) }
+}
+
+/// The scale of a document.
+fn of(doc: &Value) -> Result<Value, Status> {
+    let mut metadata = json!({});
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = doc.at("metadata").and_then(|meta| meta.get(name)) {
+            metadata[name] = value.clone();
+        }
+    }
+    let mut scale = json!({"apiVersion": API_VERSION, "kind": "Scale", "metadata": metadata, "spec": {}});
+    if let Some(replicas) = doc.i64_at("spec.replicas").filter(|replicas| *replicas != 0) {
+        scale.set_at("spec.replicas", replicas);
+    }
+    scale.set_at("status.replicas", doc.i64_at("status.replicas").unwrap_or_default());
+    let selector = selector(doc)?;
+    if !selector.is_empty() {
+        scale.set_at("status.selector", selector);
+    }
+    Ok(scale)
+}
+
+/// The selector as text: a plain map for replication controllers, a label selector for everything else.
+fn selector(doc: &Value) -> Result<String, Status> {
+    let Some(selector) = doc.at("spec.selector").filter(|selector| !selector.is_null()) else { return Ok(String::new()) };
+    if doc.str_at("kind") == "ReplicationController" {
+        let labels = serde_json::from_value(selector.clone()).map_err(Status::internal)?;
+        return Ok(LabelSelector::from_map(&labels).to_string());
+    }
+    LabelSelector::from_value(selector).map(|selector| selector.to_string()).map_err(Status::internal)
+}
