@@ -139,9 +139,9 @@ pub struct Descriptor {
     pub has_generation: bool,
     /// Has `status` in its subresources.
     pub has_status: bool,
-    /// Key prefix in the store, shared by all versions: `/pods/`, `/apps/deployments/`.
+    /// Key prefix in the store, shared by all versions: `/pods/`, `/apps/deployments/`. Empty for what is never stored.
     pub storage_prefix: Text,
-    /// The version that is stored; others convert.
+    /// The version that is stored; others convert. With its group (`core/v1`) where another group's is stored.
     pub stored_version: Text,
     /// Default grace period of a delete in seconds; only pods have one (None: immediate).
     pub graceful: bool,

@@ -95,8 +95,25 @@ impl Meta {
         self.subresources.iter().any(|sub| sub.name == subresource)
     }
 
-    fn stored(&self) -> (&'static str, &'static str) {
-        self.stored.unwrap_or((self.group, self.version))
+    /// Key prefix and version in the store.
+    fn storage(&self) -> (String, String) {
+        match self.stored {
+            _ if !self.is_kept() => (String::new(), String::new()),
+            None => (storage_prefix(self.group, self.plural), self.version.to_owned()),
+            Some((group, version)) if group == self.group => (storage_prefix(group, self.plural), version.to_owned()),
+            Some((group, version)) => {
+                (storage_prefix(group, self.plural), format!("{}/{version}", if group.is_empty() { "core" } else { group }))
+            }
+        }
+    }
+
+    /// Whether objects are kept at all; reviews, bindings and component statuses are not.
+    fn is_kept(&self) -> bool {
+        match self.verbs {
+            Verbs::All => true,
+            Verbs::CreateOnly => false,
+            Verbs::These(verbs) => verbs.contains(&"create"),
+        }
     }
 }
 
@@ -211,7 +228,7 @@ impl Descriptor {
     /// The row of a built-in kind.
     pub fn of<K: Kind>() -> Self {
         let meta = K::META;
-        let (stored_group, stored_version) = meta.stored();
+        let (storage_prefix, stored_version) = meta.storage();
         Self {
             group: meta.group.into(),
             version: meta.version.into(),
@@ -229,7 +246,7 @@ impl Descriptor {
             fields: K::FIELDS.iter().map(|field| (field.label, field.lookup)).collect(),
             has_generation: meta.generation,
             has_status: meta.has("status"),
-            storage_prefix: storage_prefix(stored_group, meta.plural).into(),
+            storage_prefix: storage_prefix.into(),
             stored_version: stored_version.into(),
             graceful: meta.kind == "Pod",
             acts: if unacted::is_stored_only(meta.group, meta.kind) { Acts::StoredOnly } else { Acts::Yes },

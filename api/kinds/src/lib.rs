@@ -26,10 +26,12 @@ pub mod node;
 pub mod policy;
 pub mod rbac;
 pub mod resource;
+mod rules;
 pub mod scheduling;
 pub mod storage;
 pub mod storagemigration;
 mod unacted;
+mod workload;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};

@@ -1,7 +1,12 @@
 //! Deployment: rolls replica sets from one pod template to the next.
 
+use crate::core::pod::defaults::{self, default_text};
+use crate::descriptor::WriteContext;
+use crate::kind::immutable;
 use crate::kind::{Kind, Meta, Sub};
-use schema::{ObjectMeta, Value};
+use crate::rules::{NEGATIVE, is_given, non_negative, not_supported};
+use crate::workload;
+use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{IntOrString, is_default, null_default};
@@ -25,6 +30,56 @@ impl Kind for Deployment {
         generation: true,
         ..Meta::namespaced("apps", "Deployment", "deployments")
     };
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec.replicas", 1);
+        default_text(doc, "spec.strategy.type", "RollingUpdate");
+        if doc.str_at("spec.strategy.type") == "RollingUpdate" {
+            doc.default_at("spec.strategy.rollingUpdate.maxUnavailable", "25%");
+            doc.default_at("spec.strategy.rollingUpdate.maxSurge", "25%");
+        }
+        doc.default_at("spec.revisionHistoryLimit", 10);
+        doc.default_at("spec.progressDeadlineSeconds", 600);
+        doc.default_at("spec.template", json!({}));
+        defaults::template(&mut doc["spec"]["template"]);
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
+        workload::selector(spec, "deployment", &path, errors);
+        workload::running_template(spec, "ReplicaSet", &path, errors);
+        non_negative(spec, &["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"], &path, errors);
+        strategy(spec, &path.child("strategy"), errors);
+        if let Some(deadline) =
+            spec.i64_at("progressDeadlineSeconds").filter(|deadline| *deadline <= spec.i64_at("minReadySeconds").unwrap_or_default())
+        {
+            errors.invalid(&path.child("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
+        }
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        immutable(&new["spec"], &old["spec"], "selector", &Path::new("spec"), errors);
+    }
+
+    fn validate_subresource(new: &Value, old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource != "status" {
+            return;
+        }
+        let counters = [
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+            "collisionCount",
+        ];
+        workload::replica_status(new, &counters, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
+        let (new, old) = (new.i64_at("status.collisionCount"), old.i64_at("status.collisionCount"));
+        if old.is_some() && new < old {
+            errors.invalid(&Path::new("status.collisionCount"), new.map_or(Value::Null, Value::from), "cannot be decremented");
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -101,4 +156,61 @@ pub struct DeploymentCondition {
     pub reason: String,
     #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
     pub message: String,
+}
+
+fn strategy(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    let strategy = spec.at("strategy").unwrap_or(&Value::Null);
+    match strategy.str_at("type") {
+        "Recreate" if is_given(strategy, "rollingUpdate") => {
+            errors.forbidden(&path.child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'");
+        }
+        "Recreate" => {}
+        "RollingUpdate" if is_given(strategy, "rollingUpdate") => {
+            rolling_update(&strategy["rollingUpdate"], &path.child("rollingUpdate"), errors)
+        }
+        "RollingUpdate" => errors.required(&path.child("rollingUpdate"), "this should be defaulted and never be nil"),
+        _ => not_supported(path, strategy, &["Recreate", "RollingUpdate"], errors),
+    }
+}
+
+fn rolling_update(rolling: &Value, path: &Path, errors: &mut FieldErrors) {
+    let (unavailable, surge) = (amount(rolling, "maxUnavailable"), amount(rolling, "maxSurge"));
+    for (name, given) in [("maxUnavailable", &unavailable), ("maxSurge", &surge)] {
+        positive_int_or_percent(given, &path.child(name), errors);
+    }
+    if is_zero(&unavailable) && is_zero(&surge) {
+        errors.invalid(&path.child("maxUnavailable"), given_value(&unavailable), "may not be 0 when `maxSurge` is 0");
+    }
+    if let IntOrString::String(text) = &unavailable
+        && text.strip_suffix('%').and_then(|percent| percent.parse::<i64>().ok()).is_some_and(|percent| percent > 100)
+    {
+        errors.invalid(&path.child("maxUnavailable"), text.clone(), "must not be greater than 100%");
+    }
+}
+
+fn amount(rolling: &Value, member: &str) -> IntOrString {
+    rolling.at(member).and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+}
+
+fn given_value(amount: &IntOrString) -> Value {
+    serde_json::to_value(amount).unwrap_or_default()
+}
+
+fn is_zero(amount: &IntOrString) -> bool {
+    matches!(amount, IntOrString::Int(0)) || matches!(amount, IntOrString::String(text) if text.trim_end_matches('%') == "0")
+}
+
+/// A whole number that is not negative, or a percentage.
+pub(crate) fn positive_int_or_percent(amount: &IntOrString, path: &Path, errors: &mut FieldErrors) {
+    match amount {
+        IntOrString::Int(number) if *number < 0 => errors.invalid(path, *number, NEGATIVE),
+        IntOrString::Int(_) => {}
+        IntOrString::String(text) => {
+            let digits = text.strip_suffix('%').unwrap_or_default();
+            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                let text_of_rule = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+                errors.invalid(path, text.clone(), text_of_rule);
+            }
+        }
+    }
 }

@@ -1,7 +1,12 @@
 //! ReplicaSet: keeps N copies of a pod.
 
+use crate::core::pod::defaults;
+use crate::descriptor::WriteContext;
+use crate::kind::immutable;
 use crate::kind::{Kind, Meta, Selectable, Sub};
-use schema::{DocExt, ObjectMeta, Value};
+use crate::rules::non_negative;
+use crate::workload;
+use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{is_default, null_default};
@@ -19,6 +24,7 @@ pub struct ReplicaSet {
 
 impl Kind for ReplicaSet {
     const META: Meta = Meta {
+        empty_status: r#"{"replicas": 0}"#,
         short: &["rs"],
         categories: &["all"],
         subresources: &[Sub::SCALE, Sub::STATUS],
@@ -27,6 +33,30 @@ impl Kind for ReplicaSet {
     };
     const FIELDS: &[Selectable] =
         &[Selectable::new("status.replicas", |doc| doc.i64_at("status.replicas").unwrap_or_default().to_string())];
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec.replicas", 1);
+        doc.default_at("spec.template", json!({}));
+        defaults::template(&mut doc["spec"]["template"]);
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
+        non_negative(spec, &["replicas", "minReadySeconds"], &path, errors);
+        workload::selector(spec, "deployment", &path, errors);
+        workload::running_template(spec, "ReplicaSet", &path, errors);
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        immutable(&new["spec"], &old["spec"], "selector", &Path::new("spec"), errors);
+    }
+
+    fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            let counters = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+            workload::replica_status(new, &counters, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], errors);
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

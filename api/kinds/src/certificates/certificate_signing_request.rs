@@ -1,6 +1,6 @@
 //! CertificateSigningRequest: asks a signer for a certificate.
 
-use schema::DocExt;
+use schema::{DocExt, names};
 
 use crate::kind::{Kind, Meta, Selectable, Sub};
 
@@ -9,6 +9,7 @@ pub struct CertificateSigningRequest;
 
 impl Kind for CertificateSigningRequest {
     const META: Meta = Meta {
+        name: names::is_path_segment_name,
         short: &["csr"],
         subresources: &[Sub::of_parent("approval"), Sub::STATUS],
         ..Meta::cluster("certificates.k8s.io", "CertificateSigningRequest", "certificatesigningrequests")

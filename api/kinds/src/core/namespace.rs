@@ -2,7 +2,7 @@
 
 use crate::descriptor::Verbs;
 use crate::kind::{Kind, Meta, Selectable, Sub};
-use schema::{DocExt, ObjectMeta};
+use schema::{DocExt, ObjectMeta, names};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{is_default, null_default};
@@ -20,6 +20,8 @@ pub struct Namespace {
 
 impl Kind for Namespace {
     const META: Meta = Meta {
+        name: names::is_dns1123_label,
+        empty_status: r#"{"phase": "Active"}"#,
         short: &["ns"],
         verbs: Verbs::These(&["create", "delete", "get", "list", "patch", "update", "watch"]),
         subresources: &[Sub { name: "finalize", kind: None, verbs: &["update"] }, Sub::STATUS],

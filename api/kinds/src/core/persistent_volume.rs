@@ -6,5 +6,10 @@ use crate::kind::{Kind, Meta, Sub};
 pub struct PersistentVolume;
 
 impl Kind for PersistentVolume {
-    const META: Meta = Meta { short: &["pv"], subresources: &[Sub::STATUS], ..Meta::cluster("", "PersistentVolume", "persistentvolumes") };
+    const META: Meta = Meta {
+        empty_status: r#"{"phase": "Pending"}"#,
+        short: &["pv"],
+        subresources: &[Sub::STATUS],
+        ..Meta::cluster("", "PersistentVolume", "persistentvolumes")
+    };
 }

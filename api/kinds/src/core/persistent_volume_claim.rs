@@ -6,6 +6,10 @@ use crate::kind::{Kind, Meta, Sub};
 pub struct PersistentVolumeClaim;
 
 impl Kind for PersistentVolumeClaim {
-    const META: Meta =
-        Meta { short: &["pvc"], subresources: &[Sub::STATUS], ..Meta::namespaced("", "PersistentVolumeClaim", "persistentvolumeclaims") };
+    const META: Meta = Meta {
+        empty_status: r#"{"phase": "Pending"}"#,
+        short: &["pvc"],
+        subresources: &[Sub::STATUS],
+        ..Meta::namespaced("", "PersistentVolumeClaim", "persistentvolumeclaims")
+    };
 }

@@ -2,12 +2,17 @@
 
 pub mod affinity;
 pub mod container;
+pub(crate) mod defaults;
+pub mod resources;
+pub(crate) mod rules;
 pub mod spec;
 pub mod status;
 pub mod volume;
 
+use crate::descriptor::WriteContext;
+use crate::kind::copy_member;
 use crate::kind::{Kind, Meta, Selectable, Sub};
-use schema::{DocExt, ObjectMeta, Value};
+use schema::{DocExt, FieldErrors, ObjectMeta, Value, json};
 use serde::Deserialize;
 
 use self::spec::PodSpec;
@@ -55,6 +60,50 @@ impl Kind for Pod {
         Selectable::new("status.podIPs", |doc| pod_ips(doc).join(",")),
         Selectable::new("status.nominatedNodeName", |doc| doc.str_at("status.nominatedNodeName").to_owned()),
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        defaults::pod(doc);
+    }
+
+    fn prepare_create(doc: &mut Value, _cx: &WriteContext<'_>) {
+        let class = resources::qos_class(&doc["spec"]);
+        doc.set_at("status", json!({"phase": "Pending", "qosClass": class}));
+    }
+
+    fn prepare_update(new: &mut Value, old: &Value, cx: &WriteContext<'_>) {
+        match cx.subresource {
+            "ephemeralcontainers" => only(new, old, &["ephemeralContainers"]),
+            "resize" => only(new, old, &["containers", "initContainers", "resources"]),
+            "" => copy_member(new, old, "spec.ephemeralContainers"),
+            _ => {}
+        }
+    }
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        rules::pod(new, errors);
+        if old.is_none() {
+            rules::pod_create(new, errors);
+        }
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        rules::update::pod(new, old, errors);
+    }
+
+    fn validate_subresource(new: &Value, old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        match cx.subresource {
+            "status" => rules::update::status(new, old, errors),
+            "ephemeralcontainers" => {
+                rules::pod(new, errors);
+                rules::update::ephemeral_containers(new, old, errors);
+            }
+            "resize" => {
+                rules::pod(new, errors);
+                rules::update::resize(new, old, errors);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The pod's addresses, from the list or the older single field.
@@ -62,4 +111,13 @@ fn pod_ips(doc: &Value) -> Vec<&str> {
     let listed: Vec<&str> = doc.items_at("status.podIPs").iter().map(|ip| ip.str_at("ip")).collect();
     let single = doc.str_at("status.podIP");
     if listed.is_empty() && !single.is_empty() { vec![single] } else { listed }
+}
+
+/// Takes these members of the spec from the write and everything else from the stored pod.
+fn only(new: &mut Value, old: &Value, members: &[&str]) {
+    let written = std::mem::replace(&mut new["spec"], old["spec"].clone());
+    for member in members {
+        copy_member(&mut new["spec"], &written, member);
+    }
+    copy_member(new, old, "status");
 }

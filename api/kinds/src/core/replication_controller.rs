@@ -1,7 +1,8 @@
 //! ReplicationController: the older way to keep N copies of a pod.
 
-use schema::DocExt;
+use schema::{DocExt, Map, Value};
 
+use crate::core::pod::defaults;
 use crate::kind::{Kind, Meta, Selectable, Sub};
 
 /// The older way to keep N copies of a pod.
@@ -9,6 +10,7 @@ pub struct ReplicationController;
 
 impl Kind for ReplicationController {
     const META: Meta = Meta {
+        empty_status: r#"{"replicas": 0}"#,
         short: &["rc"],
         categories: &["all"],
         subresources: &[Sub::SCALE, Sub::STATUS],
@@ -17,4 +19,16 @@ impl Kind for ReplicationController {
     };
     const FIELDS: &[Selectable] =
         &[Selectable::new("status.replicas", |doc| doc.i64_at("status.replicas").unwrap_or_default().to_string())];
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec.replicas", 1);
+        let Some(template) = doc.at_mut("spec.template").filter(|template| template.is_object()) else { return };
+        defaults::template(template);
+        let Some(labels) = template.at("metadata.labels").cloned() else { return };
+        for path in ["spec.selector", "metadata.labels"] {
+            if doc.map_at(path).is_none_or(Map::is_empty) {
+                doc.set_at(path, labels.clone());
+            }
+        }
+    }
 }

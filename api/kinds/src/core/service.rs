@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::kind::{Kind, Meta, Selectable, Sub};
-use schema::{DocExt, ObjectMeta};
+use schema::{DocExt, ObjectMeta, names};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{IntOrString, is_default, null_default};
@@ -21,6 +21,8 @@ pub struct Service {
 
 impl Kind for Service {
     const META: Meta = Meta {
+        name: names::is_dns1035_label,
+        empty_status: r#"{"loadBalancer": {}}"#,
         short: &["svc"],
         categories: &["all"],
         subresources: &[Sub::proxy("ServiceProxyOptions"), Sub::STATUS],

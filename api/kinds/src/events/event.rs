@@ -8,7 +8,7 @@ use crate::kind::{Kind, Meta, Selectable};
 pub struct Event;
 
 impl Kind for Event {
-    const META: Meta = Meta { short: &["ev"], ..Meta::namespaced("events.k8s.io", "Event", "events") };
+    const META: Meta = Meta { stored: Some(("", "v1")), short: &["ev"], ..Meta::namespaced("events.k8s.io", "Event", "events") };
     const FIELDS: &[Selectable] = &[
         Selectable::new("regarding.kind", |doc| doc.str_at("regarding.kind").to_owned()),
         Selectable::new("regarding.namespace", |doc| doc.str_at("regarding.namespace").to_owned()),

@@ -7,6 +7,7 @@ pub struct Ingress;
 
 impl Kind for Ingress {
     const META: Meta = Meta {
+        empty_status: r#"{"loadBalancer": {}}"#,
         short: &["ing"],
         subresources: &[Sub::STATUS],
         generation: true,

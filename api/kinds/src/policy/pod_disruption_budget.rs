@@ -7,6 +7,7 @@ pub struct PodDisruptionBudget;
 
 impl Kind for PodDisruptionBudget {
     const META: Meta = Meta {
+        empty_status: r#"{"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}"#,
         short: &["pdb"],
         subresources: &[Sub::STATUS],
         generation: true,

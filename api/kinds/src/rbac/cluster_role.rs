@@ -2,7 +2,7 @@
 
 use crate::cells;
 use crate::kind::{Col, Kind, Meta};
-use schema::{ObjectMeta, Value};
+use schema::{ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::PolicyRule;
@@ -20,7 +20,8 @@ pub struct ClusterRole {
 }
 
 impl Kind for ClusterRole {
-    const META: Meta = Meta::cluster("rbac.authorization.k8s.io", "ClusterRole", "clusterroles");
+    const META: Meta =
+        Meta { name: names::is_path_segment_name, ..Meta::cluster("rbac.authorization.k8s.io", "ClusterRole", "clusterroles") };
     const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
 }
 

@@ -1,7 +1,7 @@
 //! ClusterRoleBinding: gives a cluster role to subjects everywhere.
 
 use crate::kind::{Kind, Meta};
-use schema::ObjectMeta;
+use schema::{ObjectMeta, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::{RoleRef, Subject};
@@ -19,5 +19,8 @@ pub struct ClusterRoleBinding {
 }
 
 impl Kind for ClusterRoleBinding {
-    const META: Meta = Meta::cluster("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings");
+    const META: Meta = Meta {
+        name: names::is_path_segment_name,
+        ..Meta::cluster("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings")
+    };
 }

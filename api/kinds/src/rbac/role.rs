@@ -2,7 +2,7 @@
 
 use crate::cells;
 use crate::kind::{Col, Kind, Meta};
-use schema::ObjectMeta;
+use schema::{ObjectMeta, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::PolicyRule;
@@ -18,6 +18,6 @@ pub struct Role {
 }
 
 impl Kind for Role {
-    const META: Meta = Meta::namespaced("rbac.authorization.k8s.io", "Role", "roles");
+    const META: Meta = Meta { name: names::is_path_segment_name, ..Meta::namespaced("rbac.authorization.k8s.io", "Role", "roles") };
     const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
 }

@@ -1,7 +1,7 @@
 //! RoleBinding: gives a role to subjects within one namespace.
 
 use crate::kind::{Kind, Meta};
-use schema::ObjectMeta;
+use schema::{ObjectMeta, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::{RoleRef, Subject};
@@ -19,5 +19,6 @@ pub struct RoleBinding {
 }
 
 impl Kind for RoleBinding {
-    const META: Meta = Meta::namespaced("rbac.authorization.k8s.io", "RoleBinding", "rolebindings");
+    const META: Meta =
+        Meta { name: names::is_path_segment_name, ..Meta::namespaced("rbac.authorization.k8s.io", "RoleBinding", "rolebindings") };
 }

@@ -6,5 +6,9 @@ use crate::kind::{Kind, Meta, Sub};
 pub struct VolumeAttachment;
 
 impl Kind for VolumeAttachment {
-    const META: Meta = Meta { subresources: &[Sub::STATUS], ..Meta::cluster("storage.k8s.io", "VolumeAttachment", "volumeattachments") };
+    const META: Meta = Meta {
+        empty_status: r#"{"attached": false}"#,
+        subresources: &[Sub::STATUS],
+        ..Meta::cluster("storage.k8s.io", "VolumeAttachment", "volumeattachments")
+    };
 }
