@@ -120,10 +120,11 @@ impl Watcher<'_> {
     /// Subscribes and takes the state in one step, so that no event is lost or doubled between them.
     fn with_state(&self, mut start: Start) -> Cursor {
         let applied = self.cache.applied();
-        let mut ring = self.kind_cache.write();
-        start.after = applied.max(ring.revision());
-        let (place, notify) = ring.subscribe(&start.topic, start.after);
-        drop(ring);
+        let (place, notify) = {
+            let mut ring = self.kind_cache.write();
+            start.after = applied.max(ring.revision());
+            ring.subscribe(&start.topic, start.after)
+        };
         // A later state than the place is fine only if its events are not told twice: the state is read again under its own lock.
         let lister = Lister { cache: self.cache, store: self.store, kind: self.kind, kind_cache: self.kind_cache, namespace: self.namespace };
         let (items, _, revision) = lister.matching(&start.selector);
@@ -133,10 +134,11 @@ impl Watcher<'_> {
 
     async fn after(&self, mut start: Start, revision: u64) -> Result<Cursor, Status> {
         start.after = revision;
-        let mut ring = self.kind_cache.write();
-        let oldest = ring.oldest();
-        let (place, notify) = ring.subscribe(&start.topic, revision.max(oldest));
-        drop(ring);
+        let (oldest, (place, notify)) = {
+            let mut ring = self.kind_cache.write();
+            let oldest = ring.oldest();
+            (oldest, ring.subscribe(&start.topic, revision.max(oldest)))
+        };
         let topic = start.topic.clone();
         let cursor = Cursor::new(Arc::clone(self.cache), Arc::clone(self.kind_cache), start, place, notify);
         if revision >= oldest {

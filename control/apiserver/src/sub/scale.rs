@@ -30,7 +30,7 @@ pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Resu
 }
 
 /// Sets the replicas to what `change` makes of the current scale.
-async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Status> + Send) -> Result<Response, Status> {
+async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
     let name = target.name.clone();
     let mut object = call.about(&target);
