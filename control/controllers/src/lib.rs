@@ -1,1 +1,73 @@
-//! The controllers: pure plans over shared informers.
+//! The controllers: each watches, plans purely, acts through the API under its own identity, and reports.
+//!
+//! [`ALL`] is the list; a new controller is its folder and one row.
+
+pub mod claim;
+pub mod deployment;
+pub mod endpoints;
+pub mod garbage;
+pub mod namespace;
+pub mod node_lifecycle;
+pub mod pod_gc;
+pub mod pods;
+pub mod replica_set;
+pub mod root_ca;
+pub mod service_account;
+
+use std::sync::Arc;
+
+use reconcile::{Controller, Manager};
+
+/// What some controllers need beside the API.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// PEM of the cluster's CA, published to every namespace as `kube-root-ca.crt`.
+    pub root_ca: String,
+}
+
+/// A row of the table.
+pub struct Row {
+    /// As upstream's `--controllers` calls it.
+    pub name: &'static str,
+    pub workers: usize,
+    pub make: fn(&Config) -> Arc<dyn Controller>,
+}
+
+/// Every controller of this build.
+pub const ALL: &[Row] = &[
+    Row { name: namespace::NAME, workers: 4, make: |_| Arc::new(namespace::Namespaces) },
+    Row { name: service_account::NAME, workers: 1, make: |_| Arc::new(service_account::ServiceAccounts) },
+    Row { name: root_ca::NAME, workers: 1, make: |config| Arc::new(root_ca::RootCa { certificate: config.root_ca.clone() }) },
+    Row { name: deployment::NAME, workers: 4, make: |_| Arc::new(deployment::Deployments) },
+    Row { name: replica_set::NAME, workers: 4, make: |_| Arc::new(replica_set::ReplicaSets) },
+    Row { name: endpoints::slices::NAME, workers: 2, make: |_| Arc::new(endpoints::slices::EndpointSlices) },
+    Row { name: endpoints::legacy::NAME, workers: 2, make: |_| Arc::new(endpoints::legacy::Endpoints) },
+    Row { name: garbage::NAME, workers: 4, make: |_| Arc::new(garbage::GarbageCollector::default()) },
+    Row { name: pod_gc::NAME, workers: 1, make: |_| Arc::new(pod_gc::PodGc) },
+    Row { name: node_lifecycle::NAME, workers: 1, make: |_| Arc::new(node_lifecycle::NodeLifecycle::default()) },
+];
+
+/// Starts all of them.
+pub fn start(manager: &Manager, config: &Config) {
+    for row in ALL {
+        manager.start((row.make)(config), row.workers);
+    }
+}
+
+/// Creates; that it is there already, or that its namespace goes, is success.
+async fn create_if_absent(cx: &reconcile::Cx, target: client::Target, doc: schema::Value) -> Result<(), schema::Status> {
+    match cx.client.create(target, doc).await {
+        Err(status) if status.is_already_exists() || status.is_not_found() || is_terminating(&status) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// 403 because the namespace is being terminated.
+fn is_terminating(status: &schema::Status) -> bool {
+    status.code == 403 && status.message.contains("because it is being terminated")
+}
+
+/// Every collection that can be watched and emptied, once each: of kinds with several served versions, the stored one.
+pub(crate) fn collections() -> impl Iterator<Item = kinds::KindRef> {
+    kinds::all().iter().filter(|kind| kind.verbs == kinds::Verbs::All || kind.resource == "services").filter(|kind| kind.version == kind.stored_version).cloned()
+}

@@ -11,7 +11,7 @@ use env::Env;
 use schema::Status;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::writes::Expectations;
+use crate::writes::{Expectations, Quarantine};
 use crate::{Informers, Queue};
 
 /// What a reconcile wants next.
@@ -61,6 +61,8 @@ pub struct Cx {
     pub informers: Informers,
     pub events: Recorder,
     pub expectations: Expectations,
+    /// For what must stay so for a while before it is acted on.
+    pub quarantine: Quarantine,
     pub queue: Arc<Queue>,
 }
 
@@ -140,6 +142,7 @@ impl Manager {
             client,
             informers: self.informers.clone(),
             expectations: Expectations::default(),
+            quarantine: Quarantine::default(),
             queue,
         });
         for _ in 0..workers {

@@ -87,6 +87,27 @@ fn is_met(expectation: &Expectation, lister: &Lister) -> bool {
     }
 }
 
+/// Remembers since when a key has been asked about.
+#[derive(Default)]
+pub struct Quarantine {
+    since: Mutex<HashMap<String, Instant>>,
+}
+
+impl Quarantine {
+    /// Whether the first question about `key` was at least `wait` ago; a yes forgets the key. Keys asked about once and never
+    /// again are forgotten after four times the wait.
+    pub fn passed(&self, key: &str, wait: Duration) -> bool {
+        let mut since = self.since.lock().expect("no holder of the quarantine panics");
+        since.retain(|_, first| first.elapsed() < wait * 4);
+        let first = *since.entry(key.to_owned()).or_insert_with(Instant::now);
+        let passed = first.elapsed() >= wait;
+        if passed {
+            since.remove(key);
+        }
+        passed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,0 +1,230 @@
+//! Deletes what has no owner left, and finishes deletes that wait for dependents.
+//!
+//! Watches every collection; keeps a graph of uids, not of objects. A decision to delete is never taken from the cache alone: the
+//! owner is asked for by name and its uid compared, because a stale picture once deleted live objects. Three cases:
+//!
+//! ```text
+//! owner gone                        ─► delete the dependent, or drop the dead references where a live owner is left
+//! owner deleting, foregroundDeletion ─► delete its dependents; when no blocking one is left, take the finalizer off
+//! owner deleting, orphan             ─► drop the references from all dependents, then take the finalizer off
+//! ```
+
+pub mod graph;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use client::request::Patch;
+use client::{Object, Options, Target};
+use kinds::KindRef;
+use reconcile::{Action, Controller, Cx, Retry, Wiring};
+use schema::meta::OwnerReference;
+use schema::{DocExt, Status, Value, json};
+
+use self::graph::{Graph, Place};
+
+pub const NAME: &str = "generic-garbage-collector";
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+#[derive(Default)]
+pub struct GarbageCollector {
+    graph: Arc<Mutex<Graph>>,
+}
+
+#[async_trait]
+impl Controller for GarbageCollector {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// Keys are uids; the graph knows where to find them.
+    fn wire(&self, wiring: &mut Wiring<'_>) {
+        for kind in crate::collections() {
+            let store = wiring.lister(&kind.api_version(), &kind.resource);
+            let graph = Arc::clone(&self.graph);
+            wiring.maps(&kind.api_version(), &kind.resource, {
+                let kind = kind.clone();
+                move |object| {
+                    let gone = store.get(&object.meta.key()).is_none_or(|held| held.meta.uid != object.meta.uid);
+                    graph.lock().expect("no holder of the graph panics").note(&kind, object, gone)
+                }
+            });
+        }
+    }
+
+    async fn reconcile(&self, cx: &Cx, uid: &str) -> Result<Action, Retry> {
+        let Some(place) = self.graph().place(uid) else { return Ok(Action::AwaitChange) };
+        let held = cx.get(&place.kind.api_version(), &place.kind.resource, &place.key).filter(|held| held.meta.uid == uid);
+        let Some(object) = held else {
+            let again = self.graph().remove(uid);
+            again.iter().for_each(|uid| cx.queue.add(uid));
+            return Ok(Action::AwaitChange);
+        };
+        if object.meta.is_deleting() && has(&object, ORPHAN) {
+            self.orphan_dependents(cx, &place, &object).await?;
+        } else if object.meta.is_deleting() && has(&object, FOREGROUND) {
+            self.delete_dependents(cx, &place, &object).await?;
+        } else if !object.meta.is_deleting() && !object.meta.owner_references.is_empty() {
+            self.judge(cx, &place, &object).await?;
+        }
+        Ok(Action::AwaitChange)
+    }
+}
+
+impl GarbageCollector {
+    fn graph(&self) -> std::sync::MutexGuard<'_, Graph> {
+        self.graph.lock().expect("no holder of the graph panics")
+    }
+
+    /// Places of the dependents that the cache still shows.
+    fn dependents(&self, cx: &Cx, uid: &str) -> Vec<(Place, Arc<Object>)> {
+        let places = self.graph().dependents(uid);
+        let held = places.into_iter().filter_map(|(dependent, place)| {
+            let object = cx.get(&place.kind.api_version(), &place.kind.resource, &place.key)?;
+            (object.meta.uid == dependent).then_some((place, object))
+        });
+        held.collect()
+    }
+
+    async fn orphan_dependents(&self, cx: &Cx, place: &Place, owner: &Object) -> Result<(), Status> {
+        for (at, dependent) in self.dependents(cx, &owner.meta.uid) {
+            drop_references(cx, &at, &dependent, &[owner.meta.uid.as_str()]).await?;
+        }
+        drop_finalizer(cx, place, owner, ORPHAN).await
+    }
+
+    /// Deletes what is not on its way yet; the last blocking dependent's end brings this key again.
+    async fn delete_dependents(&self, cx: &Cx, place: &Place, owner: &Object) -> Result<(), Status> {
+        let dependents = self.dependents(cx, &owner.meta.uid);
+        let blocks = |object: &Object| {
+            object.meta.owner_references.iter().any(|reference| reference.uid == owner.meta.uid && reference.block_owner_deletion == Some(true))
+        };
+        if !dependents.iter().any(|(_, dependent)| blocks(dependent)) {
+            return drop_finalizer(cx, place, owner, FOREGROUND).await;
+        }
+        for (at, dependent) in dependents.iter().filter(|(_, dependent)| !dependent.meta.is_deleting()) {
+            self.judge(cx, at, dependent).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides over one object from the state of its owners.
+    async fn judge(&self, cx: &Cx, place: &Place, object: &Object) -> Result<(), Status> {
+        let mut owners = Owners::default();
+        for reference in &object.meta.owner_references {
+            match owner_state(cx, object, reference).await? {
+                OwnerState::Solid => owners.solid += 1,
+                OwnerState::Absent => owners.absent.push(&reference.uid),
+                OwnerState::Waiting => owners.waiting.push(&reference.uid),
+            }
+        }
+        if owners.absent.is_empty() && owners.waiting.is_empty() {
+            return Ok(());
+        }
+        if owners.solid > 0 {
+            let dead: Vec<&str> = owners.absent.iter().chain(&owners.waiting).map(|uid| uid.as_str()).collect();
+            return drop_references(cx, place, object, &dead).await;
+        }
+        let has_dependents = !self.graph().dependents(&object.meta.uid).is_empty();
+        delete(cx, place, object, policy(object, !owners.waiting.is_empty() && has_dependents)).await
+    }
+}
+
+#[derive(Default)]
+struct Owners<'a> {
+    solid: usize,
+    absent: Vec<&'a String>,
+    waiting: Vec<&'a String>,
+}
+
+enum OwnerState {
+    Solid,
+    Absent,
+    /// Deleting in the foreground: it waits for this dependent.
+    Waiting,
+}
+
+/// From the cache when it shows the owner alive; otherwise from the API.
+async fn owner_state(cx: &Cx, object: &Object, reference: &OwnerReference) -> Result<OwnerState, Status> {
+    let Some(kind) = kinds::by_kind(&reference.api_version, &reference.kind) else {
+        // A kind that we do not serve cannot be said to be gone.
+        return Ok(OwnerState::Solid);
+    };
+    let namespace = if kind.is_namespaced() { object.meta.namespace.as_str() } else { "" };
+    let key = if namespace.is_empty() { reference.name.clone() } else { format!("{namespace}/{}", reference.name) };
+    let cached = crate::collections().any(|one| one.resource == kind.resource && one.group == kind.group && one.version == kind.version);
+    let held = if cached { cx.get(&kind.api_version(), &kind.resource, &key) } else { None };
+    let owner = match held.filter(|held| held.meta.uid == reference.uid) {
+        Some(held) => held,
+        None => match cx.client.get(Target::of(&kind.api_version(), &kind.resource, namespace).named(&reference.name)).await {
+            Ok(fresh) if fresh.meta.uid == reference.uid => fresh,
+            Ok(_) => return Ok(OwnerState::Absent),
+            Err(status) if status.is_not_found() => return Ok(OwnerState::Absent),
+            Err(status) => return Err(status),
+        },
+    };
+    Ok(if owner.meta.is_deleting() && has(&owner, FOREGROUND) { OwnerState::Waiting } else { OwnerState::Solid })
+}
+
+fn has(object: &Object, finalizer: &str) -> bool {
+    object.meta.finalizers.iter().any(|held| held == finalizer)
+}
+
+/// The object's own finalizers say how its dependents are to be treated.
+fn policy(object: &Object, foreground: bool) -> &'static str {
+    if has(object, ORPHAN) {
+        "Orphan"
+    } else if foreground || has(object, FOREGROUND) {
+        "Foreground"
+    } else {
+        "Background"
+    }
+}
+
+fn target(place: &Place, object: &Object) -> Target {
+    Target::of(&place.kind.api_version(), &place.kind.resource, &object.meta.namespace).named(&object.meta.name)
+}
+
+async fn delete(cx: &Cx, place: &Place, object: &Object, policy: &str) -> Result<(), Status> {
+    let mut options = Options::default();
+    options.delete.uid = Some(object.meta.uid.clone());
+    options.delete.resource_version = Some(object.meta.resource_version.clone());
+    options.delete.propagation_policy = Some(policy.into());
+    tracing::debug!(object = %object.meta.key(), kind = %place.kind.kind, policy, "no owner is left");
+    match cx.client.delete(target(place, object), options).await {
+        Err(status) if !status.is_not_found() => Err(status),
+        _ => Ok(()),
+    }
+}
+
+async fn drop_references(cx: &Cx, place: &Place, object: &Object, uids: &[&str]) -> Result<(), Status> {
+    let kept: Vec<Value> = object.value().items_at("metadata.ownerReferences").iter().filter(|reference| !uids.contains(&reference.str_at("uid"))).cloned().collect();
+    if kept.len() == object.meta.owner_references.len() {
+        return Ok(());
+    }
+    write_metadata(cx, place, object, json!({"ownerReferences": if kept.is_empty() { Value::Null } else { kept.into() }})).await
+}
+
+async fn drop_finalizer(cx: &Cx, place: &Place, object: &Object, finalizer: &str) -> Result<(), Status> {
+    let kept: Vec<&String> = object.meta.finalizers.iter().filter(|held| *held != finalizer).collect();
+    write_metadata(cx, place, object, json!({"finalizers": if kept.is_empty() { Value::Null } else { json!(kept) }})).await
+}
+
+/// Guarded by uid and revision: what we decided from must still be so.
+async fn write_metadata(cx: &Cx, place: &Place, object: &Object, mut metadata: Value) -> Result<(), Status> {
+    metadata["uid"] = json!(object.meta.uid);
+    metadata["resourceVersion"] = json!(object.meta.resource_version);
+    match cx.client.patch(target(place, object), Patch::Merge, &json!({"metadata": metadata})).await {
+        Err(status) if !status.is_not_found() => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// Which collection an owner reference names.
+pub(crate) fn place_of(object: &Object, reference: &OwnerReference) -> Option<Place> {
+    let kind: KindRef = kinds::by_kind(&reference.api_version, &reference.kind)?.clone();
+    let namespaced = kind.is_namespaced() && !object.meta.namespace.is_empty();
+    let key = if namespaced { format!("{}/{}", object.meta.namespace, reference.name) } else { reference.name.clone() };
+    Some(Place { kind, key })
+}

@@ -1,0 +1,119 @@
+//! Who depends on whom, by uid. It holds no objects: only what has owners, what is asked about, and where to find it.
+
+use std::collections::{HashMap, HashSet};
+
+use client::Object;
+use kinds::KindRef;
+
+/// Where an object is found.
+#[derive(Clone)]
+pub struct Place {
+    pub kind: KindRef,
+    /// `namespace/name` or `name`.
+    pub key: String,
+}
+
+#[derive(Default)]
+pub struct Graph {
+    places: HashMap<String, Place>,
+    owners: HashMap<String, Vec<String>>,
+    dependents: HashMap<String, HashSet<String>>,
+}
+
+impl Graph {
+    /// Takes in what a change shows of an object. Returns the uids to look at.
+    pub fn note(&mut self, kind: &KindRef, object: &Object, gone: bool) -> Vec<String> {
+        let meta = &object.meta;
+        let owned = !meta.owner_references.is_empty();
+        let pending = meta.is_deleting() && !meta.finalizers.is_empty();
+        let was_owned = self.owners.contains_key(&meta.uid);
+        if !owned && !pending && !gone && !was_owned {
+            return Vec::new();
+        }
+        // Most objects that go have nobody who cares; they are not worth a look.
+        if gone && !owned && !was_owned && !self.dependents.contains_key(&meta.uid) && !self.places.contains_key(&meta.uid) {
+            return Vec::new();
+        }
+        self.places.insert(meta.uid.clone(), Place { kind: kind.clone(), key: meta.key() });
+        if !gone {
+            self.link(object);
+        }
+        vec![meta.uid.clone()]
+    }
+
+    fn link(&mut self, object: &Object) {
+        let uid = &object.meta.uid;
+        let new: Vec<String> = object.meta.owner_references.iter().map(|reference| reference.uid.clone()).collect();
+        let old = if new.is_empty() { self.owners.remove(uid) } else { self.owners.insert(uid.clone(), new.clone()) };
+        for owner in old.into_iter().flatten().filter(|owner| !new.contains(owner)) {
+            self.unlink(&owner, uid);
+        }
+        for (owner, reference) in new.into_iter().zip(&object.meta.owner_references) {
+            if let Some(place) = super::place_of(object, reference) {
+                self.places.entry(owner.clone()).or_insert(place);
+            }
+            self.dependents.entry(owner).or_default().insert(uid.clone());
+        }
+    }
+
+    fn unlink(&mut self, owner: &str, dependent: &str) {
+        let Some(dependents) = self.dependents.get_mut(owner) else { return };
+        dependents.remove(dependent);
+        if dependents.is_empty() {
+            self.dependents.remove(owner);
+        }
+    }
+
+    pub fn place(&self, uid: &str) -> Option<Place> {
+        self.places.get(uid).cloned()
+    }
+
+    pub fn dependents(&self, uid: &str) -> Vec<(String, Place)> {
+        let uids = self.dependents.get(uid).into_iter().flatten();
+        uids.filter_map(|uid| Some((uid.clone(), self.places.get(uid)?.clone()))).collect()
+    }
+
+    /// Forgets an object that is gone. Returns who must be looked at now: its dependents, and owners that may wait for it.
+    pub fn remove(&mut self, uid: &str) -> Vec<String> {
+        self.places.remove(uid);
+        let owners = self.owners.remove(uid).unwrap_or_default();
+        owners.iter().for_each(|owner| self.unlink(owner, uid));
+        let dependents = self.dependents.remove(uid).unwrap_or_default();
+        // The dependents keep naming it: should it come back under the same uid (it cannot), they link anew.
+        dependents.into_iter().chain(owners.into_iter().filter(|owner| self.places.contains_key(owner))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::json;
+
+    use super::*;
+
+    fn object(uid: &str, owners: &[&str]) -> std::sync::Arc<Object> {
+        let references: Vec<_> = owners.iter().map(|owner| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner})).collect();
+        Object::from_value(&json!({"metadata": {"name": uid, "namespace": "d", "uid": uid, "ownerReferences": references}})).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_an_owner_brings_its_dependents_and_the_end_of_a_dependent_its_owner() {
+        let pods = kinds::by_kind("v1", "Pod").unwrap().clone();
+        let mut graph = Graph::default();
+        graph.note(&pods, &object("a", &["rs"]), false);
+        graph.note(&pods, &object("b", &["rs", "other"]), false);
+        assert_eq!(graph.dependents("rs").len(), 2);
+        assert_eq!(graph.remove("a"), ["rs"]);
+        assert_eq!(graph.remove("rs"), ["b"]);
+        assert!(graph.note(&pods, &object("lonely", &[]), true).is_empty(), "nobody depends on it");
+    }
+
+    #[test]
+    fn a_dropped_reference_unlinks() {
+        let pods = kinds::by_kind("v1", "Pod").unwrap().clone();
+        let mut graph = Graph::default();
+        graph.note(&pods, &object("a", &["x", "y"]), false);
+        graph.note(&pods, &object("a", &["y"]), false);
+        assert!(graph.dependents("x").is_empty());
+        assert_eq!(graph.dependents("y").len(), 1);
+    }
+}

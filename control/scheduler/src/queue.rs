@@ -1,0 +1,230 @@
+//! Which pod is next: by priority, then by age; what failed waits for its back-off and for an event that may help it.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinds::core::Pod;
+use tokio::time::Instant;
+
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// A pod in the queue.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    pub pod: Arc<Pod>,
+    pub attempts: u32,
+    sequence: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rank {
+    priority: i32,
+    sequence: u64,
+    uid: String,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.priority.cmp(&self.priority).then(self.sequence.cmp(&other.sequence)).then(self.uid.cmp(&other.uid))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+enum Place {
+    Active(Rank),
+    BackOff(Instant),
+    /// Waits for an event; `for_room`: a pod that goes may help.
+    Parked { for_room: bool, since: Instant },
+}
+
+/// Owned by the scheduler's loop; no locks.
+#[derive(Default)]
+pub struct Queue {
+    pods: HashMap<String, (Waiting, Place)>,
+    active: BTreeSet<Rank>,
+    back_off: BTreeMap<(Instant, String), ()>,
+    sequence: u64,
+}
+
+impl Queue {
+    /// A pod that is new here. A pod that is known gets its newer document; if it was parked it is tried again, since what changed may
+    /// be what hindered it.
+    pub fn add(&mut self, pod: Arc<Pod>) {
+        let uid = pod.metadata.uid.clone();
+        match self.pods.get_mut(&uid) {
+            Some((waiting, place)) => {
+                let changed = waiting.pod.metadata.generation != pod.metadata.generation || waiting.pod.metadata.labels != pod.metadata.labels || waiting.pod.spec != pod.spec;
+                waiting.pod = pod;
+                if changed && matches!(place, Place::Parked { .. }) {
+                    self.retry(&uid);
+                }
+            }
+            None => {
+                self.sequence += 1;
+                let waiting = Waiting { pod, attempts: 0, sequence: self.sequence };
+                self.activate(uid, waiting);
+            }
+        }
+    }
+
+    pub fn remove(&mut self, uid: &str) {
+        if let Some((_, place)) = self.pods.remove(uid) {
+            self.leave(uid, &place);
+        }
+    }
+
+    /// The next pod; it leaves the queue.
+    pub fn pop(&mut self, now: Instant) -> Option<Waiting> {
+        self.wake(now);
+        let rank = self.active.pop_first()?;
+        let (waiting, _) = self.pods.remove(&rank.uid)?;
+        Some(waiting)
+    }
+
+    /// When the next back-off ends, if nothing is ready before.
+    pub fn next_alarm(&self) -> Option<Instant> {
+        self.back_off.first_key_value().map(|((at, _), ())| *at)
+    }
+
+    /// Nothing fitted: the pod waits for an event.
+    pub fn park(&mut self, mut waiting: Waiting, for_room: bool, now: Instant) {
+        waiting.attempts += 1;
+        self.pods.insert(waiting.pod.metadata.uid.clone(), (waiting, Place::Parked { for_room, since: now }));
+    }
+
+    /// An error that is nobody's fault (a failed bind): again after the back-off.
+    pub fn back_off(&mut self, mut waiting: Waiting, now: Instant) {
+        waiting.attempts += 1;
+        let at = now + delay(waiting.attempts);
+        self.enter_back_off(waiting, at);
+    }
+
+    /// A node came or changed: every parked pod may fit now.
+    pub fn nodes_changed(&mut self) {
+        self.retry_where(|_| true);
+    }
+
+    /// A pod has gone: those that wait for room may fit now.
+    pub fn room_made(&mut self) {
+        self.retry_where(|for_room| for_room);
+    }
+
+    pub fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    fn retry_where(&mut self, helps: impl Fn(bool) -> bool) {
+        let parked = self.pods.iter().filter(|(_, (_, place))| matches!(place, Place::Parked { for_room, .. } if helps(*for_room)));
+        let uids: Vec<String> = parked.map(|(uid, _)| uid.clone()).collect();
+        uids.iter().for_each(|uid| self.retry(uid));
+    }
+
+    /// Back into the queue; the back-off counts from when it was parked.
+    fn retry(&mut self, uid: &str) {
+        let Some((waiting, Place::Parked { since, .. })) = self.pods.remove(uid) else { return };
+        let at = since + delay(waiting.attempts);
+        self.enter_back_off(waiting, at);
+    }
+
+    fn enter_back_off(&mut self, waiting: Waiting, at: Instant) {
+        let uid = waiting.pod.metadata.uid.clone();
+        self.back_off.insert((at, uid.clone()), ());
+        self.pods.insert(uid, (waiting, Place::BackOff(at)));
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some(entry) = self.back_off.first_entry().filter(|entry| entry.key().0 <= now) {
+            let ((_, uid), ()) = entry.remove_entry();
+            if let Some((waiting, _)) = self.pods.remove(&uid) {
+                self.activate(uid, waiting);
+            }
+        }
+    }
+
+    fn activate(&mut self, uid: String, waiting: Waiting) {
+        let rank = Rank { priority: waiting.pod.spec.priority.unwrap_or_default(), sequence: waiting.sequence, uid: uid.clone() };
+        self.active.insert(rank.clone());
+        self.pods.insert(uid, (waiting, Place::Active(rank)));
+    }
+
+    fn leave(&mut self, uid: &str, place: &Place) {
+        match place {
+            Place::Active(rank) => {
+                self.active.remove(rank);
+            }
+            Place::BackOff(at) => {
+                self.back_off.remove(&(*at, uid.to_owned()));
+            }
+            Place::Parked { .. } => {}
+        }
+    }
+}
+
+fn delay(attempts: u32) -> Duration {
+    BACKOFF_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(4)).min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::json;
+
+    use super::*;
+
+    fn pod(name: &str, priority: i32) -> Arc<Pod> {
+        Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "uid": name}, "spec": {"priority": priority}})).unwrap())
+    }
+
+    fn names(queue: &mut Queue, now: Instant) -> Vec<String> {
+        std::iter::from_fn(|| queue.pop(now)).map(|waiting| waiting.pod.metadata.name.clone()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn higher_priority_then_older_first() {
+        let mut queue = Queue::default();
+        for (name, priority) in [("a", 0), ("b", 10), ("c", 0), ("d", 10)] {
+            queue.add(pod(name, priority));
+        }
+        assert_eq!(names(&mut queue, Instant::now()), ["b", "d", "a", "c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parked_pods_wait_for_the_event_that_helps_and_for_their_back_off() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(pod("room", 0));
+        queue.add(pod("node", 0));
+        for for_room in [true, false] {
+            let waiting = queue.pop(now).unwrap();
+            queue.park(waiting, for_room, now);
+        }
+        queue.room_made();
+        assert_eq!(queue.next_alarm(), Some(now + Duration::from_secs(1)));
+        assert!(queue.pop(now).is_none(), "its back-off is not over");
+        assert_eq!(names(&mut queue, now + Duration::from_secs(1)), ["room"]);
+        queue.nodes_changed();
+        assert_eq!(names(&mut queue, now + Duration::from_secs(1)), ["node"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deleted_pod_is_never_popped() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(pod("a", 0));
+        queue.add(pod("b", 0));
+        queue.remove("a");
+        let waiting = queue.pop(now).unwrap();
+        queue.back_off(waiting, now);
+        queue.remove("b");
+        assert!(names(&mut queue, now + Duration::from_secs(60)).is_empty() && queue.is_empty());
+    }
+}

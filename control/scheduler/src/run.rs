@@ -1,0 +1,241 @@
+//! The loop: informers keep the snapshot current, the queue says who is next, binds go out side by side.
+
+use std::sync::Arc;
+
+use client::events::{Recorder, Reference};
+use client::informer::Change;
+use client::request::{Body, Options, Patch};
+use client::{Client, Informer, Object, Request, Target, Verb};
+use env::Env;
+use kinds::core::{Node, Pod};
+use reconcile::Informers;
+use schema::{Status, json};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::queue::{Queue, Waiting};
+use crate::schedule::schedule;
+use crate::snapshot::Snapshot;
+
+/// The name that pods ask for.
+pub const NAME: &str = "default-scheduler";
+/// Binds under way at once; the store commits them in groups.
+const BINDS_MAX: usize = 256;
+
+/// A bind that failed comes back here.
+type Failed = (Waiting, Status);
+
+/// Schedules until shutdown.
+pub async fn run(env: Env, client: Client, informers: Informers) {
+    let (nodes, pods) = (informers.of("v1", "nodes"), informers.of("v1", "pods"));
+    let (node_changes, pod_changes) = (nodes.changes(), pods.changes());
+    nodes.synced().await;
+    pods.synced().await;
+    let (failed_tx, failed_rx) = mpsc::channel(BINDS_MAX);
+    let scheduler = Scheduler {
+        events: Recorder::start(&env, client.clone(), NAME, ""),
+        env: env.clone(),
+        client,
+        nodes,
+        pods,
+        snapshot: Snapshot::default(),
+        queue: Queue::default(),
+        binds: Arc::new(Semaphore::new(BINDS_MAX)),
+        failed_tx,
+        start: 0,
+    };
+    let shutdown = env.shutdown().clone();
+    shutdown.run_until_cancelled(scheduler.run(node_changes, pod_changes, failed_rx)).await;
+}
+
+struct Scheduler {
+    env: Env,
+    client: Client,
+    events: Recorder,
+    nodes: Arc<Informer>,
+    pods: Arc<Informer>,
+    snapshot: Snapshot,
+    queue: Queue,
+    binds: Arc<Semaphore>,
+    failed_tx: mpsc::Sender<Failed>,
+    /// Where the next search starts.
+    start: usize,
+}
+
+impl Scheduler {
+    async fn run(mut self, mut node_changes: Receiver<Change>, mut pod_changes: Receiver<Change>, mut failed_rx: mpsc::Receiver<Failed>) {
+        self.rebuild();
+        loop {
+            // Nodes first: a pod may be bound to one that has just come.
+            self.drain(&mut node_changes, Self::node_changed);
+            self.drain(&mut pod_changes, Self::pod_changed);
+            while let Ok(failed) = failed_rx.try_recv() {
+                self.bind_failed(failed);
+            }
+            if let Some(waiting) = self.queue.pop(self.env.instant()) {
+                self.place(waiting).await;
+                continue;
+            }
+            let alarm = self.queue.next_alarm();
+            tokio::select! {
+                change = node_changes.recv() => self.take(change, Self::node_changed),
+                change = pod_changes.recv() => self.take(change, Self::pod_changed),
+                Some(failed) = failed_rx.recv() => self.bind_failed(failed),
+                () = until(alarm) => {}
+            }
+        }
+    }
+
+    /// From scratch: at the start, and when changes came faster than we read them.
+    fn rebuild(&mut self) {
+        self.snapshot = Snapshot::default();
+        for node in self.nodes.store.all() {
+            self.node_changed(Change::Upsert { old: None, new: node });
+        }
+        for pod in self.pods.store.all() {
+            self.pod_changed(Change::Upsert { old: None, new: pod });
+        }
+    }
+
+    fn drain(&mut self, changes: &mut Receiver<Change>, take: fn(&mut Self, Change)) {
+        loop {
+            match changes.try_recv() {
+                Ok(change) => take(self, change),
+                Err(TryRecvError::Lagged(_)) => self.rebuild(),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, change: Result<Change, RecvError>, take: fn(&mut Self, Change)) {
+        match change {
+            Ok(change) => take(self, change),
+            Err(_) => self.rebuild(),
+        }
+    }
+
+    fn node_changed(&mut self, change: Change) {
+        match change {
+            Change::Upsert { old, new } => {
+                let Some(node) = lens::<Node>(&new) else { return };
+                let old = old.as_ref().and_then(lens::<Node>);
+                let helps = old.is_none_or(|old| may_help(&old, &node));
+                self.snapshot.set_node(node);
+                if helps {
+                    self.queue.nodes_changed();
+                }
+            }
+            Change::Delete { old } => self.snapshot.remove_node(&old.meta.name),
+        }
+    }
+
+    fn pod_changed(&mut self, change: Change) {
+        let gone = matches!(change, Change::Delete { .. });
+        let Some(pod) = lens::<Pod>(change.object()) else { return };
+        let uid = pod.metadata.uid.clone();
+        let finished = gone || matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+        if finished {
+            self.queue.remove(&uid);
+            if self.snapshot.remove(&uid) {
+                self.queue.room_made();
+            }
+        } else if !pod.spec.node_name.is_empty() {
+            self.queue.remove(&uid);
+            self.snapshot.place(&pod, &pod.spec.node_name);
+        } else if pod.metadata.is_deleting() || pod.spec.scheduler_name != NAME || !pod.spec.scheduling_gates.is_empty() {
+            self.queue.remove(&uid);
+        } else if !self.snapshot.holds(&uid) {
+            // What the snapshot holds is being bound right now.
+            self.queue.add(pod);
+        }
+    }
+
+    async fn place(&mut self, waiting: Waiting) {
+        let decision = schedule(&self.snapshot, &waiting.pod, self.start, self.env.random_u64());
+        self.start = decision.next_start;
+        match &decision.node {
+            Some(node) => {
+                self.snapshot.place(&waiting.pod, node);
+                let permit = Arc::clone(&self.binds).acquire_owned().await.expect("the semaphore is never closed");
+                let bind = bind(self.client.clone(), self.events.clone(), waiting, node.clone(), self.failed_tx.clone());
+                self.env.spawn("bind", async move {
+                    bind.await;
+                    drop(permit);
+                });
+            }
+            None => {
+                let message = decision.message(self.snapshot.nodes().len());
+                let (client, events, pod) = (self.client.clone(), self.events.clone(), Arc::clone(&waiting.pod));
+                let now = schema::time::format(self.env.now());
+                self.env.spawn("unschedulable", async move { report(&client, &events, &pod, &message, &now).await });
+                self.queue.park(waiting, decision.waits_for_room(), self.env.instant());
+            }
+        }
+    }
+
+    fn bind_failed(&mut self, (waiting, error): Failed) {
+        self.snapshot.remove(&waiting.pod.metadata.uid);
+        self.queue.room_made();
+        // Gone, or bound by someone else: the informer tells.
+        if error.is_not_found() || error.is_conflict() {
+            return;
+        }
+        tracing::warn!(pod = %waiting.pod.metadata.key(), %error, "bind failed, trying again");
+        self.queue.back_off(waiting, self.env.instant());
+    }
+}
+
+fn lens<T: client::Lens>(object: &Arc<Object>) -> Option<Arc<T>> {
+    object.lens::<T>().inspect_err(|error| tracing::error!(object = %object.meta.key(), %error, "unreadable")).ok()
+}
+
+/// A heart-beat does not make a pod fit; these changes may.
+fn may_help(old: &Node, new: &Node) -> bool {
+    old.status.allocatable != new.status.allocatable
+        || old.spec.taints != new.spec.taints
+        || old.spec.unschedulable != new.spec.unschedulable
+        || old.metadata.labels != new.metadata.labels
+}
+
+async fn until(alarm: Option<Instant>) {
+    match alarm {
+        Some(alarm) => tokio::time::sleep_until(alarm).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn bind(client: Client, events: Recorder, waiting: Waiting, node: String, failed_tx: mpsc::Sender<Failed>) {
+    let meta = &waiting.pod.metadata;
+    let target = Target::of("v1", "pods", &meta.namespace).named(&meta.name).sub("binding");
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    });
+    let request = Request { verb: Verb::Create, target, options: Options::default(), body: Body::Value(binding) };
+    match client.call(request).await {
+        Ok(_) => events.normal(Reference::to("v1", "Pod", meta), "Scheduled", format!("Successfully assigned {} to {node}", meta.key())),
+        Err(error) => {
+            let _ = failed_tx.send((waiting, error)).await;
+        }
+    }
+}
+
+/// The condition and the event that say why a pod waits.
+async fn report(client: &Client, events: &Recorder, pod: &Pod, message: &str, now: &str) {
+    events.warning(Reference::to("v1", "Pod", &pod.metadata), "FailedScheduling", message);
+    let held = pod.status.conditions.iter().find(|condition| condition.r#type == "PodScheduled");
+    if held.is_some_and(|held| held.status == "False" && held.message == message) {
+        return;
+    }
+    let mut condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+    if held.is_none_or(|held| held.status != "False") {
+        condition["lastTransitionTime"] = json!(now);
+    }
+    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
+    let target = Target::of("v1", "pods", &pod.metadata.namespace).named(&pod.metadata.name).sub("status");
+    if let Err(error) = client.patch(target, Patch::Strategic, &patch).await {
+        tracing::debug!(pod = %pod.metadata.key(), %error, "condition not written");
+    }
+}

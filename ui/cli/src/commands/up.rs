@@ -1,0 +1,195 @@
+//! `corten up`: from nothing to a served workload.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use client::{Client, Object, Options, Target};
+use kinds::core::{Node, Service};
+
+use super::Context;
+use crate::apply::{Applied, apply};
+use crate::check::{self, Level};
+use crate::phases::Phases;
+use crate::{Admin, Failure, Kind, kubeconfig, manifest, out, ready};
+
+const API_DEADLINE: Duration = Duration::from_secs(30);
+const NODE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bring the cluster up and apply manifests
+///
+/// Returns when what the manifests create is ready. Running it again changes nothing.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Manifests: files, or folders of .yaml, .yml and .json files
+    paths: Vec<PathBuf>,
+    /// Stay in the foreground; Ctrl-C stops the cluster
+    #[arg(long, conflicts_with = "paths")]
+    foreground: bool,
+    /// Seconds to wait for what the manifests create
+    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    timeout: u64,
+    /// Leave ~/.kube/config alone
+    #[arg(long)]
+    no_kubeconfig: bool,
+}
+
+pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
+    cx.require_root()?;
+    // A typing error in a manifest should not wait for a cluster.
+    let manifests = manifest::read(&args.paths)?;
+    let phases = Phases::new(&cx.env, cx.invocation.colour);
+    let running = cx.host.state(&cx.instance)?.is_some();
+    phases.run("check", async { preflight(cx, running) }).await?;
+    phases.run("prepare", async { cx.host.prepare(&cx.instance) }).await?;
+    if args.foreground {
+        return Ok(u8::try_from(cx.host.foreground(&cx.instance)).unwrap_or(1));
+    }
+    phases.run("start", async { if running { Ok(()) } else { cx.host.start(&cx.instance) } }).await?;
+    let admin = cx.host.admin(&cx.instance)?;
+    phases.run("api server ready", api_ready(cx, &admin.client)).await?;
+    phases.run("node ready", node_ready(cx, &admin.client)).await?;
+    if !args.no_kubeconfig {
+        phases.run("kubeconfig", async { merge_kubeconfig(cx, &admin) }).await?;
+    }
+    let mut applied = Vec::new();
+    if !manifests.is_empty() {
+        applied = phases.run("apply", apply_all(&admin.client, &manifests)).await?;
+        let deadline = Duration::from_secs(args.timeout);
+        phases.run("ready", all_ready(cx, &admin.client, &applied, deadline)).await?;
+    }
+    finish(cx, &admin, &applied, &phases).await
+}
+
+fn preflight(cx: &Context<'_>, running: bool) -> Result<(), Failure> {
+    let findings = check::all(&cx.instance, running);
+    for finding in findings.iter().filter(|finding| finding.level == Level::Warning) {
+        out::talk(format!("warning: {}: {}", finding.name, finding.detail));
+    }
+    match findings.into_iter().find(|finding| finding.level == Level::Failure) {
+        None => Ok(()),
+        Some(finding) => Err(Failure::new(Kind::Machine, finding.detail).fix(finding.fix.unwrap_or_default())),
+    }
+}
+
+/// The first connections fail until the server listens: that is no failure yet.
+async fn api_ready(cx: &Context<'_>, client: &Client) -> Result<(), Failure> {
+    let begun = cx.env.instant();
+    let namespace = Target::of("v1", "namespaces", "").named("default");
+    let answered = async {
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let outcome = ready::wait(&cx.env, client, "Namespace", &namespace, API_DEADLINE).await;
+            if outcome.is_ok() || begun.elapsed() >= API_DEADLINE {
+                return outcome;
+            }
+            cx.env.sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    };
+    with_log(cx, "control", answered).await
+}
+
+async fn node_ready(cx: &Context<'_>, client: &Client) -> Result<(), Failure> {
+    let nodes = Target::of("v1", "nodes", "");
+    with_log(cx, "node", ready::wait_for(&cx.env, client, "Node", nodes, Options::default(), "of this machine", NODE_DEADLINE)).await
+}
+
+/// Adds the last lines of the part's log to a failure.
+async fn with_log(cx: &Context<'_>, part: &str, phase: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    phase.await.map_err(|failure| {
+        let lines = super::logs::tail(&cx.instance.log_dir().join(format!("{part}.log")), 10);
+        let fix = format!("read all of it with `corten logs {part}`");
+        failure.log(lines).fix(fix)
+    })
+}
+
+fn merge_kubeconfig(cx: &Context<'_>, admin: &Admin) -> Result<(), Failure> {
+    let (path, current) = kubeconfig::merge(cx.invocation, &admin.entry)?;
+    if !current {
+        out::talk(format!("context {:?} is in {}; select it with: kubectl config use-context {}", admin.entry.name, path.display(), admin.entry.name));
+    }
+    Ok(())
+}
+
+async fn apply_all(client: &Client, manifests: &[manifest::Manifest]) -> Result<Vec<Applied>, Failure> {
+    let mut applied = Vec::new();
+    for manifest in manifests {
+        let one = apply(client, manifest).await?;
+        one.warnings.iter().for_each(|warning| out::talk(format!("warning: {}: {warning}", one.name())));
+        out::talk(format!("  {} {}", one.name(), one.outcome));
+        applied.push(one);
+    }
+    Ok(applied)
+}
+
+async fn all_ready(cx: &Context<'_>, client: &Client, applied: &[Applied], deadline: Duration) -> Result<(), Failure> {
+    for one in applied {
+        let outcome = match one.kind.as_str() {
+            "Service" => service_ready(cx, client, one, deadline).await,
+            kind => ready::wait(&cx.env, client, kind, &one.target, deadline).await,
+        };
+        if let Err(failure) = outcome {
+            let why = why(client, &one.target.namespace).await;
+            return Err(failure.log(why).fix(format!("kubectl -n {} describe pods", one.target.namespace)));
+        }
+    }
+    Ok(())
+}
+
+/// A Service that selects pods is ready when one of them serves.
+async fn service_ready(cx: &Context<'_>, client: &Client, one: &Applied, deadline: Duration) -> Result<(), Failure> {
+    let service = client.get(one.target.clone()).await?.lens::<Service>()?;
+    if service.spec.selector.is_empty() || service.spec.r#type == "ExternalName" {
+        return Ok(());
+    }
+    let slices = Target::of("discovery.k8s.io/v1", "endpointslices", &one.target.namespace);
+    let options = Options { label_selector: format!("kubernetes.io/service-name={}", one.target.name), ..Options::default() };
+    ready::wait_for(&cx.env, client, "EndpointSlice", slices, options, &one.target.name, deadline).await
+}
+
+/// The last warning events of the namespace: most often they are the reason.
+async fn why(client: &Client, namespace: &str) -> Vec<String> {
+    let events = client.list(Target::of("v1", "events", namespace), Options { field_selector: "type=Warning".into(), ..Options::default() }).await;
+    let Ok(events) = events else { return Vec::new() };
+    let text = |event: &std::sync::Arc<Object>| {
+        let event = event.lens::<kinds::core::Event>().ok()?;
+        Some(format!("{} {}: {}: {}", event.involved_object.kind, event.involved_object.name, event.reason, event.message))
+    };
+    let mut lines: Vec<String> = events.items.iter().filter_map(text).collect();
+    lines.split_off(lines.len().saturating_sub(10))
+}
+
+async fn finish(cx: &Context<'_>, admin: &Admin, applied: &[Applied], phases: &Phases) -> Result<u8, Failure> {
+    out::talk(format!("up in {}", phases.total()));
+    for one in applied.iter().filter(|one| one.kind == "Service") {
+        for address in addresses(&admin.client, one).await? {
+            out::line(address);
+        }
+    }
+    if applied.is_empty() {
+        out::talk(format!("kubectl --context {} get nodes", admin.entry.name));
+        out::talk(format!("stop: corten{} down", instance_flag(cx)));
+    }
+    Ok(0)
+}
+
+fn instance_flag(cx: &Context<'_>) -> String {
+    if cx.instance.name == stdx::instance::DEFAULT { String::new() } else { format!(" --instance {}", cx.instance.name) }
+}
+
+/// `hello   http://10.96.3.4:80   http://127.0.0.1:30123`
+async fn addresses(client: &Client, one: &Applied) -> Result<Vec<String>, Failure> {
+    let service = client.get(one.target.clone()).await?.lens::<Service>()?;
+    let node = client.list(Target::of("v1", "nodes", ""), Options::default()).await?;
+    let node = node.items.first().map(|node| node.lens::<Node>()).transpose()?;
+    let node_ip = node.as_ref().and_then(|node| node.status.addresses.iter().find(|address| address.r#type == "InternalIP").map(|address| address.address.clone()));
+    let line = service.spec.ports.iter().filter(|_| service.spec.cluster_ip.parse::<std::net::IpAddr>().is_ok()).map(|port| {
+        let scheme = if port.port == 443 { "https" } else { "http" };
+        let mut line = format!("{}   {scheme}://{}:{}", service.metadata.name, service.spec.cluster_ip, port.port);
+        if let Some(ip) = node_ip.as_ref().filter(|_| port.node_port > 0) {
+            line.push_str(&format!("   {scheme}://{ip}:{}", port.node_port));
+        }
+        line
+    });
+    Ok(line.collect())
+}

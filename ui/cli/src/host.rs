@@ -1,0 +1,79 @@
+//! What the command line needs of the machine. Implemented in the composition root over the keeper, the keys and the images.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use client::Client;
+use client::kubeconfig::Entry;
+use stdx::Instance;
+
+use crate::Failure;
+
+/// Who calls, read once from the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Invocation {
+    /// Home folder of the person: of who used sudo, else ours.
+    pub home: Option<PathBuf>,
+    /// Uid and gid that files in that home must have.
+    pub owner: Option<(u32, u32)>,
+    /// `$KUBECONFIG`'s first path.
+    pub kubeconfig: Option<PathBuf>,
+    pub is_root: bool,
+    pub colour: bool,
+}
+
+/// One of our processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildState {
+    /// `keeper`, `control`, `node`.
+    pub name: String,
+    pub pid: Option<u32>,
+    pub restarts: u32,
+    pub last_exit: Option<String>,
+}
+
+/// What the keeper says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub processes: Vec<ChildState>,
+    /// Containers that run now.
+    pub containers: u32,
+}
+
+/// A way in with every right.
+pub struct Admin {
+    pub client: Client,
+    /// For a kubeconfig.
+    pub entry: Entry,
+}
+
+/// A row of `corten image list`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ImageRow {
+    pub names: Vec<String>,
+    pub id: String,
+    pub size: u64,
+    pub created: i64,
+}
+
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// None: no keeper runs.
+    fn state(&self, instance: &Instance) -> Result<Option<State>, Failure>;
+    /// Makes folders and keys where they are missing. Idempotent.
+    fn prepare(&self, instance: &Instance) -> Result<(), Failure>;
+    /// Starts the keeper, which starts the rest, and returns when it answers.
+    fn start(&self, instance: &Instance) -> Result<(), Failure>;
+    /// Becomes the keeper in this process (`up --foreground`); the exit code.
+    fn foreground(&self, instance: &Instance) -> i32;
+    /// Stops everything, containers too; state stays.
+    fn stop(&self, instance: &Instance) -> Result<(), Failure>;
+    /// Removes all that the instance ever made; says what.
+    fn reset(&self, instance: &Instance) -> Result<Vec<String>, Failure>;
+    fn admin(&self, instance: &Instance) -> Result<Admin, Failure>;
+
+    async fn images(&self, instance: &Instance) -> Result<Vec<ImageRow>, Failure>;
+    async fn image_import(&self, instance: &Instance, archive: &Path, name: &str) -> Result<ImageRow, Failure>;
+    async fn image_load(&self, instance: &Instance, archive: &Path) -> Result<Vec<ImageRow>, Failure>;
+    async fn image_remove(&self, instance: &Instance, name: &str) -> Result<(), Failure>;
+}
