@@ -23,6 +23,7 @@
 
 pub mod admission;
 pub mod allocate;
+pub mod assemble;
 pub mod body;
 pub mod bootstrap;
 pub mod cache;
@@ -47,3 +48,6 @@ pub use cache::cursor::{Cursor, Delivery, Step};
 pub use config::Config;
 pub use core::Core;
 pub use registry::Registry;
+
+#[cfg(test)]
+mod tests;
