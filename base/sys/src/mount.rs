@@ -27,12 +27,7 @@ pub const SHARED: u64 = libc::MS_SHARED;
 
 /// `mount_setattr` on the mount that `fd` names (`path` empty) or on one below it.
 pub fn set_attributes(fd: impl AsFd, path: &CStr, attributes: Attributes) -> io::Result<()> {
-    let attr = libc::mount_attr {
-        attr_set: attributes.set,
-        attr_clr: attributes.clear,
-        propagation: attributes.propagation,
-        userns_fd: 0,
-    };
+    let attr = libc::mount_attr { attr_set: attributes.set, attr_clr: attributes.clear, propagation: attributes.propagation, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if attributes.recursive { libc::AT_RECURSIVE } else { 0 };
     let fd = fd.as_fd().as_raw_fd();
     // SAFETY: `path` ends with a NUL and `attr` is a whole mount_attr; the kernel only reads both.

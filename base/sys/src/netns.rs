@@ -95,7 +95,8 @@ pub fn in_fresh<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
 
 fn on_helper<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
-        let helper = std::thread::Builder::new().name("netns".into()).stack_size(256 << 10).spawn_scoped(scope, work).map_err(Error::Thread)?;
+        let helper =
+            std::thread::Builder::new().name("netns".into()).stack_size(256 << 10).spawn_scoped(scope, work).map_err(Error::Thread)?;
         match helper.join() {
             Ok(result) => Ok(result),
             Err(panic) => std::panic::resume_unwind(panic),

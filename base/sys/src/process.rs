@@ -89,6 +89,28 @@ pub fn execve(path: &CStr, argv: &CStringArray, env: &CStringArray) -> io::Error
     io::Error::last_os_error()
 }
 
+/// The init of a PID namespace that does nothing else: closes every descriptor, reaps whatever ends, ends itself on
+/// SIGTERM or SIGINT.
+pub fn pause_forever() -> ! {
+    crate::signal::block_all();
+    // SAFETY: this function never returns, so no owner of these descriptors is ever run again.
+    unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) };
+    loop {
+        if crate::signal::wait_for(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT]) != libc::SIGCHLD {
+            exit_now(0);
+        }
+        // SAFETY: no status is asked for.
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
+    }
+}
+
+/// The working directory as the kernel names it: `(unreachable)…` when it is outside of the root. Allocates nothing.
+pub fn current_directory(buffer: &mut [u8]) -> io::Result<&[u8]> {
+    // SAFETY: the kernel writes at most `len` bytes to the buffer.
+    let length = unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    if length <= 0 { Err(io::Error::last_os_error()) } else { Ok(&buffer[..length as usize - 1]) }
+}
+
 /// A new session keyring, so that the host's keys do not leak in. Kernels without keyrings have nothing to leak.
 pub fn new_session_keyring() {
     const JOIN_SESSION_KEYRING: libc::c_int = 1;
@@ -107,6 +129,20 @@ pub fn zombie_status(pid: u32) -> Option<crate::pidfd::WaitStatus> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let dead = matches!(stat_field(&stat, 3)?, "Z" | "X");
     dead.then(|| stat_field(&stat, 52)?.parse().ok().map(crate::pidfd::WaitStatus)).flatten()
+}
+
+/// Whether a process is ending: it is a zombie, gone, or was killed and not yet scheduled.
+pub fn is_dying(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    matches!(stat_field(&stat, 3), None | Some("Z" | "X")) || killed(pid)
+}
+
+/// SIGKILL is pending for the whole process.
+fn killed(pid: u32) -> bool {
+    const SIGKILL_BIT: u64 = 1 << (libc::SIGKILL - 1);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & SIGKILL_BIT != 0)
 }
 
 /// Field `number` as proc(5) counts, with care for names that contain blanks and brackets. From 3 on.

@@ -1,4 +1,4 @@
-//! Connection tracking entries: finding those of one address and port, and dropping them.
+//! Connection tracking entries: finding those of one service and endpoint, and dropping them.
 
 use std::net::Ipv4Addr;
 
@@ -21,15 +21,14 @@ const FLAG_PROTOCOL: u32 = 1 << 3;
 const FLAG_SOURCE_PORT: u32 = 1 << 4;
 const FLAG_DESTINATION_PORT: u32 = 1 << 5;
 
-/// Which entries.
+/// Which entries: all that are given must match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// Answered by this endpoint: the reply's source.
-    AnsweredBy(Ipv4Addr, u16),
-    /// Sent to this address and port, before any translation.
-    SentTo(Ipv4Addr, u16),
-    /// Sent to this port, whatever the address.
-    SentToPort(u16),
+pub struct Which {
+    /// Address that the client sent to, before any translation.
+    pub sent_to: Option<Ipv4Addr>,
+    pub sent_to_port: u16,
+    /// The reply's source: the endpoint after translation.
+    pub answered_by: Option<(Ipv4Addr, u16)>,
 }
 
 impl Socket {
@@ -62,49 +61,42 @@ fn delete(batch: &mut Batch, header: &[u8], message: &Message) {
 }
 
 fn write_filter(w: &mut Writer<'_>, protocol: u8, which: Which) {
-    let (tuple, flags) = match which {
-        Which::AnsweredBy(..) => (TUPLE_REPLY, FLAG_SOURCE | FLAG_SOURCE_PORT),
-        Which::SentTo(..) => (TUPLE_ORIGINAL, FLAG_DESTINATION | FLAG_DESTINATION_PORT),
-        Which::SentToPort(_) => (TUPLE_ORIGINAL, FLAG_DESTINATION_PORT),
-    };
-    w.nested(tuple, |w| {
-        let address = match which {
-            Which::AnsweredBy(ip, _) => Some((1, ip)),
-            Which::SentTo(ip, _) => Some((2, ip)),
-            Which::SentToPort(_) => None,
-        };
-        if let Some((kind, ip)) = address {
-            w.nested(1, |w| w.bytes(kind, &ip.octets()));
+    let mut original_flags = FLAG_PROTOCOL | FLAG_DESTINATION_PORT;
+    w.nested(TUPLE_ORIGINAL, |w| {
+        if let Some(ip) = which.sent_to {
+            original_flags |= FLAG_DESTINATION;
+            w.nested(1, |w| w.bytes(2, &ip.octets()));
         }
         w.nested(2, |w| {
             w.bytes(1, &[protocol]);
-            match which {
-                Which::AnsweredBy(_, port) => w.bytes(2, &port.to_be_bytes()),
-                Which::SentTo(_, port) | Which::SentToPort(port) => w.bytes(3, &port.to_be_bytes()),
-            }
+            w.bytes(3, &which.sent_to_port.to_be_bytes());
         });
     });
-    let place = if tuple == TUPLE_REPLY { FILTER_REPLY } else { FILTER_ORIGINAL };
-    w.nested(FILTER, |w| w.u32(place, flags | FLAG_PROTOCOL));
+    if let Some((ip, port)) = which.answered_by {
+        w.nested(TUPLE_REPLY, |w| {
+            w.nested(1, |w| w.bytes(1, &ip.octets()));
+            w.nested(2, |w| {
+                w.bytes(1, &[protocol]);
+                w.bytes(2, &port.to_be_bytes());
+            });
+        });
+    }
+    w.nested(FILTER, |w| {
+        w.u32(FILTER_ORIGINAL, original_flags);
+        if which.answered_by.is_some() {
+            w.u32(FILTER_REPLY, FLAG_PROTOCOL | FLAG_SOURCE | FLAG_SOURCE_PORT);
+        }
+    });
 }
 
-/// Kernels that ignore the filter answer with everything.
+/// Kernels before 5.8 ignore the filter and answer with everything.
 fn matches(message: &Message, protocol: u8, which: Which) -> bool {
     let tuple = |kind| message.attributes(NFGENMSG).find_kind(kind).map(Tuple::of).unwrap_or_default();
-    match which {
-        Which::AnsweredBy(ip, port) => {
-            let reply = tuple(TUPLE_REPLY);
-            (reply.protocol, reply.source, reply.source_port) == (protocol, Some(ip), port)
-        }
-        Which::SentTo(ip, port) => {
-            let original = tuple(TUPLE_ORIGINAL);
-            (original.protocol, original.destination, original.destination_port) == (protocol, Some(ip), port)
-        }
-        Which::SentToPort(port) => {
-            let original = tuple(TUPLE_ORIGINAL);
-            (original.protocol, original.destination_port) == (protocol, port)
-        }
-    }
+    let (original, reply) = (tuple(TUPLE_ORIGINAL), tuple(TUPLE_REPLY));
+    original.protocol == protocol
+        && original.destination_port == which.sent_to_port
+        && which.sent_to.is_none_or(|ip| original.destination == Some(ip))
+        && which.answered_by.is_none_or(|(ip, port)| reply.source == Some(ip) && reply.source_port == port)
 }
 
 #[derive(Debug, Default)]

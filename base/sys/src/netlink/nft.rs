@@ -33,6 +33,7 @@ const DELETE_SET: u16 = 11;
 const NEW_ELEMENT: u16 = 12;
 const GET_ELEMENT: u16 = 13;
 const DELETE_ELEMENT: u16 = 14;
+const GET_GENERATION: u16 = 16;
 /// Elements of one message: its list is an attribute, and an attribute ends at 64 KiB.
 const ELEMENTS_MAX: usize = 800;
 const SET_MAP: u32 = 0x8;
@@ -223,7 +224,9 @@ impl<'a> Transaction<'a> {
 
     fn rule(&mut self, chain: &str, rule: &Rule) {
         let table = self.table;
-        self.message(format!("adding a rule to chain {chain}"), NEW_RULE, CREATE | APPEND, |w| write_rule(w, table, chain, rule, &rule.digest()));
+        self.message(format!("adding a rule to chain {chain}"), NEW_RULE, CREATE | APPEND, |w| {
+            write_rule(w, table, chain, rule, &rule.digest())
+        });
     }
 
     /// Removes all rules of a chain.
@@ -266,7 +269,15 @@ impl<'a> Transaction<'a> {
         self.each_chunk("removing elements from", DELETE_ELEMENT, 0, set, elements, false);
     }
 
-    fn each_chunk<'e>(&mut self, verb: &str, kind: u16, flags: u16, set: &str, elements: impl IntoIterator<Item = &'e Element>, values: bool) {
+    fn each_chunk<'e>(
+        &mut self,
+        verb: &str,
+        kind: u16,
+        flags: u16,
+        set: &str,
+        elements: impl IntoIterator<Item = &'e Element>,
+        values: bool,
+    ) {
         let table = self.table;
         let mut elements = elements.into_iter().peekable();
         while elements.peek().is_some() {
@@ -317,6 +328,14 @@ impl Socket {
             Err(error) if error.is_absent() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Counts the transactions of this network namespace, anybody's.
+    pub fn generation(&mut self) -> Result<u32> {
+        let mut request =
+            Batch::get("asking for the generation", (SUBSYSTEM << 8) | GET_GENERATION, &header(TableFamily::Other(0)), |_| {});
+        let message = self.get(&mut request)?;
+        Ok(message.attributes(NFGENMSG).find_kind(1).map(big_endian).unwrap_or_default())
     }
 
     /// Names of the table's sets.
@@ -381,7 +400,13 @@ impl Socket {
     }
 
     /// Makes these chains of ours exactly so, together with `more` in the same transaction; chains that are right stay untouched.
-    pub fn ensure_chains<'a>(&mut self, table: &'a str, sets: &[Set], chains: &[Chain], more: impl FnOnce(&mut Transaction<'a>)) -> Result<()> {
+    pub fn ensure_chains<'a>(
+        &mut self,
+        table: &'a str,
+        sets: &[Set],
+        chains: &[Chain],
+        more: impl FnOnce(&mut Transaction<'a>),
+    ) -> Result<()> {
         let (found_sets, found_chains) = (self.sets(table)?, self.chains(table)?);
         let found_rules = self.rules(TableFamily::Ip, table)?;
         let mut transaction = Transaction::on(table);
@@ -430,7 +455,8 @@ impl Rule {
 
     /// FNV-1a over the expressions: equal rules have equal digests, in every build.
     pub fn digest(&self) -> String {
-        let hash = self.expressions.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        let hash =
+            self.expressions.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         format!("corten {hash:016x}")
     }
 
@@ -824,7 +850,6 @@ fn found_rule(message: &Message, table: &str) -> Option<FoundRule> {
 fn big_endian(payload: &[u8]) -> u32 {
     number(payload).swap_bytes()
 }
-
 
 #[cfg(test)]
 mod tests {
