@@ -1,10 +1,27 @@
 //! Node: a machine that runs pods.
 
+use crate::core::pod::rules::{requirements, scheduling};
+use crate::descriptor::WriteContext;
 use crate::kind::{Kind, Meta, Selectable, Sub};
-use schema::{DocExt, ObjectMeta};
+use crate::rules::{cidr, qualified_name};
+use schema::field::Reason;
+use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{Resources, is_default, null_default, quantities};
+
+const NODE_INFO: &[&str] = &[
+    "machineID",
+    "systemUUID",
+    "bootID",
+    "kernelVersion",
+    "osImage",
+    "containerRuntimeVersion",
+    "kubeletVersion",
+    "kubeProxyVersion",
+    "operatingSystem",
+    "architecture",
+];
 
 /// A machine that runs pods.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -21,6 +38,57 @@ impl Kind for Node {
     const META: Meta =
         Meta { short: &["no"], subresources: &[Sub::proxy("NodeProxyOptions"), Sub::STATUS], ..Meta::cluster("", "Node", "nodes") };
     const FIELDS: &[Selectable] = &[Selectable::new("spec.unschedulable", |doc| doc.bool_at("spec.unschedulable").to_string())];
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec", json!({}));
+        doc.default_at("status", json!({}));
+        pod_cidrs(&mut doc["spec"]);
+        if let Some(capacity) = doc.map_at("status.capacity").cloned() {
+            doc.default_at("status.allocatable", capacity);
+        }
+        doc.default_at("status.daemonEndpoints.kubeletEndpoint.Port", 0);
+        for member in NODE_INFO {
+            doc.default_at(&format!("status.nodeInfo.{member}"), "");
+        }
+        for condition in doc.items_at_mut("status.conditions") {
+            condition.default_at("lastHeartbeatTime", Value::Null);
+            condition.default_at("lastTransitionTime", Value::Null);
+        }
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        taints(new.items_at("spec.taints"), &Path::new("metadata.taints"), errors);
+        check_amounts(new, errors);
+        check_cidrs(new.items_at("spec.podCIDRs"), &Path::new("spec.podCIDRs"), errors);
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        let path = Path::new("spec");
+        let before = old.items_at("spec.podCIDRs");
+        if !before.is_empty() && before != new.items_at("spec.podCIDRs") {
+            errors.forbidden(&path.child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid");
+        }
+        let before = old.str_at("spec.providerID");
+        if !before.is_empty() && before != new.str_at("spec.providerID") {
+            errors.forbidden(&path.child("providerID"), "node updates may not change providerID except from \"\" to valid");
+        }
+        if new.str_at("spec.externalID") != old.str_at("spec.externalID") {
+            errors.forbidden(&path.child("externalID"), "may not be updated");
+        }
+    }
+
+    fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource != "status" {
+            return;
+        }
+        check_amounts(new, errors);
+        let addresses = new.items_at("status.addresses");
+        for (at, address) in addresses.iter().enumerate() {
+            if addresses[..at].contains(address) {
+                errors.duplicate(&Path::new("status.addresses").index(at), address.clone());
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -148,4 +216,53 @@ pub struct ContainerImage {
     pub names: Vec<String>,
     #[serde(deserialize_with = "null_default", skip_serializing_if = "is_default")]
     pub size_bytes: i64,
+}
+
+/// `podCIDR` and the first of `podCIDRs` say the same; the list wins.
+fn pod_cidrs(spec: &mut Value) {
+    let (one, first) = (spec.str_at("podCIDR").to_owned(), spec.items_at("podCIDRs").first().cloned());
+    match first {
+        Some(first) => spec.set_at("podCIDR", first),
+        None if !one.is_empty() => spec.set_at("podCIDRs", vec![one]),
+        None => {}
+    }
+}
+
+fn taints(taints: &[Value], path: &Path, errors: &mut FieldErrors) {
+    let mut seen = Vec::new();
+    for (at, taint) in taints.iter().enumerate() {
+        let (path, key, effect, value) = (path.index(at), taint.str_at("key"), taint.str_at("effect"), taint.str_at("value"));
+        qualified_name(key, &path.child("key"), errors);
+        let wrong = names::is_label_value(value);
+        if !wrong.is_empty() {
+            errors.invalid(&path.child("value"), value, &wrong.join(";"));
+        }
+        scheduling::taint_effect(effect, &path.child("effect"), errors);
+        if seen.contains(&(key, effect)) {
+            let text = format!("Duplicate value: {taint}: taints must be unique by key and effect pair");
+            errors.add(&path, Reason::Duplicate, text);
+        }
+        seen.push((key, effect));
+    }
+}
+
+fn check_amounts(doc: &Value, errors: &mut FieldErrors) {
+    let status = doc.at("status").unwrap_or(&Value::Null);
+    for member in ["capacity", "allocatable"] {
+        requirements::amounts(status, member, &Path::new("status"), errors);
+    }
+}
+
+fn check_cidrs(ranges: &[Value], path: &Path, errors: &mut FieldErrors) {
+    let texts: Vec<&str> = ranges.iter().filter_map(Value::as_str).collect();
+    for (at, text) in texts.iter().enumerate() {
+        cidr(text, &path.index(at), errors);
+        if texts[..at].contains(text) {
+            errors.duplicate(&path.index(at), *text);
+        }
+    }
+    let has = |mark: char| texts.iter().any(|text| text.contains(mark));
+    if texts.len() > 2 || (texts.len() == 2 && !(has('.') && has(':'))) {
+        errors.invalid(path, ranges.to_vec(), "may specify no more than one CIDR for each IP family");
+    }
 }

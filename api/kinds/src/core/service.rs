@@ -1,12 +1,19 @@
 //! Service: a stable address in front of pods.
 
+mod rules;
+
 use std::collections::BTreeMap;
 
+use crate::core::pod::defaults::default_text;
+use crate::descriptor::WriteContext;
 use crate::kind::{Kind, Meta, Selectable, Sub};
-use schema::{DocExt, ObjectMeta, names};
+use schema::{DocExt, FieldErrors, ObjectMeta, Value, json, names};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{IntOrString, is_default, null_default};
+
+/// Three hours.
+const AFFINITY_SECONDS: i64 = 10_800;
 
 /// A stable address in front of pods.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -32,6 +39,53 @@ impl Kind for Service {
         Selectable::new("spec.clusterIP", |doc| doc.str_at("spec.clusterIP").to_owned()),
         Selectable::new("spec.type", |doc| doc.str_at("spec.type").to_owned()),
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec", json!({}));
+        let spec = &mut doc["spec"];
+        default_text(spec, "type", "ClusterIP");
+        session_affinity(spec);
+        spec.items_at_mut("ports").iter_mut().for_each(port);
+        if rules::is_externally_accessible(spec) {
+            default_text(spec, "externalTrafficPolicy", "Cluster");
+        }
+        let is_balanced = spec.str_at("type") == "LoadBalancer";
+        if is_balanced || matches!(spec.str_at("type"), "ClusterIP" | "NodePort") {
+            spec.default_at("internalTrafficPolicy", "Cluster");
+        }
+        if is_balanced {
+            spec.default_at("allocateLoadBalancerNodePorts", true);
+            for ingress in doc.items_at_mut("status.loadBalancer.ingress").iter_mut().filter(|ingress| !ingress.str_at("ip").is_empty()) {
+                ingress.default_at("ipMode", "VIP");
+            }
+        }
+        doc.default_at("status.loadBalancer", json!({}));
+    }
+
+    fn prepare_create(doc: &mut Value, _cx: &WriteContext<'_>) {
+        rules::normalise(doc, None);
+    }
+
+    fn prepare_update(new: &mut Value, old: &Value, cx: &WriteContext<'_>) {
+        if cx.subresource.is_empty() {
+            rules::normalise(new, Some(old));
+            rules::drop_what_the_type_lost(new, old);
+        }
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        rules::service(new, errors);
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        rules::update(new, old, errors);
+    }
+
+    fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            rules::status(new, errors);
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -139,4 +193,20 @@ pub struct LoadBalancerIngress {
     pub hostname: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_mode: Option<String>,
+}
+
+fn session_affinity(spec: &mut Value) {
+    default_text(spec, "sessionAffinity", "None");
+    match spec.str_at("sessionAffinity") {
+        "None" => drop(spec.remove_at("sessionAffinityConfig")),
+        "ClientIP" => spec.default_at("sessionAffinityConfig.clientIP.timeoutSeconds", AFFINITY_SECONDS),
+        _ => {}
+    }
+}
+
+fn port(port: &mut Value) {
+    default_text(port, "protocol", "TCP");
+    if matches!(port.at("targetPort"), None | Some(Value::Null)) || port["targetPort"] == 0 || port["targetPort"] == "" {
+        port.set_at("targetPort", port.i64_at("port").unwrap_or_default());
+    }
 }
