@@ -9,7 +9,7 @@ mod source;
 mod typed;
 mod yaml;
 
-use crate::{TypeId, Value};
+use crate::{Map, TypeId, Value};
 
 /// Documents nest no deeper than this; what we accept, every later reader of the stored JSON must accept too.
 pub const DEPTH_MAX: usize = 120;
@@ -60,6 +60,23 @@ pub fn json_value(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     decoded.finish()
 }
 
+/// As [`json_value`] for a document that must be an object; null is an empty one.
+pub fn json_object(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut decoded = json_value(bytes)?;
+    let kind = match decoded.value {
+        Value::Object(_) => return Ok(decoded),
+        Value::Null => {
+            decoded.value = Value::Object(Map::new());
+            return Ok(decoded);
+        }
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+    };
+    Err(DecodeError::Type(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")))
+}
+
 /// Decodes YAML 1.1 as sigs.k8s.io/yaml does, then as [`json`].
 pub fn yaml(ty: TypeId, bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let document = yaml::document(bytes)?;
@@ -79,8 +96,25 @@ pub fn yaml_value(bytes: &[u8]) -> Result<Value, DecodeError> {
 
 /// The documents of a multi-document YAML or JSON stream (`---`), empty ones left out.
 pub fn yaml_documents(text: &str) -> Result<Vec<Value>, DecodeError> {
-    let documents = yaml::split(text).into_iter().map(|one| yaml_value(one.as_bytes()));
-    documents.filter(|one| !matches!(one, Ok(Value::Null))).collect()
+    if let Some(values) = json_stream(text) {
+        return Ok(values);
+    }
+    let mut values = Vec::new();
+    for document in yaml::documents(text)? {
+        if let Some(duplicates) = document.duplicates {
+            return Err(DecodeError::Syntax(duplicates));
+        }
+        values.extend(Some(document.value).filter(|value| !value.is_null()));
+    }
+    Ok(values)
+}
+
+/// JSON documents one after the other, as `kubectl get -o json` of several kinds makes them; YAML allows only one.
+fn json_stream(text: &str) -> Option<Vec<Value>> {
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().ok()
 }
 
 /// Checks and prunes an already decoded value (after a patch), as [`json`] does.

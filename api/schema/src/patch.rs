@@ -1,5 +1,16 @@
 //! The three patches that are functions of a document: JSON patch (RFC 6902), merge patch (RFC 7386) and strategic
 //! merge patch. Server-side apply has its place beside them (`patch/apply.rs`, next).
+//!
+//! Their quirks are upstream's: clients have learned to live with them, and match on the texts of errors.
+
+mod go_print;
+mod json;
+mod lookup;
+mod merge;
+mod order;
+mod strategic;
+
+pub mod create;
 
 use crate::{TypeId, Value};
 
@@ -14,21 +25,30 @@ pub enum PatchError {
 }
 
 /// RFC 6902 as evanphx/json-patch v4 does it (golden/json-patch.jsonl).
-pub fn json(_doc: &Value, _patch: &[u8]) -> Result<Value, PatchError> {
-    unimplemented!()
+pub fn json(doc: &Value, patch: &[u8]) -> Result<Value, PatchError> {
+    json::apply(doc, patch)
 }
 
-/// RFC 7386.
-pub fn merge(_doc: &Value, _patch: &Value) -> Value {
-    unimplemented!()
+/// RFC 7386, with evanphx/json-patch's treatment of nulls inside of arrays.
+pub fn merge(doc: &Value, patch: &Value) -> Value {
+    merge::apply(doc.clone(), patch.clone())
+}
+
+/// As [`merge`] for a request's body: a patch that is neither object nor array is refused, as upstream does.
+pub fn merge_document(doc: &Value, patch: &Value) -> Result<Value, PatchError> {
+    match (doc, patch) {
+        (Value::Null, _) => Err(PatchError::Malformed("Invalid JSON Document".into())),
+        (_, Value::Object(_) | Value::Array(_)) => Ok(merge(doc, patch)),
+        _ => Err(PatchError::Malformed("Invalid JSON Patch".into())),
+    }
 }
 
 /// Strategic merge patch under the facts of `ty`.
-pub fn strategic(_ty: TypeId, _doc: &Value, _patch: &Value) -> Result<Value, PatchError> {
-    unimplemented!()
+pub fn strategic(ty: TypeId, doc: &Value, patch: &Value) -> Result<Value, PatchError> {
+    strategic::apply(ty, doc, patch)
 }
 
 /// The merge patch that makes `modified` of `original`.
-pub fn diff_merge(_original: &Value, _modified: &Value) -> Value {
-    unimplemented!()
+pub fn diff_merge(original: &Value, modified: &Value) -> Value {
+    merge::diff(original, modified)
 }

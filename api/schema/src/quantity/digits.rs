@@ -37,9 +37,17 @@ impl Digits {
         let (whole, fraction) = (parts.whole, parts.fraction);
         let shifted = format!("{whole}{fraction}");
         let scale = exponent - fraction.len() as i32;
-        let small = base == 10 && shifted.len() <= DIGITS_MAX && scale >= NANO_EXPONENT;
-        let keeps_text = small && scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0') && !shifted.is_empty();
         let unscaled = unsigned(&shifted)?;
+        let keeps_text = match base {
+            2 => {
+                let factor_digits = (exponent as f32 * 3.0 / 10.0) as usize;
+                fraction.is_empty() && whole.len() + factor_digits < 15 && unscaled % 1024 != 0
+            }
+            _ => {
+                let small = shifted.len() <= DIGITS_MAX && scale >= NANO_EXPONENT;
+                small && scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0') && !shifted.is_empty()
+            }
+        };
         let mut parsed = match base {
             2 => binary(unscaled, fraction.len() as i32, exponent as u32),
             _ => Self { unscaled, exponent: scale, format, keeps_text },

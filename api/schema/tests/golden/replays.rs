@@ -3,8 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use schema::decode::{self, DecodeError, Decoded};
 use schema::field::FieldErrors;
-use schema::{DocExt, FieldSelector, LabelSelector, Path, Quantity, Value, duration, json, meta, names, quantity, time};
+use schema::patch::{self, PatchError};
+use schema::{
+    DocExt, Facts, FieldSelector, LabelSelector, Path, Quantity, TypeId, Value, duration, json, meta, names, quantity, time,
+};
 
 /// One file of vectors and how one line of it is checked. `Err` says what came out instead.
 pub struct Replay {
@@ -20,10 +24,14 @@ pub struct Case<'a> {
 
 pub const ALL: &[Replay] = &[
     Replay { file: "durations.jsonl", check: durations },
+    Replay { file: "json-merge-patch.jsonl", check: merge_patches },
+    Replay { file: "json-patch.jsonl", check: json_patches },
     Replay { file: "names.jsonl", check: check_names },
     Replay { file: "object-meta.jsonl", check: object_meta },
     Replay { file: "quantity.jsonl", check: quantities },
     Replay { file: "selectors.jsonl", check: selectors },
+    Replay { file: "strategic-merge-patch.jsonl", check: strategic_patches },
+    Replay { file: "strict-decoding.jsonl", check: strict_decoding },
 ];
 
 /// Every line of a file: its number, its `case` and the verdict.
@@ -212,7 +220,7 @@ fn updated_meta(line: &Value) -> Value {
     if line.get("note").is_some() {
         let changes = std::mem::replace(&mut metadata, line["old"].clone());
         metadata.as_object_mut().expect("metadata is an object").extend(changes.as_object().cloned().unwrap_or_default());
-        metadata.set_at("annotations.a", "v".repeat(256 << 10));
+        metadata.set_at("annotations", json!({"a": "v".repeat(256 << 10)}));
     }
     metadata
 }
@@ -235,4 +243,62 @@ fn object_meta(case: &Case<'_>) -> Result<(), String> {
         how => return Err(format!("no engine for {how:?}")),
     }
     same("errors", texts(&errors), line["want"].clone())
+}
+
+fn type_of(line: &Value) -> Result<TypeId, String> {
+    let (api_version, kind) = line.str_at("gvk").rsplit_once('/').ok_or("no gvk")?;
+    Facts::builtin().kind(api_version, kind).ok_or_else(|| format!("no type {api_version} {kind}"))
+}
+
+fn strategic_patches(case: &Case<'_>) -> Result<(), String> {
+    let line = case.line;
+    outcome(case, patch::strategic(type_of(line)?, &line["original"], &line["patch"]).map_err(|error| error.to_string()))
+}
+
+fn json_patches(case: &Case<'_>) -> Result<(), String> {
+    let line = case.line;
+    let got = patch::json(&line["original"], line["patch"].to_string().as_bytes());
+    match (&got, line.get("decodeError").and_then(Value::as_str)) {
+        (Err(PatchError::Malformed(got)), Some(want)) => same("decode error", got.as_str(), want),
+        (_, Some(want)) => Err(format!("got {got:?}, want the decode error {want:?}")),
+        _ => outcome(case, got.map_err(|error| error.to_string())),
+    }
+}
+
+fn merge_patches(case: &Case<'_>) -> Result<(), String> {
+    let line = case.line;
+    match line.str_at("how") {
+        "apply" => outcome(case, patch::merge_document(&line["original"], &line["patch"]).map_err(|error| error.to_string())),
+        "two-way" => outcome(case, Ok(patch::diff_merge(&line["original"], &line["modified"]))),
+        how => Err(format!("no engine for {how:?}")),
+    }
+}
+
+fn strict_decoding(case: &Case<'_>) -> Result<(), String> {
+    let text = case.line.str_at("text").as_bytes();
+    let pod = || Facts::builtin().kind("v1", "Pod").ok_or("no type Pod");
+    let strict = |decoded: Result<Decoded, DecodeError>| decoded.map(|one| Value::from(one.strict_errors)).map_err(|error| error.to_string());
+    match case.line.str_at("how") {
+        "json into Pod" => outcome(case, strict(decode::json(pod()?, text))),
+        "json into map" => outcome(case, strict(decode::json_object(text))),
+        "yaml to json" => outcome(case, decode::yaml_value(text).map_err(|error| error.to_string())),
+        "yaml into Pod" => outcome(case, yaml_into_pod(decode::yaml(pod()?, text))),
+        how => Err(format!("no engine for {how:?}")),
+    }
+}
+
+/// The verdict in the words of a client's strict decoder.
+fn yaml_into_pod(decoded: Result<Decoded, DecodeError>) -> Result<Value, String> {
+    match decoded {
+        Err(DecodeError::Syntax(text)) => Err(format!("error converting YAML to JSON: {text}")),
+        Err(error) => Err(format!("error unmarshaling JSON: while decoding JSON: {error}")),
+        Ok(decoded) => match decoded.strict_errors.first() {
+            None => Ok("ok".into()),
+            Some(text) if text.starts_with("yaml:") => Err(format!("error converting YAML to JSON: {text}")),
+            Some(text) => {
+                let leaf = text.rsplit(['.', '"']).nth(1).unwrap_or_default();
+                Err(format!("error unmarshaling JSON: while decoding JSON: json: unknown field {leaf:?}"))
+            }
+        },
+    }
 }
