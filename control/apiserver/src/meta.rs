@@ -81,22 +81,31 @@ pub fn generate_name(doc: &mut Value, env: &Env) -> bool {
 
 /// Carries over what an update leaves out and the server knows, before validation compares old and new.
 pub fn carry_over(new: &mut Value, old: &Value) {
-    let kept = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
-    let values: Vec<(&str, Value)> = kept.iter().filter_map(|name| Some((*name, old.at("metadata")?.get(*name)?.clone()))).collect();
-    let generation = old.at("metadata.generation").cloned();
+    keep_absent(new, old, &["uid", "creationTimestamp"]);
+    carry_deletion(new, old);
     let meta = of(new);
-    for (name, value) in values {
-        if meta.get(name).is_none_or(|own| own.is_null() || own == "") {
-            meta.insert(name.into(), value);
-        }
-    }
-    match generation {
-        Some(generation) => drop(meta.insert("generation".into(), generation)),
+    match old.at("metadata.generation") {
+        Some(generation) => drop(meta.insert("generation".into(), generation.clone())),
         None => drop(meta.remove("generation")),
     }
     meta.remove("selfLink");
     meta.remove("managedFields");
     drop_empty(meta);
+}
+
+/// Nobody brings back an object that is on its way out by leaving that out.
+pub fn carry_deletion(new: &mut Value, old: &Value) {
+    keep_absent(new, old, &["deletionTimestamp", "deletionGracePeriodSeconds"]);
+}
+
+fn keep_absent(new: &mut Value, old: &Value, names: &[&str]) {
+    let meta = of(new);
+    for name in names {
+        let absent = meta.get(*name).is_none_or(|own| own.is_null() || own == "");
+        if let Some(value) = old.at("metadata").and_then(|old| old.get(*name)).filter(|_| absent) {
+            meta.insert((*name).to_owned(), value.clone());
+        }
+    }
 }
 
 /// The generation counts this change.

@@ -87,11 +87,7 @@ fn delete_options(call: &mut Call<'_>, body: &Body) -> Result<Delete, Status> {
     if body_is_empty {
         return check_options(call.options.delete.clone());
     }
-    let mut expected = Expected::option("v1", "DeleteOptions")?;
-    let found = api_version_of(body);
-    if found == call.kind.api_version() {
-        expected.api_version = found; // every group serves DeleteOptions as a kind of its own
-    }
+    let expected = Expected::option("v1", "DeleteOptions")?;
     let doc = body::document(&expected, body, call.options, &mut call.warnings)?;
     check_options(Delete {
         grace_period_seconds: doc.i64_at("gracePeriodSeconds"),
@@ -100,20 +96,6 @@ fn delete_options(call: &mut Call<'_>, body: &Body) -> Result<Delete, Status> {
         uid: doc.at("preconditions.uid").and_then(Value::as_str).map(str::to_owned),
         resource_version: doc.at("preconditions.resourceVersion").and_then(Value::as_str).map(str::to_owned),
     })
-}
-
-fn api_version_of(body: &Body) -> String {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Header {
-        #[serde(default)]
-        api_version: String,
-    }
-    match body {
-        Body::Value(doc) => doc.str_at("apiVersion").to_owned(),
-        Body::Encoded { bytes, .. } => serde_json::from_slice::<Header>(bytes).map(|header| header.api_version).unwrap_or_default(),
-        _ => String::new(),
-    }
 }
 
 fn check_options(options: Delete) -> Result<Delete, Status> {
