@@ -211,17 +211,17 @@ mod tests {
         }
     }
 
-    fn authenticator() -> (Authenticator, Pki) {
+    fn authenticator() -> (Authenticator, Pki, tempfile::TempDir) {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
         let pki = Pki::ensure(dir.path(), &env).unwrap();
         let certificates = ClientCertificates::new(pki.ca(), &env).unwrap();
         let authenticator = Authenticator::new(certificates, Arc::new(NoTokens), &env).with_static_token("s3cret", UserInfo::new("admin", &["system:masters"]));
-        (authenticator, pki)
+        (authenticator, pki, dir)
     }
 
     #[tokio::test]
     async fn a_bad_credential_is_never_anonymous() {
-        let (authenticator, pki) = authenticator();
+        let (authenticator, pki, _dir) = authenticator();
         let admin = authenticator.connection(Some(&pki.leaf(&Leaf::admin()).unwrap().chain()));
         let server = authenticator.connection(Some(&pki.leaf(&Leaf::api_server(&[])).unwrap().chain()));
         for (connection, header, want) in [

@@ -1,6 +1,6 @@
 //! The chain of authorizers, and the sentence of a refusal.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use kinds::rbac::PolicyRule;
@@ -11,12 +11,27 @@ use crate::{MASTERS, NODES};
 
 /// `system:masters` first, then each authorizer in turn. The first Allow or Deny counts; nobody's opinion means no.
 pub struct Chain {
-    authorizers: Vec<Arc<dyn Authorizer>>,
+    /// Set once: the authorizers read roles and pods through the very server that asks them.
+    authorizers: OnceLock<Vec<Arc<dyn Authorizer>>>,
 }
 
 impl Chain {
     pub fn new(authorizers: Vec<Arc<dyn Authorizer>>) -> Arc<Self> {
-        Arc::new(Self { authorizers })
+        Arc::new(Self { authorizers: OnceLock::from(authorizers) })
+    }
+
+    /// A chain that knows nobody but `system:masters` until [`Chain::complete`].
+    pub fn masters_only() -> Arc<Self> {
+        Arc::new(Self { authorizers: OnceLock::new() })
+    }
+
+    /// Says who else decides. Only the first call counts.
+    pub fn complete(&self, authorizers: Vec<Arc<dyn Authorizer>>) {
+        let _ = self.authorizers.set(authorizers);
+    }
+
+    fn authorizers(&self) -> &[Arc<dyn Authorizer>] {
+        self.authorizers.get().map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -27,7 +42,7 @@ impl Authorizer for Chain {
             return Decision::Allow { reason: String::new() };
         }
         let mut reasons = Vec::new();
-        for authorizer in &self.authorizers {
+        for authorizer in self.authorizers() {
             match authorizer.authorize(attributes).await {
                 Decision::NoOpinion { reason } if reason.is_empty() => {}
                 Decision::NoOpinion { reason } => reasons.push(reason),
@@ -44,7 +59,7 @@ impl Authorizer for Chain {
             all.rules.push(PolicyRule { verbs: star(), api_groups: star(), resources: star(), ..PolicyRule::default() });
             all.rules.push(PolicyRule { verbs: star(), non_resource_urls: star(), ..PolicyRule::default() });
         }
-        for authorizer in &self.authorizers {
+        for authorizer in self.authorizers() {
             let more = authorizer.rules_for(user, namespace).await;
             all.rules.extend(more.rules);
             all.incomplete |= more.incomplete;
@@ -60,7 +75,7 @@ impl Authorizer for Chain {
     }
 
     async fn role_rules(&self, kind: &str, namespace: &str, name: &str) -> Option<Vec<PolicyRule>> {
-        for authorizer in &self.authorizers {
+        for authorizer in self.authorizers() {
             if let Some(rules) = authorizer.role_rules(kind, namespace, name).await {
                 return Some(rules);
             }

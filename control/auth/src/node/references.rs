@@ -6,7 +6,7 @@ use schema::{DocExt, Value};
 
 /// The sorts of objects that a pod gives its node access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Pod,
     Secret,
     ConfigMap,
@@ -16,17 +16,17 @@ pub enum Kind {
 }
 
 /// `n1/Secret/default/tls`
-pub fn key(node: &str, kind: Kind, namespace: &str, name: &str) -> String {
+pub(super) fn key(node: &str, kind: Kind, namespace: &str, name: &str) -> String {
     format!("{node}/{kind:?}/{namespace}/{name}")
 }
 
 /// The index function.
-pub fn keys_of(object: &Object) -> Vec<String> {
+pub(super) fn keys_of(object: &Object) -> Vec<String> {
     pod_keys(object)
 }
 
 /// Keys of the pod itself and of everything that it names; none before it has a node.
-pub fn pod_keys(object: &Object) -> Vec<String> {
+pub(super) fn pod_keys(object: &Object) -> Vec<String> {
     let Ok(pod) = object.lens::<Pod>() else { return Vec::new() };
     let node = &pod.spec.node_name;
     if node.is_empty() {
