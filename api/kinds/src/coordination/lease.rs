@@ -1,7 +1,8 @@
 //! Lease: who holds a role, and when it was last renewed.
 
 use crate::kind::{Kind, Meta};
-use schema::ObjectMeta;
+use crate::rules::{non_negative, qualified_name};
+use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{is_default, null_default};
@@ -17,6 +18,25 @@ pub struct Lease {
 
 impl Kind for Lease {
     const META: Meta = Meta::namespaced("coordination.k8s.io", "Lease", "leases");
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec", json!({}));
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (&new["spec"], Path::new("spec"));
+        if let Some(seconds) = spec.i64_at("leaseDurationSeconds").filter(|seconds| *seconds <= 0) {
+            errors.invalid(&path.child("leaseDurationSeconds"), seconds, "must be greater than 0");
+        }
+        non_negative(spec, &["leaseTransitions"], &path, errors);
+        if let Some(strategy) = spec.at("strategy").and_then(Value::as_str) {
+            qualified_name(strategy, &path.child("strategy"), errors);
+        }
+        if !spec.str_at("preferredHolder").is_empty() && spec.str_at("strategy").is_empty() {
+            let text = "may only be specified when strategy is defined";
+            errors.invalid(&path.child("preferredHolder"), spec.str_at("preferredHolder"), text);
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

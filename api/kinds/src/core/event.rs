@@ -1,11 +1,15 @@
 //! Event: something worth telling happened to an object. Served by two groups, stored once as core/v1.
 
 use crate::kind::{Kind, Meta, Selectable};
-use schema::{DocExt, ObjectMeta, Value};
+use crate::rules::qualified_name;
+use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
 use super::ObjectReference;
 use crate::lens::{is_default, null_default};
+
+const MESSAGE_BYTES_MAX: usize = 1024;
+const WORD_BYTES_MAX: usize = 128;
 
 /// Something worth telling happened to an object.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -56,6 +60,14 @@ impl Kind for Event {
         Selectable::new("reportingComponent", |doc| doc.str_at("reportingComponent").to_owned()),
         Selectable::new("source", |doc| source(doc)),
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        fill(doc);
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        check(new, "reportingComponent", errors);
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -80,4 +92,55 @@ pub struct EventSeries {
 fn source(doc: &Value) -> String {
     let component = doc.str_at("source.component");
     if component.is_empty() { doc.str_at("reportingComponent") } else { component }.to_owned()
+}
+
+/// What Go writes even where it is empty.
+pub(crate) fn fill(doc: &mut Value) {
+    doc.default_at("involvedObject", json!({}));
+    doc.default_at("source", json!({}));
+    for member in ["firstTimestamp", "lastTimestamp", "eventTime"] {
+        doc.default_at(member, Value::Null);
+    }
+    for member in ["reportingComponent", "reportingInstance"] {
+        doc.default_at(member, "");
+    }
+}
+
+/// What an event of either group must hold. Events with an `eventTime` say more and are asked more; `reporter` is the name
+/// under which the writer knows the reporting component.
+pub(crate) fn check(doc: &Value, reporter: &str, errors: &mut FieldErrors) {
+    let (namespace, object) = (doc.str_at("metadata.namespace"), doc.str_at("involvedObject.namespace"));
+    let is_new_style = !doc.str_at("eventTime").is_empty();
+    let agrees = match (object, is_new_style) {
+        ("", true) => matches!(namespace, "default" | "kube-system"),
+        ("", false) => matches!(namespace, "" | "default"),
+        (_, true) => true,
+        (object, false) => object == namespace,
+    };
+    if !agrees {
+        errors.invalid(&Path::new("involvedObject.namespace"), object, "does not match event.namespace");
+    }
+    if is_new_style {
+        check_new_style(doc, reporter, errors);
+    }
+}
+
+fn check_new_style(doc: &Value, reporter: &str, errors: &mut FieldErrors) {
+    let component = doc.str_at("reportingComponent");
+    if component.is_empty() {
+        errors.required(&Path::new(reporter), "");
+    }
+    qualified_name(component, &Path::new(reporter), errors);
+    for member in ["reportingInstance", "action", "reason"] {
+        let (text, path) = (doc.str_at(member), Path::new(member));
+        if text.is_empty() {
+            errors.required(&path, "");
+        }
+        if text.len() > WORD_BYTES_MAX {
+            errors.invalid(&path, "", &format!("can have at most {WORD_BYTES_MAX} characters"));
+        }
+    }
+    if doc.str_at("message").len() > MESSAGE_BYTES_MAX {
+        errors.invalid(&Path::new("message"), "", &format!("can have at most {MESSAGE_BYTES_MAX} characters"));
+    }
 }

@@ -1,10 +1,10 @@
 //! ClusterRoleBinding: gives a cluster role to subjects everywhere.
 
 use crate::kind::{Kind, Meta};
-use schema::{ObjectMeta, names};
+use schema::{FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
-use super::rule::{RoleRef, Subject};
+use super::rule::{self, RoleRef, Subject};
 use crate::lens::{is_default, null_default};
 
 /// Gives a cluster role to subjects everywhere.
@@ -23,4 +23,16 @@ impl Kind for ClusterRoleBinding {
         name: names::is_path_segment_name,
         ..Meta::cluster("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings")
     };
+
+    fn fill_defaults(doc: &mut Value) {
+        rule::fill_binding(doc);
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        rule::check_binding(new, false, errors);
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        rule::role_ref_stays(new, old, errors);
+    }
 }

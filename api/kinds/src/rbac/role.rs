@@ -2,10 +2,10 @@
 
 use crate::cells;
 use crate::kind::{Col, Kind, Meta};
-use schema::{ObjectMeta, names};
+use schema::{DocExt, FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
-use super::rule::PolicyRule;
+use super::rule::{self, PolicyRule};
 use crate::lens::null_default;
 
 /// Rules within one namespace.
@@ -20,4 +20,12 @@ pub struct Role {
 impl Kind for Role {
     const META: Meta = Meta { name: names::is_path_segment_name, ..Meta::namespaced("rbac.authorization.k8s.io", "Role", "roles") };
     const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("rules", Value::Null);
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        rule::check_rules(new, true, errors);
+    }
 }

@@ -1,10 +1,10 @@
 //! RoleBinding: gives a role to subjects within one namespace.
 
 use crate::kind::{Kind, Meta};
-use schema::{ObjectMeta, names};
+use schema::{FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
-use super::rule::{RoleRef, Subject};
+use super::rule::{self, RoleRef, Subject};
 use crate::lens::{is_default, null_default};
 
 /// Gives a role to subjects within one namespace.
@@ -21,4 +21,16 @@ pub struct RoleBinding {
 impl Kind for RoleBinding {
     const META: Meta =
         Meta { name: names::is_path_segment_name, ..Meta::namespaced("rbac.authorization.k8s.io", "RoleBinding", "rolebindings") };
+
+    fn fill_defaults(doc: &mut Value) {
+        rule::fill_binding(doc);
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        rule::check_binding(new, true, errors);
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        rule::role_ref_stays(new, old, errors);
+    }
 }
