@@ -159,8 +159,10 @@ impl Impersonation {
         for group in &self.groups {
             require(authorizer, &Attributes { name: group, ..ask("", "groups") }).await?;
         }
-        for (key, value) in self.extra.iter().flat_map(|(key, values)| values.iter().map(move |value| (key, value))) {
-            require(authorizer, &Attributes { name: value, subresource: key, ..ask("authentication.k8s.io", "userextras") }).await?;
+        for (key, values) in &self.extra {
+            for value in values {
+                require(authorizer, &Attributes { name: value, subresource: key, ..ask("authentication.k8s.io", "userextras") }).await?;
+            }
         }
         if !self.uid.is_empty() {
             require(authorizer, &Attributes { name: &self.uid, ..ask("authentication.k8s.io", "uids") }).await?;

@@ -1,0 +1,184 @@
+//! The thin face: TLS, paths, media types, tables, discovery. Everything else is the core's.
+//!
+//! ```text
+//! listen ──► certificate ──► per request: authn ─► impersonation ─► route ─┬─► resource ──► core ──► shape
+//!  (TLS, h2)                                                              ├─► agent (logs, exec, attach, port-forward, node proxy)
+//!                                                                         └─► path: health, discovery, openapi, metrics, keys
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `listen.rs` | connections: TLS, HTTP/2 and HTTP/1.1, limits, graceful end |
+//! | `route.rs`, `query.rs` | what a path and a query ask for |
+//! | `negotiate.rs`, `shape.rs`, `answer.rs` | media types; objects, lists, tables; bodies and headers |
+//! | `resource.rs`, `watch.rs` | requests to the core |
+//! | `agent.rs`, `upgrade.rs` | what a node's agent answers |
+//! | `paths.rs`, `health.rs`, `discovery.rs`, `openapi.rs`, `metrics.rs` | what is no resource |
+
+pub mod agent;
+pub mod answer;
+pub mod discovery;
+pub mod health;
+pub mod listen;
+pub mod metrics;
+pub mod negotiate;
+pub mod openapi;
+pub mod paths;
+pub mod query;
+pub mod resource;
+pub mod route;
+pub mod shape;
+mod upgrade;
+pub mod watch;
+
+use std::sync::Arc;
+
+use auth::authn::{Connection, Impersonation};
+use auth::{Attributes, Authenticator, UserInfo};
+use env::Env;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use hyper::body::Incoming;
+use schema::Status;
+
+pub use self::agent::Agents;
+pub use self::health::Health;
+pub use self::listen::{Limits, Listener, serve};
+use self::answer::{Answer, compress, failure};
+use self::discovery::Discovery;
+use self::metrics::Metrics;
+use self::openapi::OpenApi;
+use self::query::Query;
+use self::resource::Exchange;
+use self::route::{Asked, Route, route};
+use crate::Core;
+
+/// What the HTTP face is made of; shared by all connections.
+pub struct Face {
+    pub(crate) core: Arc<Core>,
+    pub(crate) env: Env,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) tokens: Arc<auth::token::Tokens>,
+    pub(crate) agents: Agents,
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    pub(crate) discovery: Discovery,
+    pub(crate) openapi: OpenApi,
+    /// `https://10.0.0.1:6443`, as clients reach us.
+    pub(crate) base_url: String,
+}
+
+impl Face {
+    /// `base_url` is how clients reach this server; `agents` dials the nodes.
+    pub fn new(core: Arc<Core>, authenticator: Authenticator, tokens: Arc<auth::token::Tokens>, agents: Agents, base_url: &str) -> Arc<Self> {
+        let env = core.env().clone();
+        Arc::new(Self {
+            core,
+            authenticator,
+            tokens,
+            agents,
+            health: Health::default(),
+            metrics: Metrics::new(),
+            discovery: Discovery::default(),
+            openapi: OpenApi::default(),
+            base_url: base_url.to_owned(),
+            env,
+        })
+    }
+
+    /// Named checks of `/livez` and `/readyz` can be added at any time.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Answers one request; never fails.
+    pub(crate) async fn answer(self: &Arc<Self>, connection: &Connection, request: http::Request<Incoming>) -> Answer {
+        let started = self.env.instant();
+        let (query, headers) = (Query::parse(request.uri().query().unwrap_or_default()), request.headers().clone());
+        let route = route(request.method(), request.uri().path(), &query);
+        let mut label = self.metrics.label(&self.core, request.method(), &route);
+        let _in_flight = self.metrics.enter(&label);
+        let mut answer = match self.handle(connection, request, &query, &headers, route).await {
+            Ok(answer) => answer,
+            Err(Refusal::Status(status)) => failure(&status, negotiate::error(&headers, &query)),
+            Err(Refusal::Answer(answer)) => answer,
+        };
+        self.finish(&mut answer, &headers);
+        label.code = answer.status().as_u16();
+        self.metrics.done(label, started.elapsed());
+        compress(answer, &headers)
+    }
+
+    async fn handle(
+        self: &Arc<Self>,
+        connection: &Connection,
+        request: http::Request<Incoming>,
+        query: &Query,
+        headers: &HeaderMap,
+        route: Route,
+    ) -> Result<Answer, Refusal> {
+        let user = self.user(connection, headers, request.uri().path()).await?;
+        match route {
+            Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, &user, &asked, query, request).await,
+            Route::Resource(asked) => {
+                let exchange = Exchange { face: self, user: &user, asked, query, headers, body: request.into_body() };
+                exchange.answer().await.map_err(Refusal::Status)
+            }
+            Route::Path => paths::answer(self, &user, query, &request).await,
+        }
+    }
+
+    /// Who asks, after impersonation.
+    async fn user(&self, connection: &Connection, headers: &HeaderMap, path: &str) -> Result<Arc<UserInfo>, Refusal> {
+        let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or("Bearer \u{fffd}"));
+        let caller = self.authenticator.authenticate(connection, authorization).await?;
+        let pairs = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        match Impersonation::from_headers(pairs) {
+            Ok(None) => Ok(caller),
+            Ok(Some(wanted)) => Ok(wanted.apply(&caller, &**self.core.authorizer()).await?),
+            Err(why) => Err(Refusal::Answer(answer::text(500, format!("Internal Server Error: {path:?}: {why}\n")))),
+        }
+    }
+
+    /// 403 unless `user` may do what is asked.
+    pub(crate) async fn authorize(&self, user: &UserInfo, asked: &Asked) -> Result<(), Status> {
+        self.authorize_as(user, asked, asked.word).await
+    }
+
+    pub(crate) async fn authorize_as(&self, user: &UserInfo, asked: &Asked, verb: &str) -> Result<(), Status> {
+        let target = &asked.target;
+        let attributes = Attributes {
+            subresource: &target.subresource,
+            namespace: &target.namespace,
+            name: &target.name,
+            ..Attributes::resource(user, verb, &target.group, &target.version, &target.resource)
+        };
+        self.core.authorize(&attributes).await
+    }
+
+    /// The headers of every answer.
+    fn finish(&self, answer: &mut Answer, asked: &HeaderMap) {
+        const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+        let given = asked.get(AUDIT_ID).filter(|id| id.len() <= 64).cloned();
+        let id = given.or_else(|| HeaderValue::from_str(&self.env.uuid()).ok());
+        if let Some(id) = id {
+            answer.headers_mut().insert(AUDIT_ID, id);
+        }
+    }
+}
+
+/// Why there is no ordinary answer.
+pub(crate) enum Refusal {
+    Status(Status),
+    Answer(Answer),
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}

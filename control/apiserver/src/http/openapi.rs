@@ -1,0 +1,132 @@
+//! OpenAPI of what is served: an index of v3 documents, one per group and version, and the one large v2 document.
+//!
+//! Made of the registry and the facts table when asked for. Clients keep a v3 document by the hash in its URL, which names what
+//! it is made of, so the index needs none of the documents and the server keeps none of them in memory.
+
+mod operations;
+mod schemas;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, VARY};
+use kinds::KindRef;
+use schema::{Status, Value, json};
+
+use super::answer::{Answer, Body, answer, document, not_found};
+use super::negotiate::{self, Encoding};
+use super::query::Query;
+use super::{discovery, paths};
+use crate::Core;
+use crate::registry::Table;
+
+/// What v2 clients accept that we do not make.
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2";
+
+/// Which of the two forms a document has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    V2,
+    V3,
+}
+
+/// Hashes of the v3 documents, kept while the registry's table stays the same.
+#[derive(Default)]
+pub struct OpenApi {
+    hashes: Mutex<Option<(Arc<Table>, Arc<BTreeMap<String, String>>)>>,
+}
+
+impl OpenApi {
+    pub async fn answer(&self, core: &Core, path: &str, query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
+        let table = core.registry().table();
+        match path.strip_prefix("/openapi/v3") {
+            None => v2(&table, query, headers),
+            Some("" | "/") => Ok(self.index(&table)),
+            Some(rest) => Ok(self.v3(&table, rest.trim_matches('/'), query)),
+        }
+    }
+
+    fn index(&self, table: &Arc<Table>) -> Answer {
+        let paths: serde_json::Map<String, Value> = self
+            .hashes(table)
+            .iter()
+            .map(|(name, hash)| (name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")})))
+            .collect();
+        document(200, &json!({"paths": paths}), Encoding::Json { pretty: false })
+    }
+
+    fn v3(&self, table: &Arc<Table>, name: &str, query: &Query) -> Answer {
+        let hashes = self.hashes(table);
+        let Some(hash) = hashes.get(name) else { return not_found() };
+        let mut answer = match rows(table).remove(name) {
+            Some(rows) => document(200, &v3_document(&rows), Encoding::Json { pretty: false }),
+            None => return not_found(),
+        };
+        let fields = answer.headers_mut();
+        fields.insert(ETAG, HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal is a header value"));
+        fields.insert(VARY, HeaderValue::from_static("Accept"));
+        if query.get("hash") == Some(hash) {
+            fields.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+            fields.insert(http::header::EXPIRES, HeaderValue::from_static("Fri, 31 Dec 9999 23:59:59 GMT"));
+        }
+        answer
+    }
+
+    fn hashes(&self, table: &Arc<Table>) -> Arc<BTreeMap<String, String>> {
+        let mut kept = self.hashes.lock().expect("makers of hashes do not panic");
+        if let Some((_, hashes)) = kept.as_ref().filter(|(held, _)| Arc::ptr_eq(held, table)) {
+            return Arc::clone(hashes);
+        }
+        let hashes: Arc<BTreeMap<String, String>> = Arc::new(rows(table).iter().map(|(name, rows)| (name.clone(), fingerprint(rows))).collect());
+        *kept = Some((Arc::clone(table), Arc::clone(&hashes)));
+        hashes
+    }
+}
+
+/// The rows of each document, by `api/v1`, `apis/apps/v1`.
+fn rows(table: &Table) -> BTreeMap<String, Vec<KindRef>> {
+    let mut documents: BTreeMap<String, Vec<KindRef>> = BTreeMap::new();
+    for row in table.rows() {
+        let name = if row.group.is_empty() { format!("api/{}", row.version) } else { format!("apis/{}/{}", row.group, row.version) };
+        documents.entry(name).or_default().push(Arc::clone(row));
+    }
+    documents
+}
+
+/// A hash of everything that a document is made of: this build's facts and generator, and its rows.
+fn fingerprint(rows: &[KindRef]) -> String {
+    let mut text = format!("{} {}", env!("CARGO_PKG_VERSION"), paths::GIT_VERSION);
+    for row in rows {
+        let subs: Vec<&str> = row.subresources.iter().map(|sub| sub.name.as_ref()).collect();
+        text.push_str(&format!("\n{} {} {:?} {:?} {:?} {}", row.resource, row.kind, row.scope, row.verbs, row.ty, subs.join(",")));
+    }
+    discovery::hash(text.as_bytes())
+}
+
+fn v3_document(rows: &[KindRef]) -> Value {
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": paths::GIT_VERSION},
+        "paths": operations::paths(rows, Version::V3),
+        "components": {"schemas": schemas::of(rows, Version::V3)},
+    })
+}
+
+fn v2(table: &Table, query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
+    if !negotiate::accepts(headers, &[negotiate::JSON]) {
+        return Err(Status::not_acceptable(&format!("{}; {V2_PROTOBUF} is not made, newer clients read /openapi/v3", negotiate::JSON)));
+    }
+    let rows = table.rows();
+    let whole = json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": paths::GIT_VERSION},
+        "paths": operations::paths(rows, Version::V2),
+        "definitions": schemas::of(rows, Version::V2),
+    });
+    let bytes = if query.flag("pretty") { super::answer::pretty(&whole) } else { serde_json::to_vec(&whole).map_err(Status::internal)? };
+    let etag = discovery::etag(&bytes);
+    let mut answer = answer(200, negotiate::JSON, Body::Bytes(bytes.into()));
+    answer.headers_mut().insert(ETAG, etag);
+    Ok(answer)
+}

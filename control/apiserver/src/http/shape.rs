@@ -1,0 +1,284 @@
+//! Objects in the shapes that clients ask for: as they are, metadata alone, rows of a Table; each in JSON, YAML or protobuf.
+//!
+//! JSON of whole objects is the stored bytes, never encoded again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use client::{List, Object};
+use env::Env;
+use kinds::{Column, Descriptor, KindRef};
+use schema::status::ListMeta;
+use schema::{Facts, Status, TypeId, Value, json, protobuf};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::answer::{Answer, Body, answer, pretty, yaml};
+use super::negotiate::{Encoding, Shape, Wanted};
+use super::query::Query;
+
+/// What a Table's rows carry beside their cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Include {
+    Metadata,
+    Object,
+    None,
+}
+
+impl Include {
+    pub fn of(query: &Query) -> Result<Self, Status> {
+        match query.get("includeObject").unwrap_or_default() {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "Object" => Ok(Self::Object),
+            "None" => Ok(Self::None),
+            other => {
+                let why = format!("includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty");
+                Err(Status::bad_request(format!("Unable to convert to Table as requested: {why}")))
+            }
+        }
+    }
+}
+
+/// How answers about one kind are made.
+pub struct Shaper<'a> {
+    pub kind: &'a Descriptor,
+    pub env: &'a Env,
+    pub wanted: Wanted,
+    pub include: Include,
+}
+
+#[derive(Deserialize)]
+struct MetadataOnly<'a> {
+    #[serde(borrow)]
+    metadata: &'a RawValue,
+}
+
+impl Shaper<'_> {
+    /// The answer that is one object.
+    pub fn object(&self, object: &Arc<Object>, code: u16) -> Result<Answer, Status> {
+        let body = match (self.wanted.shape, self.wanted.encoding) {
+            (Shape::Plain, Encoding::Json { pretty: false }) => Body::pieces([object.raw.clone(), Bytes::from_static(b"\n")].into()),
+            (Shape::Plain, Encoding::Protobuf) => Body::Bytes(protobuf::encode_document(self.kind.ty, &object.value()).into()),
+            (Shape::Plain, _) => self.encode(&object.value()),
+            (Shape::Table(version), _) => {
+                let meta = ListMeta { resource_version: object.meta.resource_version.clone(), ..ListMeta::default() };
+                self.encode_pieces(self.table(version, &meta, std::slice::from_ref(object), true)?)?
+            }
+            (Shape::Partial(version) | Shape::PartialList(version), encoding) => {
+                let partial = partial(object, version)?;
+                match encoding {
+                    Encoding::Protobuf => Body::Bytes(partial_protobuf(&partial, "PartialObjectMetadata")?),
+                    _ => self.encode_pieces([partial].into())?,
+                }
+            }
+        };
+        Ok(answer(code, self.wanted.content_type(), body))
+    }
+
+    /// The answer that is a page of a collection.
+    pub fn list(&self, list: List) -> Result<Answer, Status> {
+        let meta = ListMeta { continue_token: list.continue_token, resource_version: list.resource_version, remaining_item_count: list.remaining };
+        let body = match (self.wanted.shape, self.wanted.encoding) {
+            (Shape::Plain, Encoding::Protobuf) => {
+                let messages: Vec<Vec<u8>> = list.items.iter().map(|item| protobuf::encode(self.kind.ty, &item.value())).collect();
+                Body::Bytes(protobuf::encode_list(&self.kind.api_version(), &self.kind.list_kind, &meta, &messages).into())
+            }
+            (Shape::Plain, _) => {
+                let head = list_head(&self.kind.list_kind, &self.kind.api_version(), &meta);
+                self.encode_pieces(concatenate(head, list.items.iter().map(|item| item.raw.clone())))?
+            }
+            (Shape::Table(version), _) => self.encode_pieces(self.table(version, &meta, &list.items, true)?)?,
+            (Shape::Partial(version) | Shape::PartialList(version), encoding) => self.partial_list(version, encoding, &meta, &list.items)?,
+        };
+        Ok(answer(200, self.wanted.content_type(), body))
+    }
+
+    fn partial_list(&self, version: &str, encoding: Encoding, meta: &ListMeta, items: &[Arc<Object>]) -> Result<Body, Status> {
+        let partials: Vec<Bytes> = items.iter().map(|item| partial(item, version)).collect::<Result<_, _>>()?;
+        if encoding == Encoding::Protobuf {
+            let ty = partial_type("PartialObjectMetadata")?;
+            let messages: Vec<Vec<u8>> = partials.iter().map(|raw| Ok(protobuf::encode(ty, &decode(raw)?))).collect::<Result<_, Status>>()?;
+            let api_version = format!("meta.k8s.io/{version}");
+            return Ok(Body::Bytes(protobuf::encode_list(&api_version, "PartialObjectMetadataList", meta, &messages).into()));
+        }
+        let head = list_head("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"), meta);
+        self.encode_pieces(concatenate(head, partials.into_iter()))
+    }
+
+    /// A Table; `columns` says whether it names its columns (a watch does so once).
+    fn table(&self, version: &str, meta: &ListMeta, objects: &[Arc<Object>], columns: bool) -> Result<VecDeque<Bytes>, Status> {
+        let own = default_columns();
+        let defined = if self.kind.columns.is_empty() { &own } else { &self.kind.columns };
+        let definitions = if columns { definitions(defined) } else { Value::Null };
+        let head = format!(
+            "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{},\"columnDefinitions\":{definitions},\"rows\":[",
+            list_meta(meta)
+        );
+        let rows: Vec<Bytes> = objects.iter().map(|object| self.row(version, defined, object)).collect::<Result<_, _>>()?;
+        Ok(concatenate(head, rows.into_iter()))
+    }
+
+    fn row(&self, version: &str, columns: &[Column], object: &Object) -> Result<Bytes, Status> {
+        let doc = object.value();
+        let cells: Vec<Value> = columns.iter().map(|column| (column.cell)(&doc, self.env)).collect();
+        let mut row = Vec::with_capacity(512);
+        row.extend_from_slice(b"{\"cells\":");
+        serde_json::to_writer(&mut row, &cells).map_err(Status::internal)?;
+        match self.include {
+            Include::None => {}
+            Include::Metadata => {
+                row.extend_from_slice(b",\"object\":");
+                row.extend_from_slice(&partial(object, version)?);
+            }
+            Include::Object => {
+                row.extend_from_slice(b",\"object\":");
+                row.extend_from_slice(&object.raw);
+            }
+        }
+        row.push(b'}');
+        Ok(row.into())
+    }
+
+    fn encode(&self, value: &Value) -> Body {
+        Body::Bytes(match self.wanted.encoding {
+            Encoding::Yaml => yaml(value).into(),
+            Encoding::Json { pretty: true } => pretty(value).into(),
+            _ => serde_json::to_vec(value).unwrap_or_default().into(),
+        })
+    }
+
+    /// JSON pieces in the encoding asked for: as they are where that is compact JSON.
+    fn encode_pieces(&self, mut pieces: VecDeque<Bytes>) -> Result<Body, Status> {
+        if self.wanted.encoding == (Encoding::Json { pretty: false }) {
+            pieces.push_back(Bytes::from_static(b"\n"));
+            return Ok(Body::pieces(pieces));
+        }
+        let whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        Ok(self.encode(&decode(&whole)?))
+    }
+
+    /// The object of one watch event. `first`: the first Table names its columns.
+    pub fn event_json(&self, object: &Arc<Object>, first: bool) -> Result<Bytes, Status> {
+        match self.wanted.shape {
+            Shape::Plain => Ok(object.raw.clone()),
+            Shape::Partial(version) | Shape::PartialList(version) => partial(object, version),
+            Shape::Table(version) => {
+                let meta = ListMeta { resource_version: object.meta.resource_version.clone(), ..ListMeta::default() };
+                Ok(join(&self.table(version, &meta, std::slice::from_ref(object), first)?))
+            }
+        }
+    }
+
+    /// The enveloped protobuf document of one watch event.
+    pub fn event_protobuf(&self, object: &Arc<Object>) -> Result<Bytes, Status> {
+        match self.wanted.shape {
+            Shape::Partial(version) | Shape::PartialList(version) => partial_protobuf(&partial(object, version)?, "PartialObjectMetadata"),
+            _ => Ok(protobuf::encode_document(self.kind.ty, &object.value()).into()),
+        }
+    }
+
+    /// A bookmark's object: the kind with nothing but what a bookmark says.
+    pub fn bookmark(&self, revision: u64, initial_events_end: bool) -> Result<Arc<Object>, Status> {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_events_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        Object::from_value(&json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata}))
+    }
+}
+
+/// `{"kind":"PodList","apiVersion":"v1","metadata":{…},"items":[`
+fn list_head(kind: &str, api_version: &str, meta: &ListMeta) -> String {
+    format!("{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[", json!(kind), json!(api_version), list_meta(meta))
+}
+
+fn list_meta(meta: &ListMeta) -> String {
+    serde_json::to_string(meta).unwrap_or_else(|_| "{}".into())
+}
+
+/// `head`, the items with commas between them, `]}`.
+fn concatenate(head: String, items: impl ExactSizeIterator<Item = Bytes>) -> VecDeque<Bytes> {
+    const COMMA: Bytes = Bytes::from_static(b",");
+    let mut pieces = VecDeque::with_capacity(items.len() * 2 + 2);
+    pieces.push_back(Bytes::from(head));
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            pieces.push_back(COMMA);
+        }
+        pieces.push_back(item);
+    }
+    pieces.push_back(Bytes::from_static(b"]}"));
+    pieces
+}
+
+fn join(pieces: &VecDeque<Bytes>) -> Bytes {
+    let mut whole = Vec::with_capacity(pieces.iter().map(Bytes::len).sum());
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole.into()
+}
+
+/// `{"kind":"PartialObjectMetadata",…}` with the metadata's stored bytes.
+fn partial(object: &Object, version: &str) -> Result<Bytes, Status> {
+    let found: MetadataOnly<'_> = serde_json::from_slice(&object.raw).map_err(Status::internal)?;
+    let metadata = found.metadata.get();
+    let mut out = Vec::with_capacity(metadata.len() + 96);
+    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/");
+    out.extend_from_slice(version.as_bytes());
+    out.extend_from_slice(b"\",\"metadata\":");
+    out.extend_from_slice(metadata.as_bytes());
+    out.push(b'}');
+    Ok(out.into())
+}
+
+fn partial_type(kind: &str) -> Result<TypeId, Status> {
+    let facts = Facts::builtin();
+    let found = facts.kind("meta.k8s.io/v1", kind).or_else(|| facts.definition(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")));
+    found.ok_or_else(|| Status::not_acceptable("application/json, application/yaml"))
+}
+
+fn partial_protobuf(raw: &[u8], kind: &str) -> Result<Bytes, Status> {
+    Ok(protobuf::encode_document(partial_type(kind)?, &decode(raw)?).into())
+}
+
+fn decode(raw: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(raw).map_err(Status::internal)
+}
+
+/// What a kind without columns of its own shows.
+fn default_columns() -> Vec<Column> {
+    let column = |name: &'static str, ty, format, description: &'static str, cell: fn(&Value, &Env) -> Value| Column {
+        name: name.into(),
+        ty,
+        format,
+        priority: 0,
+        description: description.into(),
+        cell: Arc::new(cell),
+    };
+    vec![
+        column("Name", "string", "name", NAME_HELP, |doc, _| doc["metadata"]["name"].clone()),
+        column("Created At", "date", "", CREATED_HELP, |doc, _| doc["metadata"]["creationTimestamp"].clone()),
+    ]
+}
+
+const NAME_HELP: &str = "the object's name, unique within its namespace";
+const CREATED_HELP: &str = "when the server created the object, in RFC 3339 and UTC";
+
+fn definitions(columns: &[Column]) -> Value {
+    let one = |column: &Column| {
+        json!({"name": column.name, "type": column.ty, "format": column.format, "description": column.description, "priority": column.priority})
+    };
+    columns.iter().map(one).collect()
+}
+
+/// The kind behind an answer, for the shapes of what is not stored (Scale, reviews): it has no columns.
+pub fn plain_document(value: &Value, code: u16, wanted: Wanted, kind: Option<&KindRef>) -> Answer {
+    if wanted.encoding == Encoding::Protobuf {
+        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
+        let own = kind.filter(|kind| kind.kind == text("kind") && kind.api_version() == text("apiVersion")).map(|kind| kind.ty);
+        if let Some(ty) = own.or_else(|| Facts::builtin().kind(text("apiVersion"), text("kind"))) {
+            return answer(code, super::negotiate::PROTOBUF, Body::Bytes(protobuf::encode_document(ty, value).into()));
+        }
+    }
+    super::answer::document(code, value, wanted.encoding)
+}
