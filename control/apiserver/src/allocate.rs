@@ -66,7 +66,8 @@ pub fn plan(core: &Core, kind: &Descriptor, old: Option<&Value>, new: &mut Value
         return Ok(Allocated::default());
     }
     let held: Vec<String> = old.map(keys_of).unwrap_or_default();
-    let mut planner = Planner { taken: &core.cache.allocations, config: &core.config, env: &core.env, held: &held, errors: FieldErrors::default() };
+    let mut planner =
+        Planner { taken: &core.cache.allocations, config: &core.config, env: &core.env, held: &held, errors: FieldErrors::default() };
     planner.families(new);
     planner.address(new)?;
     planner.ports(new)?;
@@ -91,7 +92,7 @@ pub fn carry_over(kind: &Descriptor, new: &mut Value, old: &Value) {
         return;
     }
     if needs_address(new) && needs_address(old) {
-        for path in ["spec.clusterIP", "spec.clusterIPs"] {
+        for path in ["spec.clusterIP", "spec.clusterIPs", "spec.ipFamilies", "spec.ipFamilyPolicy"] {
             let missing = new.str_at(path).is_empty() && new.items_at(path).is_empty();
             if let Some(value) = old.at(path).filter(|_| missing) {
                 new.set_at(path, value.clone());
@@ -107,7 +108,8 @@ pub fn carry_over(kind: &Descriptor, new: &mut Value, old: &Value) {
 }
 
 fn carry_ports(new: &mut Value, old: &Value) {
-    let key = |port: &Value| (port.str_at("protocol").to_owned(), port.i64_at("port"));
+    let protocol = |port: &Value| if port.str_at("protocol").is_empty() { "TCP".to_owned() } else { port.str_at("protocol").to_owned() };
+    let key = |port: &Value| (protocol(port), port.i64_at("port"));
     let used: HashSet<i64> = new.items_at("spec.ports").iter().filter_map(|port| port.i64_at("nodePort")).collect();
     for port in new.items_at_mut("spec.ports") {
         if port.i64_at("nodePort").unwrap_or_default() != 0 {
@@ -202,7 +204,9 @@ impl Planner<'_> {
         let why = match ip.parse::<Ipv4Addr>() {
             Err(_) => return, // the kind's own validation words it
             Ok(address) if !contains(self.config.service_range, address) => {
-                format!("failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {network}/{bits}")
+                format!(
+                    "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {network}/{bits}"
+                )
             }
             Ok(_) if self.is_foreign(&format!("{IPS}{ip}")) => format!("failed to allocate IP {ip}: provided IP is already allocated"),
             Ok(_) => return,
@@ -275,7 +279,8 @@ impl Planner<'_> {
         }
         match service.i64_at(HEALTH_CHECK).unwrap_or_default() {
             0 => {
-                let used: Vec<(i64, i64)> = service.items_at("spec.ports").iter().filter_map(|port| Some((0, port.i64_at("nodePort")?))).collect();
+                let used: Vec<(i64, i64)> =
+                    service.items_at("spec.ports").iter().filter_map(|port| Some((0, port.i64_at("nodePort")?))).collect();
                 let port = self.free_port(&used)?;
                 service.set_at(HEALTH_CHECK, port);
             }

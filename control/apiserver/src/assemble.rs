@@ -36,7 +36,7 @@ pub async fn assemble(store: Arc<dyn Store>, env: &Env, config: Config, signing_
     let roles = Informed::start(env, &loopback);
     let nodes = Nodes::start(env, loopback.clone());
     auth::rbac::aggregation::start(env, loopback, roles.cluster_roles());
-    core.start(auth::bootstrap_policy()).await?;
+    core.start().await?;
     roles.synced().await;
     nodes.synced().await;
     authorizer.set(Chain::new(vec![nodes, Arc::new(Rbac::new(roles))]));

@@ -40,12 +40,13 @@ impl Config {
     }
 }
 
+/// That of the default instance, whose API answers at the node's own address.
 impl Default for Config {
     fn default() -> Self {
         Self {
             service_range: (Ipv4Addr::new(10, 96, 0, 0), 16),
             node_ports: (30_000, 32_767),
-            api_address: (IpAddr::V4(Ipv4Addr::LOCALHOST), 6443),
+            api_address: (IpAddr::V4(Ipv4Addr::new(10, 244, 0, 1)), 6443),
             ring_bytes_max: RING_BYTES_MAX,
             reads_in_flight_max: 400,
             writes_in_flight_max: 200,

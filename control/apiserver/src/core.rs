@@ -11,8 +11,8 @@ use schema::Status;
 use store::Store;
 
 use crate::admission::Chain;
-use crate::cache::{Cache, KindCache};
 use crate::cache::cursor::Cursor;
+use crate::cache::{Cache, KindCache};
 use crate::flow::Flow;
 use crate::list::Lister;
 use crate::registry::Registry;
@@ -158,8 +158,7 @@ impl Core {
         check_scope(kind, target)?;
         check_verb(kind, Verb::Watch)?;
         let kind_cache = self.kind_cache(kind)?;
-        let watcher =
-            Watcher { cache: &self.cache, store: &*self.store, env: &self.env, kind, kind_cache, namespace: &target.namespace };
+        let watcher = Watcher { cache: &self.cache, store: &*self.store, env: &self.env, kind, kind_cache, namespace: &target.namespace };
         watcher.watch(&named_only(target, options)).await
     }
 
@@ -170,7 +169,7 @@ impl Core {
 
 impl<'a> Call<'a> {
     /// The same request about another target; the warnings so far move along and have to be taken back.
-    pub fn about<'b>(&mut self, target: &'b Target) -> Call<'b>
+    pub(crate) fn about<'b>(&mut self, target: &'b Target) -> Call<'b>
     where
         'a: 'b,
     {
@@ -227,20 +226,20 @@ impl<'a> Call<'a> {
     }
 
     /// The object's key in the store.
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         self.key_of(&self.target.name)
     }
 
-    pub fn key_of(&self, name: &str) -> String {
+    pub(crate) fn key_of(&self, name: &str) -> String {
         key(&self.kind, &self.target.namespace, name)
     }
 
-    pub fn not_found(&self) -> Status {
+    pub(crate) fn not_found(&self) -> Status {
         Status::not_found(&self.kind.group, &self.kind.resource, &self.target.name)
     }
 
     /// The descriptor of the version that is stored.
-    pub fn stored_kind(&self) -> KindRef {
+    pub(crate) fn stored_kind(&self) -> KindRef {
         self.core.registry.table().stored_as(&self.kind)
     }
 }

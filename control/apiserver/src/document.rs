@@ -53,7 +53,9 @@ pub fn restamp(raw: &Bytes, revision: u64) -> Bytes {
 
 /// Whether canonical bytes are of `api_version`.
 pub fn is_of(raw: &[u8], api_version: &str) -> bool {
-    raw.strip_prefix(b"{\"apiVersion\":\"").and_then(|rest| rest.strip_prefix(api_version.as_bytes())).is_some_and(|rest| rest.starts_with(b"\""))
+    raw.strip_prefix(b"{\"apiVersion\":\"")
+        .and_then(|rest| rest.strip_prefix(api_version.as_bytes()))
+        .is_some_and(|rest| rest.starts_with(b"\""))
 }
 
 fn splice(raw: &[u8], span: Range<usize>, text: &str) -> Bytes {
@@ -182,8 +184,12 @@ mod tests {
 
     #[test]
     fn the_hole_is_where_the_key_order_puts_it() {
-        let doc = json!({"kind": "Pod", "apiVersion": "v1", "spec": {"a": 1}, "metadata": {"name": "x", "uid": "u", "resourceVersion": "5"}});
-        assert_eq!(filled(&doc, "42"), r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","resourceVersion":"42","uid":"u"},"spec":{"a":1}}"#);
+        let doc =
+            json!({"kind": "Pod", "apiVersion": "v1", "spec": {"a": 1}, "metadata": {"name": "x", "uid": "u", "resourceVersion": "5"}});
+        assert_eq!(
+            filled(&doc, "42"),
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"x","resourceVersion":"42","uid":"u"},"spec":{"a":1}}"#
+        );
         assert_eq!(filled(&json!({"kind": "Pod"}), "7"), r#"{"kind":"Pod","metadata":{"resourceVersion":"7"}}"#);
     }
 

@@ -19,10 +19,10 @@ use store::{Revision, Store, StoreError};
 
 use crate::cache::item::Item;
 use crate::cache::{Cache, KindCache};
+use crate::convert;
 use crate::failure;
 use crate::page::Continue;
 use crate::select::Selector;
-use crate::convert;
 
 /// How long a reader waits for a revision that the cache has not seen.
 const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -90,19 +90,20 @@ impl Lister<'_> {
         let revision = applied.max(ring.revision());
         let everything = selector.is_everything();
         let wanted = |item: &Arc<Item>| everything || selector.matches(item);
-        let items: Vec<Arc<Item>> = match (selector.name(), selector.own("spec.nodeName").filter(|node| self.kind_cache.on_node() && !node.is_empty())) {
-            (Some(name), _) if !self.namespace.is_empty() || !self.kind.is_namespaced() => {
-                ring.get(&self.key(name)).filter(|item| wanted(item)).cloned().into_iter().collect()
-            }
-            (_, Some(node)) => {
-                let here = |item: &Arc<Item>| self.namespace.is_empty() || item.object.meta.namespace == self.namespace;
-                ring.on_node(node).map(|(_, item)| item).filter(|item| here(item) && wanted(item)).cloned().collect()
-            }
-            _ => {
-                let (start, end) = self.bounds();
-                ring.range(&start, &end).map(|(_, item)| item).filter(|item| wanted(item)).cloned().collect()
-            }
-        };
+        let items: Vec<Arc<Item>> =
+            match (selector.name(), selector.own("spec.nodeName").filter(|node| self.kind_cache.on_node() && !node.is_empty())) {
+                (Some(name), _) if !self.namespace.is_empty() || !self.kind.is_namespaced() => {
+                    ring.get(&self.key(name)).filter(|item| wanted(item)).cloned().into_iter().collect()
+                }
+                (_, Some(node)) => {
+                    let here = |item: &Arc<Item>| self.namespace.is_empty() || item.object.meta.namespace == self.namespace;
+                    ring.on_node(node).map(|(_, item)| item).filter(|item| here(item) && wanted(item)).cloned().collect()
+                }
+                _ => {
+                    let (start, end) = self.bounds();
+                    ring.range(&start, &end).map(|(_, item)| item).filter(|item| wanted(item)).cloned().collect()
+                }
+            };
         let total = items.len();
         (items, total, revision)
     }
@@ -158,7 +159,8 @@ impl Lister<'_> {
 
     fn page(&self, items: Vec<Arc<Item>>, revision: u64, next: Option<String>, remaining: Option<i64>) -> Result<List, Status> {
         let continue_token = next.map(|start| Continue { revision: Some(revision), start }.encode()).unwrap_or_default();
-        let objects: Result<Vec<Arc<Object>>, Status> = items.iter().map(|item| convert::served(self.kind, Arc::clone(&item.object))).collect();
+        let objects: Result<Vec<Arc<Object>>, Status> =
+            items.iter().map(|item| convert::served(self.kind, Arc::clone(&item.object))).collect();
         Ok(List { items: objects?, resource_version: revision.to_string(), continue_token, remaining })
     }
 

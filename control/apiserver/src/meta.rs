@@ -81,8 +81,8 @@ pub fn generate_name(doc: &mut Value, env: &Env) -> bool {
 
 /// Carries over what an update leaves out and the server knows, before validation compares old and new.
 pub fn carry_over(new: &mut Value, old: &Value) {
-    keep_absent(new, old, &["uid", "creationTimestamp"]);
-    carry_deletion(new, old);
+    // Nobody brings back an object that is on its way out by leaving that out.
+    keep_absent(new, old, &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]);
     let meta = of(new);
     match old.at("metadata.generation") {
         Some(generation) => drop(meta.insert("generation".into(), generation.clone())),
@@ -91,11 +91,6 @@ pub fn carry_over(new: &mut Value, old: &Value) {
     meta.remove("selfLink");
     meta.remove("managedFields");
     drop_empty(meta);
-}
-
-/// Nobody brings back an object that is on its way out by leaving that out.
-pub fn carry_deletion(new: &mut Value, old: &Value) {
-    keep_absent(new, old, &["deletionTimestamp", "deletionGracePeriodSeconds"]);
 }
 
 fn keep_absent(new: &mut Value, old: &Value, names: &[&str]) {

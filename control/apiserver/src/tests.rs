@@ -45,7 +45,8 @@ impl Cluster {
 
     /// On a store that may hold something already.
     pub(crate) async fn on(store: Arc<Memory>, config: Config) -> Self {
-        let core = Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), config, auth::Chain::new(Vec::new()), kinds::all().to_vec());
+        let core =
+            Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), config, auth::Chain::new(Vec::new()), kinds::all().to_vec());
         core.load().await.unwrap();
         Self { core, store, admin: UserInfo::new("admin", &[auth::MASTERS]) }
     }

@@ -93,9 +93,15 @@ fn own_pod(request: &Admission<'_>, node: &str, new: Option<&Value>, old: Option
         Operation::Create if request.subresource.is_empty() => {
             let mirror = new.and_then(|pod| pod.at("metadata.annotations")).and_then(|annotations| annotations.get(MIRROR));
             if mirror.is_none() {
-                return Err(request.forbidden(&format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods")));
+                return Err(
+                    request.forbidden(&format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"))
+                );
             }
-            if bound_to(new) == node { Ok(()) } else { Err(request.forbidden(&format!("node {node:?} can only create pods with spec.nodeName set to itself"))) }
+            if bound_to(new) == node {
+                Ok(())
+            } else {
+                Err(request.forbidden(&format!("node {node:?} can only create pods with spec.nodeName set to itself")))
+            }
         }
         Operation::Update | Operation::Delete if bound_to(old) != node => {
             let what = if request.operation == Operation::Delete { "delete" } else { "update status for" };
@@ -110,17 +116,18 @@ fn own_lease(request: &Admission<'_>, node: &str) -> Result<(), Status> {
     if request.namespace != "kube-node-lease" {
         return Err(request.forbidden("can only access leases in the \"kube-node-lease\" system namespace"));
     }
-    if request.name == node { Ok(()) } else { Err(request.forbidden("can only access node lease with the same name as the requesting node")) }
+    if request.name == node {
+        Ok(())
+    } else {
+        Err(request.forbidden("can only access node lease with the same name as the requesting node"))
+    }
 }
 
 /// A node gets tokens for accounts of pods that are bound to it, and bound to those pods.
 fn own_token(request: &Admission<'_>, node: &str, new: Option<&Value>) -> Result<(), Status> {
     let Some(new) = new else { return Ok(()) };
-    let (kind, name, uid) = (
-        new.str_at("spec.boundObjectRef.kind"),
-        new.str_at("spec.boundObjectRef.name"),
-        new.str_at("spec.boundObjectRef.uid"),
-    );
+    let (kind, name, uid) =
+        (new.str_at("spec.boundObjectRef.kind"), new.str_at("spec.boundObjectRef.name"), new.str_at("spec.boundObjectRef.uid"));
     if kind != "Pod" || name.is_empty() {
         return Err(request.forbidden(&format!("node requested token not bound to a pod (node {node:?})")));
     }

@@ -55,11 +55,15 @@ fn of_class(request: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
     let value = doc.i64_at("value").unwrap_or_default();
     let policy = doc.at("preemptionPolicy").and_then(Value::as_str).unwrap_or("PreemptLowerPriority").to_owned();
     if let Some(asked) = pod.i64_at("spec.priority").filter(|asked| *asked != value) {
-        let why = format!("the integer value of priority ({asked}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name");
+        let why = format!(
+            "the integer value of priority ({asked}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
+        );
         return Err(request.forbidden(&why));
     }
     if let Some(asked) = pod.at("spec.preemptionPolicy").and_then(Value::as_str).filter(|asked| *asked != policy) {
-        let why = format!("the string value of PreemptionPolicy ({asked}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name");
+        let why = format!(
+            "the string value of PreemptionPolicy ({asked}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        );
         return Err(request.forbidden(&why));
     }
     if let Some(class) = class.filter(|_| name.is_empty()) {

@@ -32,7 +32,8 @@ impl Item {
     /// Parses canonical JSON. `on_node` says whether the kind is indexed by node.
     pub fn parse(raw: Bytes, on_node: bool) -> Result<Arc<Self>, Status> {
         let object = Object::parse(raw)?;
-        let node = if on_node { serde_json::from_slice::<OnNode>(&object.raw).map_err(Status::internal)?.spec.node_name } else { "".into() };
+        let node =
+            if on_node { serde_json::from_slice::<OnNode>(&object.raw).map_err(Status::internal)?.spec.node_name } else { "".into() };
         Ok(Arc::new(Self { object, node, fields: OnceLock::new() }))
     }
 

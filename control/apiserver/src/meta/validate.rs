@@ -1,6 +1,7 @@
 //! What is valid in `metadata` and in conditions, in upstream's words and order.
 
 use schema::field::Reason;
+use schema::meta::OwnerReference;
 use schema::{DocExt, FieldErrors, Map, Path, Value, names};
 
 /// Bytes of all annotations together.
@@ -123,7 +124,7 @@ fn owners(meta: &Value, path: &Path, errors: &mut FieldErrors) {
                 name(first),
                 name(owner)
             );
-            errors.invalid(path, typed_owners(meta), &why);
+            errors.add(path, Reason::Invalid, format!("Invalid value: {}: {why}", typed(&owners_of(meta))));
         }
         controller = Some(owner);
     }
@@ -142,21 +143,22 @@ fn check_owner(owner: &Value, path: &Path, errors: &mut FieldErrors) {
         }
     }
     if api_version == "v1" && owner.str_at("kind") == "Event" {
-        errors.invalid(path, typed_owner(owner), "/v1, Kind=Event is disallowed from being an owner");
+        let why = "/v1, Kind=Event is disallowed from being an owner";
+        errors.add(path, Reason::Invalid, format!("Invalid value: {}: {why}", typed(&owner_of(owner))));
     }
 }
 
-fn typed_owners(meta: &Value) -> Value {
-    meta.items_at("ownerReferences").iter().map(typed_owner).collect()
+fn owners_of(meta: &Value) -> Vec<OwnerReference> {
+    meta.items_at("ownerReferences").iter().map(owner_of).collect()
 }
 
-/// A reference with the members that Go always prints.
-fn typed_owner(owner: &Value) -> Value {
-    let mut owner = owner.clone();
-    for name in ["apiVersion", "kind", "name", "uid"] {
-        owner.default_at(name, "");
-    }
-    owner
+fn owner_of(owner: &Value) -> OwnerReference {
+    serde_json::from_value(owner.clone()).unwrap_or_default()
+}
+
+/// JSON in the order of Go's fields.
+fn typed(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 fn finalizers(meta: &Value, path: &Path, errors: &mut FieldErrors) {
@@ -176,8 +178,7 @@ fn new_finalizers(new: &Value, old: &Value, path: &Path, errors: &mut FieldError
         return;
     }
     let before = old.items_at("finalizers");
-    let mut added: Vec<&str> =
-        new.items_at("finalizers").iter().filter(|one| !before.contains(one)).filter_map(Value::as_str).collect();
+    let mut added: Vec<&str> = new.items_at("finalizers").iter().filter(|one| !before.contains(one)).filter_map(Value::as_str).collect();
     added.sort_unstable();
     if !added.is_empty() {
         let list = added.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ");

@@ -25,7 +25,11 @@ pub(super) async fn local_subject(call: &Call<'_>, mut doc: Value) -> Result<Val
         errors.invalid(&path, asked, "must match metadata.namespace");
     }
     if doc.at("spec.nonResourceAttributes").is_some() {
-        errors.invalid(&Path::new("spec").child("nonResourceAttributes"), doc.at("spec.nonResourceAttributes").cloned().unwrap_or_default(), "disallowed on this kind of request");
+        errors.invalid(
+            &Path::new("spec").child("nonResourceAttributes"),
+            doc.at("spec.nonResourceAttributes").cloned().unwrap_or_default(),
+            "disallowed on this kind of request",
+        );
     }
     check_subject(&doc, &mut errors);
     refuse(call, &errors)?;

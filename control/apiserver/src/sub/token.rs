@@ -76,7 +76,9 @@ fn bound(call: &Call<'_>, doc: &Value) -> Result<Option<BoundObject>, Status> {
         "Pod" => ("/pods/", "pods"),
         "Secret" => ("/secrets/", "secrets"),
         "Node" => ("/nodes/", "nodes"),
-        other => return Err(Status::bad_request(format!("cannot bind token for serviceaccount {:?} to object type {other}", call.target.name))),
+        other => {
+            return Err(Status::bad_request(format!("cannot bind token for serviceaccount {:?} to object type {other}", call.target.name)));
+        }
     };
     let object = find(call, prefix, name).ok_or_else(|| Status::not_found("", resource, name))?;
     if kind == "Pod" && object.value().str_at("spec.serviceAccountName") != call.target.name {
@@ -85,7 +87,9 @@ fn bound(call: &Call<'_>, doc: &Value) -> Result<Option<BoundObject>, Status> {
     }
     if !uid.is_empty() && uid != object.meta.uid {
         let found = &object.meta.uid;
-        let why = format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated (now {found})");
+        let why = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated (now {found})"
+        );
         return Err(Status::conflict("", resource, name, &why));
     }
     Ok(Some(BoundObject { kind: kind.into(), api_version: "v1".into(), name: name.into(), uid: object.meta.uid.clone() }))

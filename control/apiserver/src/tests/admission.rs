@@ -20,7 +20,12 @@ async fn a_pod_gets_its_account_its_token_and_its_tolerations() {
     assert_eq!(doc.items_at("spec.tolerations").len(), 2);
     assert_eq!(doc.items_at("spec.tolerations")[0]["tolerationSeconds"], 300);
     assert_eq!((doc.i64_at("spec.priority"), doc.str_at("spec.preemptionPolicy")), (Some(0), "PreemptLowerPriority"));
-    let status = cluster.create(pods(), json!({"metadata": {"name": "b"}, "spec": {"serviceAccountName": "none", "containers": [{"name": "c", "image": "i"}]}})).await;
+    let status = cluster
+        .create(
+            pods(),
+            json!({"metadata": {"name": "b"}, "spec": {"serviceAccountName": "none", "containers": [{"name": "c", "image": "i"}]}}),
+        )
+        .await;
     assert_eq!(
         status.unwrap_err().message,
         "pods \"b\" is forbidden: error looking up service account default/none: serviceaccount \"none\" not found"

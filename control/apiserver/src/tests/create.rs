@@ -84,7 +84,10 @@ async fn unknown_fields_are_refused_told_or_dropped() {
     let options = |field_validation| Options { dry_run: true, field_validation, ..Options::default() };
     let status = cluster.call(Verb::Create, config_maps(), options(FieldValidation::Strict), body()).await.err().unwrap();
     assert_eq!(status.code, 400);
-    assert!(status.message.starts_with("ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: "), "{status}");
+    assert!(
+        status.message.starts_with("ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: "),
+        "{status}"
+    );
     for field in ["unknown field \"metadata.nope\"", "duplicate field \"data.k\"", "unknown field \"top\""] {
         assert!(status.message.contains(field), "{status}");
     }

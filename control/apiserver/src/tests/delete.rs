@@ -34,7 +34,10 @@ async fn preconditions_must_hold() {
     let doc = cluster.config_map("a", "x").await;
     let uid = Delete { uid: Some("nope".into()), ..Delete::default() };
     let status = cluster.delete(config_maps().named("a"), delete(uid)).await.unwrap_err();
-    assert!(status.is_conflict() && status.message.contains("the UID in the precondition (nope) does not match the UID in record"), "{status}");
+    assert!(
+        status.is_conflict() && status.message.contains("the UID in the precondition (nope) does not match the UID in record"),
+        "{status}"
+    );
     let version = Delete { resource_version: Some("1".into()), ..Delete::default() };
     let status = cluster.delete(config_maps().named("a"), delete(version)).await.unwrap_err();
     assert!(status.message.contains("the ResourceVersion in the precondition (1) does not match"), "{status}");
@@ -57,7 +60,10 @@ async fn finalizers_hold_an_object_until_the_last_is_gone() {
     assert_eq!(held.i64_at("metadata.deletionGracePeriodSeconds"), Some(0));
     let again = cluster.delete(one(), Options::default()).await.unwrap();
     assert_eq!(again.at("metadata.deletionTimestamp"), held.at("metadata.deletionTimestamp"));
-    let status = cluster.patch(one(), Patch::Merge, json!({"metadata": {"finalizers": ["example.com/one", "example.com/three"]}})).await.unwrap_err();
+    let status = cluster
+        .patch(one(), Patch::Merge, json!({"metadata": {"finalizers": ["example.com/one", "example.com/three"]}}))
+        .await
+        .unwrap_err();
     assert!(status.message.contains("metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/three\"}"), "{status}");
     let kept = cluster.patch(one(), Patch::Merge, json!({"metadata": {"deletionTimestamp": null}})).await.unwrap();
     assert!(kept.at("metadata.deletionTimestamp").is_some());

@@ -61,7 +61,8 @@ async fn pages_of_a_selector_hold_matches_only() {
     for (name, label) in [("a", "x"), ("b", "y"), ("c", "x"), ("d", "y"), ("e", "x")] {
         cluster.config_map(name, label).await;
     }
-    let options = |token: &str| Options { limit: 2, label_selector: "app in (x)".into(), continue_token: token.into(), ..Options::default() };
+    let options =
+        |token: &str| Options { limit: 2, label_selector: "app in (x)".into(), continue_token: token.into(), ..Options::default() };
     let first = cluster.list(config_maps(), options("")).await.unwrap();
     assert_eq!((names(&first.items), first.remaining), (vec!["a", "c"], None));
     let second = cluster.list(config_maps(), options(&first.continue_token)).await.unwrap();
@@ -138,10 +139,26 @@ async fn meaningless_questions_are_refused() {
     };
     let token = crate::page::Continue { revision: Some(1), start: "a\0".into() }.encode();
     let cases = [
-        (options("abc", "", ""), 400, "invalid resource version: resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax"),
-        (options("", "Exact", ""), 422, "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"),
-        (options("0", "Exact", ""), 422, "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
-        (options("5", "Around", ""), 422, "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: \"Around\": supported values: \"Exact\", \"NotOlderThan\", \"\""),
+        (
+            options("abc", "", ""),
+            400,
+            "invalid resource version: resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax",
+        ),
+        (
+            options("", "Exact", ""),
+            422,
+            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        (
+            options("0", "Exact", ""),
+            422,
+            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        ),
+        (
+            options("5", "Around", ""),
+            422,
+            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: \"Around\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+        ),
         (options("1", "", &token), 400, "specifying resource version is not allowed when using continue"),
         (options("", "", "e30"), 400, "invalid continue token: continue key is not valid: server does not recognize this encoded version "),
     ];

@@ -27,9 +27,24 @@ async fn bad_patches_are_refused_in_upstreams_words() {
         (Patch::Merge, r#"{"data": "#, 400, "invalid JSON patch"),
         (Patch::Merge, "[]", 400, "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"),
         (Patch::Merge, r#"{"metadata":{"name":"b"}}"#, 400, "the name of the object (b) does not match the name on the URL (a)"),
-        (Patch::Merge, r#"{"metadata":{"namespace":"b"}}"#, 400, "the namespace of the provided object does not match the namespace sent on the request"),
-        (Patch::Merge, r#"{"metadata":{"uid":"b"}}"#, 422, "ConfigMap \"a\" is invalid: metadata.uid: Invalid value: \"b\": field is immutable"),
-        (Patch::Merge, r#"{"metadata":{"resourceVersion":"1"}}"#, 409, "Operation cannot be fulfilled on configmaps \"a\": the object has been modified"),
+        (
+            Patch::Merge,
+            r#"{"metadata":{"namespace":"b"}}"#,
+            400,
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ),
+        (
+            Patch::Merge,
+            r#"{"metadata":{"uid":"b"}}"#,
+            422,
+            "ConfigMap \"a\" is invalid: metadata.uid: Invalid value: \"b\": field is immutable",
+        ),
+        (
+            Patch::Merge,
+            r#"{"metadata":{"resourceVersion":"1"}}"#,
+            409,
+            "Operation cannot be fulfilled on configmaps \"a\": the object has been modified",
+        ),
         (Patch::Apply, "{}", 415, "server-side apply"),
     ];
     for (kind, text, code, message) in cases {
@@ -54,6 +69,7 @@ async fn a_status_patch_merges_conditions_by_type() {
     let second = json!({"status": {"capacity": {"cpu": "5"}, "conditions": [condition("Ready", "False")]}});
     let doc = cluster.patch(status(), Patch::Strategic, second).await.unwrap();
     assert_eq!(doc.at("status.capacity"), Some(&json!({"cpu": "5", "memory": "8Gi"})));
-    let conditions: Vec<(&str, &str)> = doc.items_at("status.conditions").iter().map(|one| (one.str_at("type"), one.str_at("status"))).collect();
+    let conditions: Vec<(&str, &str)> =
+        doc.items_at("status.conditions").iter().map(|one| (one.str_at("type"), one.str_at("status"))).collect();
     assert!(conditions.contains(&("Ready", "False")) && conditions.contains(&("Other", "True")), "{conditions:?}");
 }

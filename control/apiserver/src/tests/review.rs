@@ -14,7 +14,8 @@ fn authorization(resource: &str, namespace: &str) -> Target {
 async fn access_reviews_say_what_the_authorizer_says() {
     let cluster = Cluster::bare().await;
     let question = json!({"verb": "get", "resource": "pods", "namespace": "default"});
-    let own = cluster.create(authorization("selfsubjectaccessreviews", ""), json!({"spec": {"resourceAttributes": question}})).await.unwrap();
+    let own =
+        cluster.create(authorization("selfsubjectaccessreviews", ""), json!({"spec": {"resourceAttributes": question}})).await.unwrap();
     assert_eq!(own.at("status.allowed"), Some(&json!(true)));
     let alice = json!({"spec": {"user": "alice", "resourceAttributes": question}});
     let about = cluster.create(authorization("subjectaccessreviews", ""), alice.clone()).await.unwrap();
@@ -23,7 +24,8 @@ async fn access_reviews_say_what_the_authorizer_says() {
     assert_eq!(local.at("status.allowed"), Some(&json!(false)));
     let elsewhere = cluster.create(authorization("localsubjectaccessreviews", "other"), alice).await.unwrap_err();
     assert_eq!(elsewhere.code, 422);
-    let nobody = cluster.create(authorization("subjectaccessreviews", ""), json!({"spec": {"resourceAttributes": question}})).await.unwrap_err();
+    let nobody =
+        cluster.create(authorization("subjectaccessreviews", ""), json!({"spec": {"resourceAttributes": question}})).await.unwrap_err();
     assert!(nobody.message.contains("at least one of user or group must be specified"), "{nobody}");
     let nothing = cluster.create(authorization("selfsubjectaccessreviews", ""), json!({"spec": {}})).await.unwrap_err();
     assert_eq!(nothing.code, 422);
@@ -72,7 +74,8 @@ async fn tokens_are_issued_for_accounts_and_what_they_are_bound_to() {
     assert_eq!(unready.code, 503);
     cluster.core.set_tokens(tokens.clone(), tokens.clone());
     let made = cluster.create(pods(), pod("p")).await.unwrap();
-    let bound = json!({"spec": {"audiences": ["x"], "expirationSeconds": 600, "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p"}}});
+    let bound =
+        json!({"spec": {"audiences": ["x"], "expirationSeconds": 600, "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p"}}});
     let doc = cluster.create(token(), bound).await.unwrap();
     assert_eq!(doc.at("status"), Some(&json!({"token": "t", "expirationTimestamp": "2026-01-01T01:00:00Z"})));
     let asked = tokens.0.lock().unwrap().pop().unwrap();

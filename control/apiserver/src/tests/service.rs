@@ -39,11 +39,23 @@ async fn asked_addresses_and_ports_are_honoured_or_refused_in_upstreams_words() 
     let node_port = |port: i64| json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
     cluster.create(services(), service("np", node_port(30_080))).await.unwrap();
     let cases = [
-        (json!({"clusterIP": "10.96.0.10"}), "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"10.96.0.10\"]: failed to allocate IP 10.96.0.10: provided IP is already allocated"),
-        (json!({"clusterIP": "1.2.3.4"}), "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is 10.96.0.0/16"),
+        (
+            json!({"clusterIP": "10.96.0.10"}),
+            "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"10.96.0.10\"]: failed to allocate IP 10.96.0.10: provided IP is already allocated",
+        ),
+        (
+            json!({"clusterIP": "1.2.3.4"}),
+            "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"1.2.3.4\"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is 10.96.0.0/16",
+        ),
         (node_port(30_080), "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"),
-        (node_port(80), "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"),
-        (json!({"ipFamilyPolicy": "RequireDualStack"}), "Service \"b\" is invalid: spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services"),
+        (
+            node_port(80),
+            "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+        ),
+        (
+            json!({"ipFamilyPolicy": "RequireDualStack"}),
+            "Service \"b\" is invalid: spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
+        ),
     ];
     for (spec, message) in cases {
         let status = cluster.create(services(), service("b", spec)).await.unwrap_err();
@@ -67,7 +79,8 @@ async fn an_exhausted_range_is_said_and_given_back_addresses_are_used_again() {
 async fn racing_creates_never_share_an_address() {
     let cluster = Cluster::with(small()).await;
     let creates = (0..6).map(|n| cluster.create(services(), service(&format!("s{n}"), json!({}))));
-    let mut ips: Vec<String> = futures::future::join_all(creates).await.into_iter().map(|doc| doc.unwrap().str_at("spec.clusterIP").to_owned()).collect();
+    let mut ips: Vec<String> =
+        futures::future::join_all(creates).await.into_iter().map(|doc| doc.unwrap().str_at("spec.clusterIP").to_owned()).collect();
     ips.sort();
     ips.dedup();
     assert_eq!(ips.len(), 6);
@@ -90,14 +103,16 @@ async fn changes_of_type_take_and_give_back() {
     assert!(cluster.store.get(&format!("/allocations/ports/{port}")).await.unwrap().is_none());
     let headless = cluster.create(services(), service("h", json!({"clusterIP": "None", "selector": {"a": "b"}}))).await.unwrap();
     assert_eq!(headless.at("spec.clusterIPs"), Some(&json!(["None"])));
-    let moved = cluster.patch(one(), Patch::Merge, json!({"spec": {"clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77"]}})).await.unwrap_err();
+    let moved =
+        cluster.patch(one(), Patch::Merge, json!({"spec": {"clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77"]}})).await.unwrap_err();
     assert_eq!(moved.code, 422);
 }
 
 #[tokio::test]
 async fn protocols_of_one_port_share_a_node_port() {
     let cluster = Cluster::bare().await;
-    let ports = json!([{"name": "t", "port": 53, "protocol": "TCP"}, {"name": "u", "port": 53, "protocol": "UDP"}, {"name": "w", "port": 80}]);
+    let ports =
+        json!([{"name": "t", "port": 53, "protocol": "TCP"}, {"name": "u", "port": 53, "protocol": "UDP"}, {"name": "w", "port": 80}]);
     let doc = cluster.create(services(), service("dns", json!({"type": "NodePort", "ports": ports}))).await.unwrap();
     let ports: Vec<i64> = doc.items_at("spec.ports").iter().map(|port| port.i64_at("nodePort").unwrap()).collect();
     assert_eq!(ports[0], ports[1]);
@@ -107,10 +122,17 @@ async fn protocols_of_one_port_share_a_node_port() {
 #[tokio::test]
 async fn a_start_makes_what_every_cluster_has_and_mends_the_allocations() {
     let store = Memory::new();
-    let stray = store::Op::Put { key: "/allocations/ips/10.96.7.7".into(), value: Bytes::from_static(b"{}"), rv_at: None, ttl_seconds: None };
+    let stray =
+        store::Op::Put { key: "/allocations/ips/10.96.7.7".into(), value: Bytes::from_static(b"{}"), rv_at: None, ttl_seconds: None };
     store.txn(store::Txn { guards: Vec::new(), ops: vec![stray] }).await.unwrap();
     let start = || async {
-        let core = Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(1), Config::default(), auth::Chain::new(Vec::new()), kinds::all().to_vec());
+        let core = Core::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            Env::sim(1),
+            Config::default(),
+            auth::Chain::new(Vec::new()),
+            kinds::all().to_vec(),
+        );
         core.start().await.unwrap();
         Cluster { core, store: Arc::clone(&store), admin: UserInfo::new("admin", &[auth::MASTERS]) }
     };
@@ -122,7 +144,7 @@ async fn a_start_makes_what_every_cluster_has_and_mends_the_allocations() {
     let kubernetes = cluster.get(services().named("kubernetes")).await.unwrap();
     assert_eq!(kubernetes.str_at("spec.clusterIP"), "10.96.0.1");
     let endpoints = cluster.get(Target::of("v1", "endpoints", "default").named("kubernetes")).await.unwrap();
-    assert_eq!(endpoints.at("subsets").unwrap()[0]["addresses"][0]["ip"], "127.0.0.1");
+    assert_eq!(endpoints.at("subsets").unwrap()[0]["addresses"][0]["ip"], "10.244.0.1");
     cluster.get(Target::of("discovery.k8s.io/v1", "endpointslices", "default").named("kubernetes")).await.unwrap();
     cluster.get(Target::of("rbac.authorization.k8s.io/v1", "clusterroles", "").named("cluster-admin")).await.unwrap();
     cluster.get(Target::of("scheduling.k8s.io/v1", "priorityclasses", "").named("system-node-critical")).await.unwrap();

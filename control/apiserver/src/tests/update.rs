@@ -23,7 +23,10 @@ async fn a_stale_write_is_a_conflict_and_an_unconditional_one_is_not() {
     let status = cluster.update(config_maps().named("a"), stale.clone()).await.unwrap_err();
     assert_eq!(
         (status.code, status.message.as_str()),
-        (409, "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again")
+        (
+            409,
+            "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again"
+        )
     );
     stale.remove_at("metadata.resourceVersion");
     cluster.update(config_maps().named("a"), stale).await.unwrap();
@@ -90,7 +93,8 @@ async fn generation_counts_spec_changes_on_put_and_patch() {
     put.set_at("metadata.generation", 99);
     let put = cluster.update(one(), put).await.unwrap();
     assert_eq!(generation(&put), 4);
-    let status = cluster.patch(one().sub("status"), Patch::Merge, json!({"status": {"replicas": 4, "observedGeneration": 4}})).await.unwrap();
+    let status =
+        cluster.patch(one().sub("status"), Patch::Merge, json!({"status": {"replicas": 4, "observedGeneration": 4}})).await.unwrap();
     assert_eq!(generation(&status), 4);
 }
 

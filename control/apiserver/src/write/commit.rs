@@ -26,7 +26,9 @@ pub(crate) struct Current {
 pub(crate) enum Outcome {
     Done(Arc<Object>),
     /// A guard did not hold: the key and its revision now.
-    Lost { key: Key },
+    Lost {
+        key: Key,
+    },
 }
 
 /// Reads the call's object. 404 where there is none.
@@ -42,7 +44,10 @@ pub(crate) async fn current(call: &Call<'_>) -> Result<Current, Status> {
 pub(crate) async fn commit(call: &Call<'_>, key: Key, doc: Value, mut txn: Txn) -> Result<Outcome, Status> {
     let encoded = document::encode(&convert::to_stored(&call.kind, &call.stored_kind(), doc));
     if encoded.bytes.len() > DOCUMENT_BYTES_MAX {
-        return Err(failure::plain(format!("etcdserver: request is too large: the object has {} bytes, at most {DOCUMENT_BYTES_MAX} fit", encoded.bytes.len())));
+        return Err(failure::plain(format!(
+            "etcdserver: request is too large: the object has {} bytes, at most {DOCUMENT_BYTES_MAX} fit",
+            encoded.bytes.len()
+        )));
     }
     let ttl_seconds = (call.kind.storage_prefix == "/events/").then_some(EVENT_TTL_SECONDS);
     txn.ops.insert(0, Op::Put { key: Arc::clone(&key), value: encoded.bytes, rv_at: Some(encoded.rv_at), ttl_seconds });

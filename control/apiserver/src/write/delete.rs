@@ -271,7 +271,13 @@ fn grace(call: &Call<'_>, doc: &Value, options: &Delete) -> Option<i64> {
     };
     let unbound = doc.str_at("spec.nodeName").is_empty();
     let over = matches!(doc.str_at("status.phase"), "Succeeded" | "Failed");
-    Some(if unbound || over { 0 } else if asked < 0 { 1 } else { asked })
+    Some(if unbound || over {
+        0
+    } else if asked < 0 {
+        1
+    } else {
+        asked
+    })
 }
 
 /// The finalizers that the propagation policy asks for.

@@ -67,7 +67,9 @@ fn object(bytes: &[u8], malformed: &str) -> Result<Value, Status> {
         return Ok(value);
     }
     let found = if value.is_array() { "array" } else { "value" };
-    Err(Status::bad_request(format!("error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")))
+    Err(Status::bad_request(format!(
+        "error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+    )))
 }
 
 fn refused(error: &PatchError) -> Status {
