@@ -22,6 +22,7 @@ mod volumes;
 pub use error::{Error, ErrorKind, Result};
 pub use images::{Image, ImageConfig, Images, Rootfs};
 pub use podnet::{PodAddress, PodNet};
+pub use runtime::suite as runtime_suite;
 pub use runtime::{
     ContainerId, ContainerSpec, ContainerState, Exec, ExecSpec, Exit, IdMap, Mount, Propagation, Resources, Runtime, Sandbox, SandboxSpec, Seccomp, Stats,
     Stdio, Streams, Terminal, User,

@@ -11,6 +11,8 @@
 //!
 //! Nothing here ever stops a container because a daemon restarts.
 
+pub mod suite;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -147,7 +149,7 @@ pub struct ContainerSpec {
     pub unmasked_proc: bool,
     pub resources: Resources,
     pub stdio: Stdio,
-    /// `/dev/termination-log` or another path: bind-mounted from this host file.
+    /// (path in the container, host file): `/dev/termination-log` or another path, bind-mounted from the host file.
     pub termination_log: Option<(PathBuf, PathBuf)>,
     /// `host_pid` / `share_pid` of its sandbox.
     pub host_pid: bool,

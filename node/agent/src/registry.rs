@@ -1,0 +1,79 @@
+//! What each pod's task last said of itself: read by the API on the node and by the log rotation.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+use kinds::core::{Pod, PodStatus};
+
+#[derive(Clone, Debug)]
+pub struct ContainerEntry {
+    pub name: String,
+    /// Of what runs now.
+    pub running_id: Option<String>,
+    pub restarts: u32,
+    /// It runs or has run: there is a log.
+    pub has_run: bool,
+    pub has_previous: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct PodEntry {
+    pub pod: Arc<Pod>,
+    pub status: PodStatus,
+    pub containers: Vec<ContainerEntry>,
+    /// None: the host's network, or no sandbox.
+    pub netns: Option<PathBuf>,
+    pub sandbox_ready: bool,
+}
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<RwLock<HashMap<String, Arc<PodEntry>>>>, Arc<RwLock<HashMap<String, String>>>);
+
+impl Registry {
+    pub fn put(&self, entry: PodEntry) {
+        self.0.write().expect("no holder panics").insert(entry.pod.metadata.uid.clone(), Arc::new(entry));
+    }
+
+    pub fn remove(&self, uid: &str) {
+        self.0.write().expect("no holder panics").remove(uid);
+        self.1.write().expect("no holder panics").retain(|_, owner| owner != uid);
+    }
+
+    /// A container of this pod is about to start, or was found running.
+    pub fn claim(&self, container_id: &str, uid: &str) {
+        self.1.write().expect("no holder panics").insert(container_id.into(), uid.into());
+    }
+
+    /// Its end has been seen.
+    pub fn release(&self, container_id: &str) {
+        self.1.write().expect("no holder panics").remove(container_id);
+    }
+
+    /// Uid of the pod that claimed the container.
+    pub fn owner(&self, container_id: &str) -> Option<String> {
+        self.1.read().expect("no holder panics").get(container_id).cloned()
+    }
+
+    pub fn all(&self) -> Vec<Arc<PodEntry>> {
+        self.0.read().expect("no holder panics").values().cloned().collect()
+    }
+
+    pub fn by_uid(&self, uid: &str) -> Option<Arc<PodEntry>> {
+        self.0.read().expect("no holder panics").get(uid).cloned()
+    }
+
+    /// By name; the youngest where an old one of the same name is still ending.
+    pub fn by_name(&self, namespace: &str, name: &str) -> Option<Arc<PodEntry>> {
+        let is = |entry: &&Arc<PodEntry>| entry.pod.metadata.namespace == namespace && entry.pod.metadata.name == name;
+        let all = self.0.read().expect("no holder panics");
+        all.values().filter(is).max_by_key(|entry| entry.pod.metadata.creation_timestamp.clone()).cloned()
+    }
+}
+
+impl PodEntry {
+    pub fn container(&self, name: &str) -> Option<&ContainerEntry> {
+        self.containers.iter().find(|container| container.name == name)
+    }
+}
