@@ -81,9 +81,10 @@ impl Controller for Deployments {
         let old_pods_running = plan::recreates(&deployment) && old_pods_running(cx, &sets)?;
         let plan = plan::plan(&deployment, &sets, old_pods_running);
         let progress = act(cx, key, &object, &deployment, &plan).await?;
-        if let Some(revision) = plan.revision.filter(|revision| sets::revision(&deployment.metadata) != *revision) {
-            write_revision(cx, &deployment, revision).await?;
-        }
+        let object = match plan.revision.filter(|revision| sets::revision(&deployment.metadata) != *revision) {
+            Some(revision) => write_revision(cx, &object, revision).await?,
+            None => object,
+        };
         let action = report(cx, &object, &deployment, &sets, progress).await?;
         Ok(status::deadline(&deployment, now).map_or(action, |seconds| Action::After(Duration::from_secs(seconds))))
     }
@@ -192,22 +193,22 @@ fn target_of(set: &Set) -> Target {
     Target::of(APPS, "replicasets", &set.lens.metadata.namespace).named(&set.lens.metadata.name)
 }
 
-async fn write_revision(cx: &Cx, deployment: &Deployment, revision: i64) -> Result<(), Status> {
-    let patch = json!({"metadata": {"uid": deployment.metadata.uid, "annotations": {sets::REVISION: revision.to_string()}}});
-    let target = Target::of(APPS, "deployments", &deployment.metadata.namespace).named(&deployment.metadata.name);
-    cx.client.patch(target, Patch::Merge, &patch).await.map(|_| ())
+/// Returns the object as written: the status is written over it.
+async fn write_revision(cx: &Cx, object: &Object, revision: i64) -> Result<Arc<Object>, Status> {
+    let mut doc = object.value();
+    doc.default_at("metadata.annotations", json!({}));
+    doc["metadata"]["annotations"][sets::REVISION] = json!(revision.to_string());
+    cx.client.update(Target::of(APPS, "deployments", &object.meta.namespace).named(&object.meta.name), doc).await
 }
 
-/// Writes the status where it differs. The write is a patch of the status alone, because the annotation may have just moved
-/// the resourceVersion.
+/// Writes the status where it differs.
 async fn report(cx: &Cx, object: &Arc<Object>, deployment: &Deployment, sets: &Sets, progress: Option<Progress>) -> Result<Action, Retry> {
     let made = status::status(deployment, sets, progress.as_ref(), cx.env.now());
     if made != deployment.status {
-        let before = object.value().get("status").cloned().unwrap_or_else(|| json!({}));
-        let after = serde_json::to_value(&made).map_err(Status::internal)?;
-        let patch = json!({"metadata": {"uid": deployment.metadata.uid}, "status": schema::patch::diff_merge(&before, &after)});
+        let mut doc = object.value();
+        doc.set_at("status", serde_json::to_value(&made).map_err(Status::internal)?);
         let target = Target::of(APPS, "deployments", &deployment.metadata.namespace).named(&deployment.metadata.name).sub("status");
-        match cx.client.patch(target, Patch::Merge, &patch).await {
+        match cx.client.update(target, doc).await {
             Err(status) if !status.is_not_found() => return Err(status.into()),
             _ => {}
         }

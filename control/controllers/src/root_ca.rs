@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 use client::Target;
-use client::request::Patch;
 use reconcile::{Action, Controller, Cx, Retry, Wiring};
 use schema::{DocExt, json};
 
-pub const NAME: &str = "root-ca-certificate-publisher-controller";
+pub const NAME: &str = "root-ca-cert-publisher";
 const MAP: &str = "kube-root-ca.crt";
 
 pub struct RootCa {
@@ -33,8 +32,10 @@ impl Controller for RootCa {
         let data = json!({"ca.crt": self.certificate});
         match cx.get("v1", "configmaps", &format!("{namespace}/{MAP}")) {
             Some(held) if held.value().at("data") == Some(&data) => {}
-            Some(_) => {
-                cx.client.patch(target.named(MAP), Patch::Json, &json!([{"op": "add", "path": "/data", "value": data}])).await?;
+            Some(held) => {
+                let mut doc = held.value();
+                doc.set_at("data", data);
+                cx.client.update(target.named(MAP), doc).await?;
             }
             None => {
                 let why = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal \

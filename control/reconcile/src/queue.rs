@@ -74,7 +74,13 @@ impl Queue {
             let changed = self.changed.notified();
             let next = self.lock().take(Instant::now());
             match next {
-                Next::Key(key) => return key,
+                Next::Key(key) => {
+                    // One permit may stand for several adds: pass it on while there is work.
+                    if self.depth() > 0 {
+                        self.changed.notify_one();
+                    }
+                    return key;
+                }
                 Next::At(alarm) => {
                     let _ = tokio::time::timeout_at(alarm, changed).await;
                 }

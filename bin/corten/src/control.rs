@@ -1,0 +1,73 @@
+//! The process `control`: store, API server, controllers, scheduler. Its own uid, no capabilities.
+//!
+//! The API listens as soon as the store is loaded; controllers and the scheduler follow and speak to it in this process, each
+//! under its own identity. A store that fails ends the process: the keeper starts it anew from what is on disk.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use apiserver::{Config, Core, assemble};
+use auth::pki::Leaf;
+use auth::{Authenticator, Pki, UserInfo};
+use client::Client;
+use env::Env;
+use reconcile::{Informers, Manager};
+use stdx::Instance;
+use store::{Log, LogConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long requests may take to end when the process is asked to.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+pub async fn run(instance: Instance) -> anyhow::Result<()> {
+    let env = Env::real();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let store = Log::open(&instance.control_dir().join("store"), &env, LogConfig::default()).context("store")?;
+    if let Some(repair) = store.repair() {
+        tracing::warn!(?repair, "the store was repaired");
+    }
+    let pki = Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?;
+    let config = Config::new(&instance, IpAddr::V4(instance.node_ip()));
+    let assembled = assemble::assemble(Arc::clone(&store) as _, &env, config, pki.signing_key()).await.context("API server")?;
+    serve(&instance, &env, &pki, &assembled).await?;
+    start_deciders(&env, &assembled.core, &pki);
+    tracing::info!(port = instance.api_port(), revision = assembled.core.revision(), "the API server answers");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        error = store.failed() => anyhow::bail!("store: {error}"),
+    }
+    env.stop(STOP_GRACE).await;
+    Ok(())
+}
+
+async fn serve(instance: &Instance, env: &Env, pki: &Pki, assembled: &assemble::Assembled) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, instance.api_port()))).await.with_context(|| format!("port {}", instance.api_port()))?;
+    let certificates = auth::certificate::ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
+    let authenticator = Authenticator::new(certificates, Arc::clone(&assembled.tokens) as _, env);
+    let server = pki.leaf(&Leaf::api_server(&server_names(instance)))?;
+    let to_agent = pki.leaf(&Leaf::api_server_to_agent())?;
+    let _ = (listener, authenticator, server, to_agent);
+    Ok(())
+}
+
+/// Every name and address under which the API server is reached.
+pub fn server_names(instance: &Instance) -> Vec<String> {
+    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"].map(str::to_owned);
+    let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), instance.node_ip().into(), instance.kubernetes_ip().into()].map(|ip| ip.to_string());
+    names.into_iter().chain(addresses).collect()
+}
+
+/// Controllers and the scheduler: clients of the core like everybody else.
+fn start_deciders(env: &Env, core: &Arc<Core>, pki: &Pki) {
+    let client_of = |user: UserInfo| Client::new(core.transport(user));
+    let informers = Informers::new(env, client_of(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
+    let for_controllers = Arc::clone(core);
+    let identity = move |user: &str| Client::new(for_controllers.transport(auth::controller_user(user.rsplit(':').next().unwrap_or(user))));
+    let manager = Manager::new(env, informers.clone(), Arc::new(identity));
+    controllers::start(&manager, &controllers::Config { root_ca: pki.ca().to_owned() });
+    let scheduler = client_of(UserInfo::new("system:kube-scheduler", &[auth::AUTHENTICATED]));
+    env.spawn("scheduler", scheduler::run(env.clone(), scheduler, informers));
+}

@@ -1,0 +1,141 @@
+//! The control plane as a whole: what a Deployment, a Service and a namespace do when everything works together.
+
+use client::{Delete, Options, Patch, Target};
+use harness::{Cluster, deployment};
+use schema::{DocExt, json};
+
+fn available(wanted: i64) -> impl Fn(&[std::sync::Arc<client::Object>]) -> bool {
+    move |items| {
+        let done = |doc: &schema::Value| {
+            doc.i64_at("status.availableReplicas") == Some(wanted)
+                && doc.i64_at("status.updatedReplicas") == Some(wanted)
+                && doc.i64_at("status.replicas") == Some(wanted)
+                && doc.i64_at("status.observedGeneration") == doc.i64_at("metadata.generation")
+        };
+        items.iter().any(|item| done(&item.value()))
+    }
+}
+
+fn deployments() -> Target {
+    Target::of("apps/v1", "deployments", "default")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_rolls_out_rolls_over_and_rolls_back() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1").await;
+    cluster.play_kubelet();
+    cluster.admin.create(deployments(), deployment("web", 3, "a:1")).await.unwrap();
+    cluster.eventually("available", deployments(), available(3)).await;
+
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "a:2"}]}}}});
+    cluster.admin.patch(deployments().named("web"), Patch::Strategic, &patch).await.unwrap();
+    cluster.eventually("rolled", deployments(), available(3)).await;
+    let sets = Target::of("apps/v1", "replicasets", "default");
+    let two = cluster.eventually("old set at zero", sets.clone(), |sets| {
+        let sizes: Vec<_> = sets.iter().map(|set| set.value().i64_at("spec.replicas")).collect();
+        sizes.len() == 2 && sizes.contains(&Some(0)) && sizes.contains(&Some(3))
+    });
+    assert_eq!(two.await.len(), 2);
+
+    let back = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "a:1"}]}}}});
+    cluster.admin.patch(deployments().named("web"), Patch::Strategic, &back).await.unwrap();
+    let is_back = |items: &[std::sync::Arc<client::Object>]| {
+        items.iter().any(|item| item.meta.annotations.get("deployment.kubernetes.io/revision").is_some_and(|revision| revision == "3"))
+    };
+    cluster.eventually("revision 3", deployments(), is_back).await;
+    cluster.eventually("available again", deployments(), available(3)).await;
+    assert_eq!(cluster.admin.list(sets, Options::default()).await.unwrap().items.len(), 2, "the old set became new again");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleting_a_deployment_takes_sets_and_pods_with_it() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1").await;
+    cluster.play_kubelet();
+    cluster.admin.create(deployments(), deployment("web", 2, "a:1")).await.unwrap();
+    cluster.eventually("available", deployments(), available(2)).await;
+    cluster.admin.delete(deployments().named("web"), Options::default()).await.unwrap();
+    cluster.eventually("no sets", Target::of("apps/v1", "replicasets", "default"), <[_]>::is_empty).await;
+    cluster.eventually("no pods", Target::of("v1", "pods", "default"), <[_]>::is_empty).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphaned_pods_stay_and_are_adopted_again() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1").await;
+    cluster.play_kubelet();
+    cluster.admin.create(deployments(), deployment("web", 2, "a:1")).await.unwrap();
+    cluster.eventually("available", deployments(), available(2)).await;
+    let options = Options { delete: Delete { propagation_policy: Some("Orphan".into()), ..Delete::default() }, ..Options::default() };
+    cluster.admin.delete(deployments().named("web"), options).await.unwrap();
+    cluster.eventually("gone", deployments(), <[_]>::is_empty).await;
+    let sets = Target::of("apps/v1", "replicasets", "default");
+    cluster.eventually("orphans", sets.clone(), |sets| sets.len() == 1 && sets[0].meta.owner_references.is_empty()).await;
+    cluster.admin.create(deployments(), deployment("web", 2, "a:1")).await.unwrap();
+    cluster.eventually("adopted", sets, |sets| sets.len() == 1 && sets[0].meta.controller().is_some()).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_gets_slices_and_endpoints_at_target_ports() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1").await;
+    cluster.play_kubelet();
+    cluster.admin.create(deployments(), deployment("web", 2, "a:1")).await.unwrap();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}});
+    let made = cluster.admin.create(Target::of("v1", "services", "default"), service).await.unwrap();
+    assert!(made.value().str_at("spec.clusterIP").starts_with("10.96."));
+    let slices = Target::of("discovery.k8s.io/v1", "endpointslices", "default");
+    let is_served = |slices: &[std::sync::Arc<client::Object>]| {
+        slices.iter().any(|slice| {
+            let doc = slice.value();
+            slice.meta.labels.get("kubernetes.io/service-name").is_some_and(|name| name == "web")
+                && doc.items_at("endpoints").len() == 2
+                && doc.items_at("ports")[0].i64_at("port") == Some(8080)
+        })
+    };
+    cluster.eventually("slices", slices, is_served).await;
+    let endpoints = Target::of("v1", "endpoints", "default");
+    cluster.eventually("endpoints", endpoints, |all| {
+        all.iter().any(|one| one.meta.name == "web" && one.value().items_at("subsets").first().is_some_and(|subset| subset.items_at("addresses").len() == 2))
+    }).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_is_furnished_and_emptied() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1").await;
+    cluster.play_kubelet();
+    let namespaces = Target::of("v1", "namespaces", "");
+    cluster.admin.create(namespaces.clone(), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})).await.unwrap();
+    cluster.eventually("service account", Target::of("v1", "serviceaccounts", "team"), |all| all.iter().any(|one| one.meta.name == "default")).await;
+    cluster.eventually("root CA", Target::of("v1", "configmaps", "team"), |all| all.iter().any(|one| one.meta.name == "kube-root-ca.crt")).await;
+    let mut doc = deployment("web", 2, "a:1");
+    doc.set_at("metadata.namespace", "team");
+    cluster.admin.create(Target::of("apps/v1", "deployments", "team"), doc).await.unwrap();
+    cluster.eventually("available", Target::of("apps/v1", "deployments", "team"), available(2)).await;
+    cluster.admin.delete(namespaces.clone().named("team"), Options::default()).await.unwrap();
+    cluster.eventually("gone", namespaces, |all| !all.iter().any(|one| one.meta.name == "team")).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_waits_with_a_reason_until_a_node_comes() {
+    let cluster = Cluster::start().await;
+    cluster.play_kubelet();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "a"}]}});
+    let pods = Target::of("v1", "pods", "default");
+    cluster.eventually("account", Target::of("v1", "serviceaccounts", "default"), |all| !all.is_empty()).await;
+    cluster.admin.create(pods.clone(), pod).await.unwrap();
+    let is_told = |pods: &[std::sync::Arc<client::Object>]| {
+        pods.iter().any(|pod| pod.value().items_at("status.conditions").iter().any(|one| one.str_at("message") == "no nodes available to schedule pods"))
+    };
+    cluster.eventually("told", pods.clone(), is_told).await;
+    cluster.add_node("n1").await;
+    cluster.eventually("bound", pods, |pods| pods.iter().any(|pod| pod.value().str_at("spec.nodeName") == "n1")).await;
+    cluster.stop().await;
+}
