@@ -10,6 +10,8 @@ pub struct KeeperConfig {
     pub instance: Instance,
     /// This process's own command line, the binary's path first. A replacement keeper is started with it.
     pub argv: Vec<String>,
+    /// The environment a replacement keeper is started with.
+    pub env: Vec<(String, String)>,
     /// Started in this order, stopped in reverse.
     pub children: Vec<ChildSpec>,
     /// Leave the caller's session: the calling process returns from [`crate::run`] when the keeper answers on its

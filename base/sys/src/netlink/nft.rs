@@ -685,13 +685,24 @@ impl Rule {
         })
     }
 
-    /// Answers "port unreachable": what a connection to a closed port gets.
+    /// Answers "port unreachable": what a datagram to a closed port gets. The kernel sends only a few a second to each client.
     pub fn reject(self) -> Self {
         const ICMP_UNREACHABLE: u32 = 0;
         self.expression("reject", |w| {
             w.be32(1, ICMP_UNREACHABLE);
             w.bytes(2, &[3]);
         })
+    }
+
+    /// Answers with a reset: what a connection to a closed port gets. For rules that only TCP reaches.
+    pub fn reset(self) -> Self {
+        const TCP_RESET: u32 = 1;
+        self.expression("reject", |w| w.be32(1, TCP_RESET))
+    }
+
+    /// Goes on only for this transport protocol.
+    pub fn protocol_is(self, is: Is, protocol: u8, register: u32) -> Self {
+        self.load_protocol(register).compare(register, is, &[protocol])
     }
 
     pub fn counter(self) -> Self {

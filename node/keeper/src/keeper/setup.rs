@@ -1,0 +1,147 @@
+//! From an ordinary process to a keeper, and what is left to clean up after one.
+
+use std::ffi::CString;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use runtime::cgroup::Cgroups;
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_change, mount_remount, unmount};
+use sys::process::{CStringArray, Side};
+
+use super::children::redirect;
+use crate::KeeperConfig;
+use crate::protocol::Places;
+
+pub(super) enum Role {
+    /// The process that asked for a detached keeper, with its exit code.
+    Caller(i32),
+    Keeper(Ready),
+}
+
+pub(super) struct Ready {
+    pub(super) listener: OwnedFd,
+    pub(super) lock: OwnedFd,
+    pub(super) caller: Caller,
+}
+
+/// Whoever waits for a detached keeper.
+pub(super) struct Caller(Option<(OwnedFd, std::path::PathBuf)>);
+
+impl Caller {
+    /// Lets the caller go on, and leaves its terminal.
+    pub(super) fn say_ready(self) {
+        let Some((pipe, log)) = self.0 else { return };
+        let _ = redirect(&log);
+        let _ = rustix::io::write(&pipe, b"+");
+    }
+}
+
+pub(super) fn become_keeper(config: &KeeperConfig) -> io::Result<Role> {
+    let run_dir = config.instance.run_dir();
+    let places = Places::new(&run_dir);
+    for folder in [&run_dir, &places.scratch(), &places.containers(), &places.sandboxes()] {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| named(folder, &error))?;
+    }
+    if config.own_mounts {
+        protect(config, &places)?;
+    }
+    let lock = lock(&places)?;
+    let caller = match detach(config)? {
+        Detached::Keeper(caller) => caller,
+        Detached::Caller(pipe) => return Ok(Role::Caller(wait_for(pipe))),
+    };
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    // The last to be killed for want of memory, where we may say so.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
+    std::env::set_current_dir("/")?;
+    let listener = sys::seqpacket::listen(&places.socket()).map_err(|error| named(&places.socket(), &error))?;
+    Ok(Role::Keeper(Ready { listener, lock, caller }))
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// One keeper per instance, for as long as it lives.
+fn lock(places: &Places) -> io::Result<OwnedFd> {
+    let path = places.lock();
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|error| named(&path, &error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file.into()),
+        Err(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, format!("a keeper runs already: {} is locked", path.display()))),
+    }
+}
+
+/// Gives the process a mount namespace of its own and runs it from a read-only mount of its binary: `/proc/<pid>/exe`,
+/// which a container sees for a moment, then cannot be opened for writing.
+fn protect(config: &KeeperConfig, places: &Places) -> io::Result<()> {
+    if statvfs("/proc/self/exe")?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    sys::ns::unshare(sys::ns::MOUNT)?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    let binary = places.binary();
+    OpenOptions::new().create(true).truncate(false).write(true).open(&binary).map_err(|error| named(&binary, &error))?;
+    mount_bind("/proc/self/exe", &binary)?;
+    mount_remount(&binary, MountFlags::BIND | MountFlags::RDONLY, "")?;
+    let c_string = |text: &str| CString::new(text).map_err(io::Error::other);
+    let argv = std::iter::once(Ok(c_string(&binary.to_string_lossy())?)).chain(config.argv.iter().skip(1).map(|text| c_string(text)));
+    let env = config.env.iter().map(|(key, value)| c_string(&format!("{key}={value}")));
+    let (argv, env) = (argv.collect::<io::Result<_>>()?, env.collect::<io::Result<_>>()?);
+    Err(sys::process::execve(&c_string(&binary.to_string_lossy())?, &CStringArray::new(argv), &CStringArray::new(env)))
+}
+
+enum Detached {
+    /// Reads from this pipe how the keeper's start went.
+    Caller(OwnedFd),
+    Keeper(Caller),
+}
+
+/// Splits the keeper off, if wanted.
+fn detach(config: &KeeperConfig) -> io::Result<Detached> {
+    if !config.detach {
+        return Ok(Detached::Keeper(Caller(None)));
+    }
+    let log = config.instance.log_dir().join("keeper.log");
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    match sys::process::fork()? {
+        Side::Parent(_) => Ok(Detached::Caller(reader)),
+        Side::Child => {
+            rustix::process::setsid()?;
+            Ok(Detached::Keeper(Caller(Some((writer, log)))))
+        }
+    }
+}
+
+/// The keeper says `+`, or ends with its reason on standard error.
+fn wait_for(pipe: OwnedFd) -> i32 {
+    let mut word = [0];
+    let ready = std::fs::File::from(pipe).read_exact(&mut word).is_ok();
+    i32::from(!ready)
+}
+
+/// Removes what a shut-down instance leaves in the kernel and in its run folder. Best effort: everything is tried.
+pub(super) fn clean(places: &Places, cgroup: &Path) {
+    unmount_below(&places.0);
+    if let Ok(cgroups) = Cgroups::detect()
+        && let Err(error) = cgroups.remove(cgroup)
+    {
+        let _ = writeln!(io::stderr(), "keeper: {error}");
+    }
+    if let Err(error) = std::fs::remove_dir_all(&places.0) {
+        let _ = writeln!(io::stderr(), "keeper: {}: {error}", places.0.display());
+    }
+}
+
+/// Deepest first.
+fn unmount_below(folder: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let below = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|place| Path::new(place).starts_with(folder));
+    for place in below.collect::<Vec<_>>().into_iter().rev() {
+        let _ = unmount(place, UnmountFlags::DETACH);
+    }
+}
