@@ -9,6 +9,7 @@ use env::Env;
 use kinds::{KindRef, Subresource, Verbs};
 use schema::Status;
 use store::Store;
+use tokio::sync::OnceCell;
 
 use crate::admission::Chain;
 use crate::cache::cursor::Cursor;
@@ -30,6 +31,7 @@ pub struct Core {
     pub(crate) admission: Chain,
     flow: Flow,
     tokens: OnceLock<Tokens>,
+    loaded: OnceCell<()>,
 }
 
 /// Who issues and reads service-account tokens.
@@ -56,7 +58,7 @@ impl Core {
         let stored = registry.table().stored().cloned().collect();
         let cache = Arc::new(Cache::new(Arc::clone(&store), env.clone(), stored, config.ring_bytes_max));
         let flow = Flow::new(&config);
-        Arc::new(Self { store, env, config, authorizer, registry, cache, admission: Chain::built_in(), flow, tokens: OnceLock::new() })
+        Arc::new(Self { store, env, config, authorizer, registry, cache, admission: Chain::built_in(), flow, tokens: OnceLock::new(), loaded: OnceCell::new() })
     }
 
     /// Sets who issues and reads service-account tokens. Before that `serviceaccounts/token` and TokenReview answer 503.
@@ -71,9 +73,10 @@ impl Core {
         bootstrap::run(self).await
     }
 
-    /// The first half of [`Core::start`]: loads the cache and makes nothing.
+    /// The first half of [`Core::start`]: loads the cache, once, and makes nothing.
     pub async fn load(&self) -> Result<(), Status> {
-        self.cache.load().await.map_err(|error| failure::of_store(&error))
+        let load = || async { self.cache.load().await.map_err(|error| failure::of_store(&error)) };
+        self.loaded.get_or_try_init(load).await.copied()
     }
 
     pub fn env(&self) -> &Env {
