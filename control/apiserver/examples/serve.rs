@@ -1,0 +1,77 @@
+//! The API server alone, on the memory store: for kubectl smoke tests and the replays of the golden exchanges.
+//!
+//! ```text
+//! cargo run -p apiserver --example serve -- [--port 6443] [--dir DIR] [--services 10.0.0.0] [--agents-on-loopback]
+//! ```
+//! DIR (default: a new folder below the system's temporary one) gets the certificates and `admin.kubeconfig`. The tokens
+//! `golden-admin` (in system:masters) and `golden-alice` (user alice, group dev) are good until it ends. Ctrl-C ends it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use apiserver::assemble::{Assembled, assemble};
+use apiserver::http::{Agents, Face, Limits, Listener, serve};
+use apiserver::Config;
+use auth::certificate::ClientCertificates;
+use auth::pki::Leaf;
+use auth::{Authenticator, MASTERS, Pki, UserInfo};
+use env::Env;
+use store::Memory;
+use tokio::net::TcpListener;
+
+struct Arguments {
+    port: u16,
+    dir: PathBuf,
+    services: Ipv4Addr,
+    loopback: bool,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut parsed = Arguments { port: 6443, dir: std::env::temp_dir().join(format!("serve-{}", std::process::id())), services: Ipv4Addr::new(10, 0, 0, 0), loopback: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--port" => parsed.port = value()?.parse().map_err(|error| format!("--port: {error}"))?,
+            "--dir" => parsed.dir = value()?.into(),
+            "--services" => parsed.services = value()?.parse().map_err(|error| format!("--services: {error}"))?,
+            "--agents-on-loopback" => parsed.loopback = true,
+            other => return Err(format!("unknown argument {other:?}; known: --port, --dir, --services, --agents-on-loopback")),
+        }
+    }
+    Ok(parsed)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Arguments { port, dir, services, loopback } = arguments()?;
+    let env = Env::real();
+    let started = env.instant();
+    let pki = Pki::ensure(&dir, &env)?;
+    // An endpoint may not be a loopback address; nothing here ever dials this one.
+    let endpoint = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    let config = Config { service_range: (services, 16), api_address: (endpoint, port), ..Config::default() };
+    let server = pki.leaf(&Leaf::api_server(&[config.kubernetes_ip().to_string()]))?;
+    let Assembled { core, tokens } = assemble(Memory::new(), &env, config, pki.signing_key()).await?;
+    let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, tokens.clone(), &env)
+        .with_static_token("golden-admin", UserInfo::new("golden-admin", &[MASTERS]))
+        .with_static_token("golden-alice", UserInfo::new("alice", &["dev"]));
+    let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent())?)));
+    let agents = if loopback { agents.on_loopback() } else { agents };
+    let url = format!("https://127.0.0.1:{port}");
+    let face = Face::new(core, authenticator, tokens, agents, &url);
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    env.spawn("listen", serve(face, Listener::new(&server, Limits::default())?, socket));
+    let kubeconfig = dir.join("admin.kubeconfig");
+    std::fs::write(&kubeconfig, pki.kubeconfig("serve", &url, &pki.leaf(&Leaf::admin())?))?;
+    announce(&format!("serving {url} after {:?}; KUBECONFIG={}", started.elapsed(), kubeconfig.display()));
+    tokio::signal::ctrl_c().await?;
+    env.stop(Duration::from_secs(5)).await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "an example says where it is")]
+fn announce(text: &str) {
+    println!("{text}");
+}
