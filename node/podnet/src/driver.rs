@@ -121,7 +121,11 @@ impl Inner {
 
     fn observe(&mut self) -> Result<Vec<PodAddress>, Error> {
         let links = self.pod_links()?;
-        Ok(links.into_iter().filter(|(uid, _, ip)| self.addresses.get(uid) == Some(*ip)).map(|(uid, _, ip)| pod_address(&uid, ip)).collect())
+        Ok(links
+            .into_iter()
+            .filter(|(uid, _, ip)| self.addresses.get(uid) == Some(*ip))
+            .map(|(uid, _, ip)| pod_address(&uid, ip))
+            .collect())
     }
 
     /// Pod uid, link index and address of every pod link of this instance.

@@ -17,7 +17,9 @@ pub enum Error {
     Full(Ipv4Addr, u8),
     #[error("link {0} vanished while it was being set up: was its network namespace removed?")]
     Vanished(String),
-    #[error("route {to}/{prefix} on link {link} lies inside our range {range}: remove it, or start the cluster with another --instance name")]
+    #[error(
+        "route {to}/{prefix} on link {link} lies inside our range {range}: remove it, or start the cluster with another --instance name"
+    )]
     InTheWay { to: Ipv4Addr, prefix: u8, link: String, range: String },
     #[error("{path} was written by a newer version ({version}): upgrade corten, or remove the file once no pod runs")]
     Newer { path: PathBuf, version: u32 },

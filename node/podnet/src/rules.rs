@@ -28,12 +28,16 @@ pub(crate) fn chains(instance: &Instance) -> Vec<Chain> {
     let from_dns = || Rule::new().source_in(Is::Equal, dns, 0).load_source_port(0).compare(0, Is::Equal, &DNS_PORT).untracked();
     let loopback = (Ipv4Addr::new(127, 0, 0, 0), 8);
     vec![
-        filter("pods-guard", HookPoint::Prerouting, vec![
-            // route_localnet is on for node ports on 127.0.0.1; it must not open the node's loopback to pods.
-            Rule::new().load_in_link(0).in_set(LINKS, 0).destination_in(Is::Equal, loopback, 0).drop(),
-            Rule::new().load_in_link(0).load_source(1).in_set(SOURCES, 0).back(),
-            Rule::new().load_in_link(0).in_set(LINKS, 0).drop(),
-        ]),
+        filter(
+            "pods-guard",
+            HookPoint::Prerouting,
+            vec![
+                // route_localnet is on for node ports on 127.0.0.1; it must not open the node's loopback to pods.
+                Rule::new().load_in_link(0).in_set(LINKS, 0).destination_in(Is::Equal, loopback, 0).drop(),
+                Rule::new().load_in_link(0).load_source(1).in_set(SOURCES, 0).back(),
+                Rule::new().load_in_link(0).in_set(LINKS, 0).drop(),
+            ],
+        ),
         filter("dns-in", HookPoint::Prerouting, vec![to_dns(), from_dns()]),
         filter("dns-out", HookPoint::Output, vec![to_dns(), from_dns()]),
         Chain {

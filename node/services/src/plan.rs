@@ -1,0 +1,1 @@
+//! From API objects to what the data plane needs: pure.

@@ -1,0 +1,1 @@
+//! Keeps the driver at what the API says.
