@@ -38,6 +38,8 @@ mod rotation;
 pub mod slot;
 pub mod status;
 mod status_writer;
+#[cfg(test)]
+mod stub;
 mod tokens;
 
 pub use agent::Agent;
