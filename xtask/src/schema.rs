@@ -86,26 +86,42 @@ fn read_json(path: &Path) -> Result<Value> {
     serde_json::from_slice(&text).with_context(|| path.display().to_string())
 }
 
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const DISCOVERY: &str = "io.k8s.api.apidiscovery";
+
 /// Kinds that clients ask for and that no published definition describes.
 fn undocumented() -> Map<String, Value> {
-    let meta = |name: &str| json!({"$ref": format!("#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.{name}")});
-    let list = |name: &str, items: Value, metadata: Value, group: &str, kind: &str| {
+    let one = |definition: String, group: &str, version: &str, metadata: &str, items: Option<String>| {
+        let reference = |name: &str| json!({"$ref": format!("#/definitions/{name}")});
         let text = json!({"type": "string"});
-        let mut properties = json!({"apiVersion": text, "kind": text, "metadata": metadata});
-        if !items.is_null() {
-            properties["items"] = json!({"type": "array", "items": items});
+        let mut properties = json!({"apiVersion": text, "kind": text, "metadata": reference(&format!("{META}.{metadata}"))});
+        if let Some(items) = items {
+            properties["items"] = json!({"type": "array", "items": reference(&items)});
         }
-        let kinds = json!([{"group": group, "version": "v1", "kind": kind}]);
-        let definition = json!({"type": "object", "properties": properties, "x-kubernetes-group-version-kind": kinds});
-        (format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"), definition)
+        let kind = definition.rsplit('.').next().unwrap_or_default();
+        let kinds = json!([{"group": group, "version": version, "kind": kind}]);
+        let schema = json!({"type": "object", "properties": properties, "x-kubernetes-group-version-kind": kinds});
+        (definition, schema)
     };
-    let partial = "PartialObjectMetadata";
-    let raw = json!({"$ref": "#/definitions/io.k8s.apimachinery.pkg.runtime.RawExtension"});
+    let discovery = |version: &str| {
+        let items = Some(format!("{DISCOVERY}.{version}.APIGroupDiscovery"));
+        one(format!("{DISCOVERY}.{version}.APIGroupDiscoveryList"), "apidiscovery.k8s.io", version, "ListMeta", items)
+    };
+    let partial = format!("{META}.PartialObjectMetadata");
+    let raw = "io.k8s.apimachinery.pkg.runtime.RawExtension".to_owned();
     Map::from_iter([
-        list(partial, Value::Null, meta("ObjectMeta"), "meta.k8s.io", partial),
-        list("PartialObjectMetadataList", meta(partial), meta("ListMeta"), "meta.k8s.io", "PartialObjectMetadataList"),
-        list("List", raw, meta("ListMeta"), "", "List"),
+        one(partial.clone(), "meta.k8s.io", "v1", "ObjectMeta", None),
+        one(format!("{partial}List"), "meta.k8s.io", "v1", "ListMeta", Some(partial)),
+        one(format!("{META}.List"), "", "v1", "ListMeta", Some(raw)),
+        discovery("v2"),
+        discovery("v2beta1"),
     ])
+}
+
+/// The group of a definition whose kinds are published without their group.
+fn unpublished_group(definition: &str) -> Option<Value> {
+    let (version, kind) = definition.strip_prefix(DISCOVERY)?.strip_prefix('.')?.split_once('.')?;
+    (kind == "APIGroupDiscovery").then(|| json!({"group": "apidiscovery.k8s.io", "version": version, "kind": kind}))
 }
 
 /// `definition *pointer !always`, a definition a line.
@@ -151,7 +167,8 @@ impl<'a> Builder<'a> {
     fn kinds(&self) -> Vec<KindEntry> {
         let mut kinds = Vec::new();
         for (id, name) in self.names.iter().enumerate() {
-            for row in array(&self.sources.definitions[*name], "x-kubernetes-group-version-kind") {
+            let published = array(&self.sources.definitions[*name], "x-kubernetes-group-version-kind");
+            for row in published.iter().chain(&unpublished_group(name)) {
                 let (group, version) = (text(row, "group"), text(row, "version"));
                 let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
                 kinds.push(KindEntry { api_version: leak(&api_version), kind: leak(text(row, "kind")), id: TypeId(id as u32) });

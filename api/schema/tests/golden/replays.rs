@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use schema::decode::{self, DecodeError, Decoded};
 use schema::field::FieldErrors;
 use schema::patch::{self, PatchError};
 use schema::{
-    DocExt, Facts, FieldSelector, LabelSelector, Path, Quantity, TypeId, Value, duration, json, meta, names, quantity, time,
+    DocExt, Facts, FieldSelector, LabelSelector, Path, Quantity, TypeId, Value, duration, json, meta, names, protobuf, quantity, time,
 };
 
 /// One file of vectors and how one line of it is checked. `Err` says what came out instead.
@@ -28,6 +30,7 @@ pub const ALL: &[Replay] = &[
     Replay { file: "json-patch.jsonl", check: json_patches },
     Replay { file: "names.jsonl", check: check_names },
     Replay { file: "object-meta.jsonl", check: object_meta },
+    Replay { file: "protobuf.jsonl", check: protobuf_documents },
     Replay { file: "quantity.jsonl", check: quantities },
     Replay { file: "selectors.jsonl", check: selectors },
     Replay { file: "strategic-merge-patch.jsonl", check: strategic_patches },
@@ -301,4 +304,19 @@ fn yaml_into_pod(decoded: Result<Decoded, DecodeError>) -> Result<Value, String>
             }
         },
     }
+}
+
+/// Bytes are equal, and reading them gives a document that writes the same bytes again.
+fn protobuf_documents(case: &Case<'_>) -> Result<(), String> {
+    let ty = type_of(case.line)?;
+    let got = protobuf::encode_document(ty, &case.line["object"]);
+    let want = BASE64.decode(case.line.str_at("want")).map_err(|error| error.to_string())?;
+    if got != want {
+        let at = got.iter().zip(&want).take_while(|(one, other)| one == other).count();
+        let start = at.saturating_sub(40);
+        let window = |bytes: &[u8]| String::from_utf8_lossy(&bytes[start..bytes.len().min(at + 40)]).into_owned();
+        return Err(format!("differs at byte {at}: got {:?}, want {:?}", window(&got), window(&want)));
+    }
+    let read = protobuf::decode_document(&want).map_err(|error| error.to_string())?;
+    if protobuf::encode_document(ty, &read) == want { Ok(()) } else { Err(format!("reads as another document: {read}")) }
 }
