@@ -106,14 +106,14 @@ impl Core {
 
     /// Answers a request of `user`.
     pub async fn call(&self, user: &UserInfo, request: Request) -> Result<Answer, Status> {
-        let kind = self.admit(user, request.verb, &request.target).await?;
+        let kind = self.admit(user, request.verb, &request.target, &request.options).await?;
         let _place = self.flow.enter(request.verb)?;
         self.run(user, kind, request).await
     }
 
     /// As [`Core::call`] for a list, without going through [`Answer`].
     pub async fn list(&self, user: &UserInfo, target: &Target, options: &Options) -> Result<(KindRef, List), Status> {
-        let kind = self.admit(user, Verb::List, target).await?;
+        let kind = self.admit(user, Verb::List, target, options).await?;
         let _place = self.flow.enter(Verb::List)?;
         let list = self.read_list(&kind, target, options).await?;
         Ok((kind, list))
@@ -122,7 +122,7 @@ impl Core {
     /// As [`Core::call`] for a watch, as a cursor whose events share their encodings with all other watchers.
     /// A revision that is compacted is `Err` with code 410, which HTTP tells as an ERROR event in a 200 answer.
     pub async fn watch(&self, user: &UserInfo, target: &Target, options: &Options) -> Result<Cursor, Status> {
-        let kind = self.admit(user, Verb::Watch, target).await?;
+        let kind = self.admit(user, Verb::Watch, target, options).await?;
         self.read_watch(&kind, target, options).await
     }
 
@@ -137,8 +137,8 @@ impl Core {
     }
 
     /// Authorizes, then finds the kind: who may not ask is not told what exists.
-    async fn admit(&self, user: &UserInfo, verb: Verb, target: &Target) -> Result<KindRef, Status> {
-        self.authorize(&attributes(user, verb, target)).await?;
+    async fn admit(&self, user: &UserInfo, verb: Verb, target: &Target, options: &Options) -> Result<KindRef, Status> {
+        self.authorize(&attributes(user, verb, target, &options.field_selector)).await?;
         self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)
     }
 
@@ -260,16 +260,22 @@ struct InProcess {
 #[async_trait]
 impl Transport for InProcess {
     async fn call(&self, request: Request) -> Result<Answer, Status> {
-        let kind = self.core.admit(&self.user, request.verb, &request.target).await?;
+        let kind = self.core.admit(&self.user, request.verb, &request.target, &request.options).await?;
         self.core.run(&self.user, kind, request).await
     }
 }
 
-fn attributes<'a>(user: &'a UserInfo, verb: Verb, target: &'a Target) -> Attributes<'a> {
+/// What is asked of the authorizer. A collection that a field selector narrows to one name is asked for by that name, and a
+/// namespace object lies within itself, so that a role in it may speak of it.
+fn attributes<'a>(user: &'a UserInfo, verb: Verb, target: &'a Target, field_selector: &'a str) -> Attributes<'a> {
+    let is_namespace = target.group.is_empty() && target.resource == "namespaces";
+    let listed = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    let selected = field_selector.split(',').find_map(|term| term.strip_prefix("metadata.name=")).map(|name| name.trim_start_matches('='));
     Attributes {
         subresource: &target.subresource,
-        namespace: &target.namespace,
-        name: &target.name,
+        namespace: if is_namespace { &target.name } else { &target.namespace },
+        name: if listed && target.name.is_empty() { selected.unwrap_or_default() } else { &target.name },
+        field_selector,
         ..Attributes::resource(user, verb.as_str(), &target.group, &target.version, &target.resource)
     }
 }

@@ -79,6 +79,8 @@ impl Nodes {
             ("", "list" | "watch") if asked.name.is_empty() => selects(asked, "spec.nodeName", node),
             // Mirror pods of static ones; the pod must name this node, which admission checks.
             ("", "create") => Ok(()),
+            // Without a name it is only a question whether there is such a right at all.
+            ("", "delete") | ("status", "update" | "patch") | ("eviction", "create") if asked.name.is_empty() => Ok(()),
             ("", "get" | "watch" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => self.related(node, asked, Kind::Pod).await,
             _ => Err(format!("node {node:?} may not {} pods/{}", asked.verb, asked.subresource)),
         }
