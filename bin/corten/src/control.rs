@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use apiserver::http::{self, Agents, Face, Limits, Listener};
 use apiserver::{Config, Core, assemble};
+use auth::certificate::ClientCertificates;
 use auth::pki::Leaf;
 use auth::{Authenticator, Pki, UserInfo};
 use client::Client;
@@ -44,12 +46,15 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
 }
 
 async fn serve(instance: &Instance, env: &Env, pki: &Pki, assembled: &assemble::Assembled) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, instance.api_port()))).await.with_context(|| format!("port {}", instance.api_port()))?;
-    let certificates = auth::certificate::ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
-    let authenticator = Authenticator::new(certificates, Arc::clone(&assembled.tokens) as _, env);
-    let server = pki.leaf(&Leaf::api_server(&server_names(instance)))?;
-    let to_agent = pki.leaf(&Leaf::api_server_to_agent())?;
-    let _ = (listener, authenticator, server, to_agent);
+    let port = instance.api_port();
+    let socket = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await.with_context(|| format!("listen on port {port}"))?;
+    let certificates = ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
+    let tokens = Arc::clone(&assembled.tokens);
+    let authenticator = Authenticator::new(certificates, Arc::clone(&tokens) as _, env);
+    let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent())?)));
+    let face = Face::new(Arc::clone(&assembled.core), authenticator, tokens, agents, &format!("https://{}:{port}", instance.node_ip()));
+    let listener = Listener::new(&pki.leaf(&Leaf::api_server(&server_names(instance)))?, Limits::default()).map_err(anyhow::Error::msg)?;
+    env.spawn("listen", http::serve(face, listener, socket));
     Ok(())
 }
 
