@@ -102,7 +102,7 @@ fn map_entry(field: &Field, wire: Wire<'_>, depth: usize) -> Read<(String, Value
 /// What a map entry without a value holds.
 fn zero(shape: Shape) -> Value {
     match shape {
-        Shape::String | Shape::Bytes => "".into(),
+        Shape::String => "".into(),
         Shape::Int32 | Shape::Int64 | Shape::Number | Shape::IntOrString => 0.into(),
         Shape::Bool => false.into(),
         Shape::Quantity => "0".into(),

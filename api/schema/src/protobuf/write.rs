@@ -26,8 +26,7 @@ fn slots(one: &Type, layout: &[Slot], value: &Value, out: &mut Vec<u8>) {
 fn write_field(field: &Field, number: u32, value: &Value, out: &mut Vec<u8>) {
     match (field.arity, value) {
         (Arity::One, value) => {
-            let left_out = field.presence == Presence::Pointer || field.shape == Shape::Bytes;
-            if !(value.is_null() && left_out) {
+            if !(value.is_null() && field.presence == Presence::Pointer) {
                 one(field.shape, number, value, out);
             }
         }
@@ -63,6 +62,7 @@ fn one(shape: Shape, number: u32, value: &Value, out: &mut Vec<u8>) {
         Shape::Int32 | Shape::Int64 => wire::varint_field(number, value.as_i64().unwrap_or_default() as u64, out),
         Shape::Bool => wire::varint_field(number, u64::from(value.as_bool().unwrap_or_default()), out),
         Shape::Number => wire::double(number, value.as_f64().unwrap_or_default(), out),
+        Shape::Bytes if value.is_null() => {}
         Shape::Bytes => wire::bytes(number, &scalars::from_base64(value), out),
         Shape::Time => wire::nested(number, out, |out| scalars::write_time(value, false, out)),
         Shape::MicroTime => wire::nested(number, out, |out| scalars::write_time(value, true, out)),

@@ -306,17 +306,28 @@ fn yaml_into_pod(decoded: Result<Decoded, DecodeError>) -> Result<Value, String>
     }
 }
 
-/// Bytes are equal, and reading them gives a document that writes the same bytes again.
+/// Bytes are equal, and reading them gives a document that writes the same bytes again. JSON that lies inside (a
+/// RawExtension) was written by the vectors' maker in the order of a Go struct, which the vector's object no longer
+/// tells: there, the same bytes in another order will do, if they read as the same document.
 fn protobuf_documents(case: &Case<'_>) -> Result<(), String> {
     let ty = type_of(case.line)?;
     let got = protobuf::encode_document(ty, &case.line["object"]);
     let want = BASE64.decode(case.line.str_at("want")).map_err(|error| error.to_string())?;
+    let read = |bytes: &[u8]| protobuf::decode_document(bytes).map_err(|error| error.to_string());
     if got != want {
+        let sorted = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            bytes.sort_unstable();
+            bytes
+        };
+        if sorted(&got) == sorted(&want) && String::from_utf8_lossy(&want).contains("{\"kind\":") {
+            return same("document", read(&got)?, read(&want)?);
+        }
         let at = got.iter().zip(&want).take_while(|(one, other)| one == other).count();
         let start = at.saturating_sub(40);
         let window = |bytes: &[u8]| String::from_utf8_lossy(&bytes[start..bytes.len().min(at + 40)]).into_owned();
         return Err(format!("differs at byte {at}: got {:?}, want {:?}", window(&got), window(&want)));
     }
-    let read = protobuf::decode_document(&want).map_err(|error| error.to_string())?;
+    let read = read(&want)?;
     if protobuf::encode_document(ty, &read) == want { Ok(()) } else { Err(format!("reads as another document: {read}")) }
 }
