@@ -14,6 +14,7 @@ pub mod netns;
 pub mod ns;
 pub mod pidfd;
 pub mod process;
+pub mod reactor;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signal;

@@ -22,3 +22,21 @@ pub fn enter(fd: impl AsFd, kinds: i32) -> io::Result<()> {
     // SAFETY: setns changes kernel state of this thread only.
     if unsafe { libc::setns(fd.as_fd().as_raw_fd(), kinds) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// Brings the loopback link of the thread's network namespace up.
+pub fn loopback_up() -> io::Result<()> {
+    // SAFETY: ifreq is plain integers and bytes; all zeroes is a value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: `request` is a whole ifreq that lives through the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -41,7 +41,7 @@ pub enum ControlError {
     #[error("no keeper answers at {0}: start it with `corten up`")]
     NotRunning(PathBuf),
     #[error("keeper at {0}: {1}")]
-    Io(PathBuf, std::io::Error),
+    Io(PathBuf, io::Error),
     #[error("the keeper refused: {0}")]
     Refused(String),
     #[error("the keeper did not start: {0}")]

@@ -17,17 +17,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use env::Env;
-use rustix::event::epoll::{self, EventData, EventFlags};
 use runtime::cgroup::Cgroups;
+use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::process::{WaitOptions, wait};
 use tokio::time::Instant;
 
 use self::children::Children;
 use self::connections::{Connections, Token};
 use self::processes::Processes;
+use crate::KeeperConfig;
 use crate::control::Status;
 use crate::protocol::{Answer, Call, Message, Places, Request};
-use crate::KeeperConfig;
 
 /// Events handled per wake-up.
 const EVENTS: usize = 64;

@@ -52,7 +52,15 @@ pub(super) struct Told {
 
 impl Keeper {
     /// Forks a launcher. The answer comes when it reports.
-    pub(super) fn start(&mut self, token: Token, number: u64, id: String, exec: bool, held: usize, mut fds: Vec<OwnedFd>) -> Result<(), String> {
+    pub(super) fn start(
+        &mut self,
+        token: Token,
+        number: u64,
+        id: String,
+        exec: bool,
+        held: usize,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(), String> {
         if self.processes.all.contains_key(&id) || self.processes.launches.values().any(|launch| launch.id == id) {
             return Err(format!("{id} exists"));
         }
@@ -152,10 +160,13 @@ impl Processes {
     }
 
     pub(super) fn taken(&mut self, id: &str) -> Answer {
-        self.all.get_mut(id).map_or_else(|| unknown(id), |process| {
-            process.taken = process.ended.is_some();
-            Answer::Done
-        })
+        self.all.get_mut(id).map_or_else(
+            || unknown(id),
+            |process| {
+                process.taken = process.ended.is_some();
+                Answer::Done
+            },
+        )
     }
 
     /// Forgets an ended process; one that is not known is forgotten already.
@@ -177,10 +188,6 @@ impl Processes {
 
     pub(super) fn terminal(&self, id: &str) -> Option<&OwnedFd> {
         self.all.get(id)?.terminal.as_ref()
-    }
-
-    pub(super) fn get(&self, id: &str) -> Option<&Process> {
-        self.all.get(id)
     }
 
     pub(super) fn running(&self) -> usize {
