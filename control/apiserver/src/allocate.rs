@@ -5,7 +5,7 @@
 //! says where to try; the guard decides.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::RwLock;
 
 use bytes::Bytes;
@@ -179,6 +179,9 @@ impl Planner<'_> {
 
     fn address(&mut self, service: &mut Value) -> Result<(), Status> {
         if service.str_at("spec.type") == "ExternalName" {
+            if service.str_at("spec.clusterIP").is_empty() {
+                service.remove_at("spec.clusterIP");
+            }
             return Ok(());
         }
         if is_headless(service) {
@@ -200,6 +203,10 @@ impl Planner<'_> {
     }
 
     fn check_address(&mut self, ip: &str) {
+        if ip.parse::<Ipv6Addr>().is_ok() {
+            let path = Path::new("spec").child("clusterIPs").index(0);
+            return self.errors.invalid(&path, json!([ip]), "may not use IPv6 on a cluster which is not configured for it");
+        }
         let (network, bits) = self.config.service_range;
         let why = match ip.parse::<Ipv4Addr>() {
             Err(_) => return, // the kind's own validation words it

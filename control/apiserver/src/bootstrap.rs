@@ -73,7 +73,7 @@ async fn create(core: &Core, client: &Client, doc: &Value) -> Result<(), Status>
 
 fn priority_classes() -> Vec<Value> {
     let class = |name: &str, value: i64, what: &str| {
-        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value, "preemptionPolicy": "PreemptLowerPriority",
                "description": format!("Used for system critical pods that {what}.")})
     };
     vec![

@@ -214,7 +214,7 @@ impl<'a> Call<'a> {
         if found.verbs.contains(&verb.as_str()) {
             Ok(found)
         } else {
-            Err(Status::method_not_supported(&self.kind.group, &self.kind.resource, verb.as_str()))
+            Err(no_such_method())
         }
     }
 
@@ -306,7 +306,14 @@ fn check_verb(kind: &KindRef, verb: Verb) -> Result<(), Status> {
         Verbs::CreateOnly => verb == Verb::Create,
         Verbs::These(verbs) => verbs.contains(&verb.as_str()),
     };
-    if known { Ok(()) } else { Err(Status::method_not_supported(&kind.group, &kind.resource, verb.as_str())) }
+    if known { Ok(()) } else { Err(no_such_method()) }
+}
+
+/// 405: the resource exists, but nobody may do this to it.
+pub(crate) fn no_such_method() -> Status {
+    let mut status = Status::failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+    status.details = Some(schema::status::Details::default());
+    status
 }
 
 /// 404 without a name: there is no such resource at all.

@@ -16,7 +16,7 @@ mod patch;
 mod update;
 
 pub(crate) use self::commit::{Current, Outcome, commit, current, transact};
-pub(crate) use self::create::create;
+pub(crate) use self::create::{create, create_document};
 pub(crate) use self::delete::{delete, delete_collection, delete_named};
 pub(crate) use self::patch::{Parsed, patch};
 pub(crate) use self::update::{modify, update};

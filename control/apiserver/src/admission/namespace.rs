@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 use schema::status::Cause;
-use schema::{DocExt, Status, Value};
+use schema::{Status, Value};
 use store::{Guard, Revision};
 
 use super::{Admission, Operation, Plugin};
-use crate::meta;
 
 pub struct NamespaceLifecycle;
 
@@ -40,8 +39,7 @@ fn check_alive(request: &mut Admission<'_>) -> Result<(), Status> {
     let key = format!("/namespaces/{}", request.namespace);
     let item = request.core.cache.kind("/namespaces/").and_then(|namespaces| namespaces.get(&key));
     let item = item.ok_or_else(|| Status::not_found("", "namespaces", request.namespace))?;
-    let terminating = meta::is_deleting(&item.object.value());
-    if terminating || item.object.value().str_at("status.phase") == "Terminating" {
+    if item.object.meta.is_deleting() {
         let why = format!("unable to create new content in namespace {} because it is being terminated", request.namespace);
         let mut status = request.forbidden(&why);
         if let Some(details) = &mut status.details {

@@ -59,10 +59,10 @@ fn check_names(meta: &Value, validate_name: &impl Fn(&str) -> Vec<String>, path:
     }
 }
 
-/// A prefix may end in a dash: what follows makes the name whole.
+/// A prefix may end in a dash: what follows makes the name whole. Upstream forgives the character before the dash, too.
 fn masked(prefix: &str) -> String {
-    match prefix.strip_suffix('-') {
-        Some(head) if !head.is_empty() => format!("{head}a"),
+    match prefix.strip_suffix('-').map(|head| (head, head.char_indices().next_back())) {
+        Some((head, Some((last, _)))) => format!("{}a", &head[..last]),
         _ => prefix.to_owned(),
     }
 }

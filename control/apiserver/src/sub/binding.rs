@@ -2,10 +2,11 @@
 
 use client::{Body, Response, Target};
 use kinds::KindRef;
-use schema::{DocExt, FieldErrors, Path, Status, Value, json, time};
+use schema::{DocExt, Status, Value, json, time};
 
 use crate::body::{self, Expected};
 use crate::core::{Call, no_such_resource};
+use crate::failure;
 use crate::meta;
 use crate::write;
 
@@ -57,16 +58,19 @@ fn check(binding: &Value, target: &Target) -> Result<(), Status> {
     if !name.is_empty() && name != target.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
-    let mut errors = FieldErrors::default();
-    let path = Path::new("target");
+    let mut wrong = Vec::new();
     match binding.str_at("target.kind") {
         "" | "Node" => {}
-        other => errors.not_supported(&path.child("kind"), other, &["Node", "<empty>"]),
+        other => wrong.push(format!("target.kind: Unsupported value: {other:?}: supported values: \"Node\", \"<empty>\"")),
     }
     if binding.str_at("target.name").is_empty() {
-        errors.required(&path.child("name"), "");
+        wrong.push("target.name: Required value".to_owned());
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Binding", name, &errors)) }
+    match wrong.as_slice() {
+        [] => Ok(()),
+        [one] => Err(failure::plain(one)), // upstream answers 500 here
+        many => Err(failure::plain(format!("[{}]", many.join(", ")))),
+    }
 }
 
 /// The pod on its node.

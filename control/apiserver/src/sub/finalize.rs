@@ -10,9 +10,8 @@ use crate::write;
 pub(super) async fn finalize(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
     let asked = body::document(&Expected::of(&call.kind), body, call.options, &mut call.warnings)?;
     let object = write::modify(call, |old, _| {
-        let mut new = old.clone();
-        new.set_at("spec.finalizers", asked.items_at("spec.finalizers").to_vec());
-        new.set_at("metadata.resourceVersion", asked.str_at("metadata.resourceVersion"));
+        let mut new = asked.clone();
+        new.set_at("status", old.at("status").cloned().unwrap_or_default());
         Ok(new)
     });
     Ok(Response::Object { object: object.await?, created: false })

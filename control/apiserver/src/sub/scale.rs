@@ -5,6 +5,7 @@ use schema::{DocExt, FieldErrors, LabelSelector, Path, Status, Value, json};
 
 use crate::body::{self, Expected};
 use crate::core::Call;
+use crate::meta;
 use crate::write::{self, Parsed};
 
 const API_VERSION: &str = "autoscaling/v1";
@@ -13,11 +14,13 @@ pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Resu
     let expected = Expected::option(API_VERSION, "Scale")?;
     match verb {
         Verb::Get => {
-            let current = write::current(call).await?;
+            let current = write::current(call).await.map_err(|status| about_scale(call, status))?;
             respond(&current.doc)
         }
         Verb::Update => {
-            let asked = body::document(&expected, body, call.options, &mut call.warnings)?;
+            let mut asked = body::document(&expected, body, call.options, &mut call.warnings)?;
+            meta::name(&mut asked, &call.target.name)?;
+            meta::place(&mut asked, &call.target.namespace)?;
             set(call, |_| Ok(asked.clone())).await
         }
         Verb::Patch => {
@@ -44,7 +47,17 @@ async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Statu
     });
     let written = written.await;
     call.warnings = object.warnings;
-    respond(&written?.value())
+    respond(&written.map_err(|status| about_scale(call, status))?.value())
+}
+
+/// A missing object is missed as a scale: `deployments/scale.apps "web" not found`.
+fn about_scale(call: &Call<'_>, status: Status) -> Status {
+    let kind = &call.kind;
+    match (status.is_not_found(), kind.resource.as_ref()) {
+        (true, "deployments" | "replicasets") => Status::not_found(&kind.group, &format!("{}/scale", kind.resource), &call.target.name),
+        (true, "replicationcontrollers") => Status::not_found("autoscaling", "replicationcontrollers/scale", &call.target.name),
+        _ => status,
+    }
 }
 
 fn respond(doc: &Value) -> Result<Response, Status> {

@@ -34,6 +34,7 @@ pub(super) async fn issue(call: &mut Call<'_>, body: &Body) -> Result<Response, 
     doc.set_at("metadata.namespace", call.target.namespace.as_str());
     doc.set_at("metadata.creationTimestamp", time::format(call.core.env().now()));
     doc.set_at("spec.audiences", json!(issued.audiences));
+    doc.default_at("spec.boundObjectRef", Value::Null);
     doc.set_at("status", json!({"token": issued.token, "expirationTimestamp": issued.expiration_timestamp}));
     Ok(Response::Value { value: doc, code: 201 })
 }

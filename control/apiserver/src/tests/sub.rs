@@ -40,7 +40,7 @@ async fn a_pod_is_bound_once() {
     let binding = |node: &str| json!({"metadata": {"name": "a", "annotations": {"why": "fits"}}, "target": {"kind": "Node", "name": node}});
     let place = || pods().named("a").sub("binding");
     let status = post(&cluster, place(), binding("")).await.unwrap_err();
-    assert!(status.message.contains("target.name: Required value"), "{status}");
+    assert_eq!((status.code, status.message.as_str()), (500, "target.name: Required value"));
     let done = post(&cluster, place(), binding("n1")).await.unwrap();
     assert_eq!(done.str_at("status"), "Success");
     let doc = cluster.get(pods().named("a")).await.unwrap();

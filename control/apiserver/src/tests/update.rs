@@ -119,6 +119,8 @@ async fn verbs_and_subresources_that_do_not_exist_are_refused() {
     cluster.create(deployments(), deployment(1)).await.unwrap();
     let one = || deployments().named("web");
     let refused = |verb, target| cluster.call(verb, target, Options::default(), Body::Value(json!({})));
+    let status = refused(Verb::Create, one().sub("status")).await.err().unwrap();
+    assert_eq!(status.message, "the server does not allow this method on the requested resource");
     assert_eq!(refused(Verb::Create, one().sub("status")).await.err().unwrap().code, 405);
     assert_eq!(refused(Verb::Delete, one().sub("status")).await.err().unwrap().code, 405);
     assert_eq!(refused(Verb::Get, one().sub("nope")).await.err().unwrap().code, 404);

@@ -38,11 +38,21 @@ pub(crate) async fn create_document(call: &mut Call<'_>, mut doc: Value) -> Resu
         match attempt(call, named).await? {
             Attempt::Done(object) => return Ok(object),
             Attempt::Taken(_) if generated => {}
-            Attempt::Taken(name) => return Err(Status::already_exists(&call.kind.group, &call.kind.resource, &name)),
+            Attempt::Taken(name) => return Err(taken(call, &name)),
             Attempt::Again => call.core.cache.catch_up().await.map_err(|error| crate::failure::of_store(&error))?,
         }
     }
     Err(Status::already_exists(&call.kind.group, &call.kind.resource, doc.str_at("metadata.generateName")))
+}
+
+/// 409, which says so when the one that is there is on its way out.
+fn taken(call: &Call<'_>, name: &str) -> Status {
+    let mut status = Status::already_exists(&call.kind.group, &call.kind.resource, name);
+    let there = call.core.kind_cache(&call.kind).ok().and_then(|cache| cache.get(&call.key_of(name)));
+    if there.is_some_and(|item| item.object.meta.is_deleting()) {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
 }
 
 enum Attempt {
@@ -58,8 +68,7 @@ async fn attempt(call: &mut Call<'_>, mut doc: Value) -> Result<Attempt, Status>
     let key: Key = call.key_of(&name).into();
     let mut guards = vec![Guard::Absent(Arc::clone(&key))];
     admit(call, &name, &mut doc, &mut guards).await?;
-    if let Some(item) = call.core.kind_cache(&call.kind)?.get(&key) {
-        drop(item);
+    if call.core.kind_cache(&call.kind)?.get(&key).is_some() {
         return Ok(Attempt::Taken(name));
     }
     let allocated = allocate::plan(call.core, &call.kind, None, &mut doc)?;

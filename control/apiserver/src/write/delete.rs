@@ -106,7 +106,10 @@ fn check_options(options: Delete) -> Result<Delete, Status> {
             errors.invalid(&path, options.propagation_policy.clone(), "orphanDependents and deletionPropagation cannot be both set");
         }
         None | Some("Foreground" | "Background" | "Orphan" | "") => {}
-        Some(other) => errors.not_supported(&path, other, &["Foreground", "Background", "Orphan"]),
+        Some(other) => {
+            let message = format!("Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"");
+            errors.add(&path, schema::field::Reason::NotSupported, message);
+        }
     }
     if errors.is_empty() { Ok(options) } else { Err(crate::failure::invalid_options("DeleteOptions", &errors)) }
 }
@@ -116,6 +119,7 @@ async fn delete_with(call: &mut Call<'_>, options: &Delete) -> Result<Response, 
         let current = current(call).await?;
         check_preconditions(call, &current, options)?;
         admit(call, &current).await?;
+        warn_of_orphans(call, options);
         if let Some(answer) = attempt(call, current, options).await? {
             return Ok(answer);
         }
@@ -123,9 +127,19 @@ async fn delete_with(call: &mut Call<'_>, options: &Delete) -> Result<Response, 
     Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name))
 }
 
+fn warn_of_orphans(call: &mut Call<'_>, options: &Delete) {
+    let told = options.propagation_policy.is_some() || options.orphan_dependents.is_some();
+    let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
+                propagationPolicy=Orphan to suppress this warning";
+    if call.kind.resource == "jobs" && !told && !call.warnings.iter().any(|have| have == text) {
+        call.warnings.push(text.to_owned());
+    }
+}
+
 /// What a delete comes to.
 enum Plan {
-    Remove,
+    /// The object goes; its last state answers.
+    Remove(Value),
     /// The object stays, changed like this.
     Mark(Value),
     /// It is on its way out already.
@@ -138,16 +152,16 @@ async fn attempt(call: &Call<'_>, current: Current, options: &Delete) -> Result<
     match plan(call, &current.doc, options) {
         Plan::Nothing => object(&current.doc).map(Some),
         Plan::Mark(doc) if call.options.dry_run => object(&doc).map(Some),
-        Plan::Remove if call.options.dry_run => removed(call, &current.doc).map(Some),
+        Plan::Remove(last) if call.options.dry_run => removed(call, &last).map(Some),
         Plan::Mark(doc) => match commit(call, current.key, doc, txn).await? {
             Outcome::Done(object) => Ok(Some(Response::Object { object, created: false })),
             Outcome::Lost { .. } => Ok(None),
         },
-        Plan::Remove => {
+        Plan::Remove(last) => {
             let mut ops = vec![Op::Delete { key: Arc::clone(&current.key) }];
             ops.extend(allocate::release(&call.kind, &current.doc));
             match transact(call.core, Txn { ops, ..txn }).await? {
-                Ok(_) => removed(call, &current.doc).map(Some),
+                Ok(_) => removed(call, &last).map(Some),
                 Err(_) => Ok(None),
             }
         }
@@ -208,7 +222,7 @@ async fn admit(call: &mut Call<'_>, current: &Current) -> Result<(), Status> {
 /// Decides what a delete with `options` does to `doc`. Pure but for the clock.
 fn plan(call: &Call<'_>, doc: &Value, options: &Delete) -> Plan {
     let mut marked = doc.clone();
-    let finalizers = finalizers_after(doc, options);
+    let finalizers = finalizers_after(call, doc, options);
     meta::set_finalizers(&mut marked, &finalizers);
     let grace = grace(call, doc, options);
     let held = !finalizers.is_empty() || holds_namespace(call, doc);
@@ -219,18 +233,21 @@ fn plan(call: &Call<'_>, doc: &Value, options: &Delete) -> Plan {
                 set_deadline(&mut marked, doc, left, shorter);
                 settle(marked, held || shorter > 0)
             }
-            _ if left == 0 && !held => Plan::Remove,
+            _ if left == 0 && !held => Plan::Remove(marked),
             _ if marked != *doc => Plan::Mark(marked),
             _ => Plan::Nothing,
         };
     }
     let seconds = grace.unwrap_or_default();
-    mark(call, &mut marked, seconds);
-    settle(marked, held || seconds > 0)
+    let stays = held || seconds > 0;
+    if stays || call.kind.graceful {
+        mark(call, &mut marked, seconds);
+    }
+    settle(marked, stays)
 }
 
 fn settle(marked: Value, stays: bool) -> Plan {
-    if stays { Plan::Mark(marked) } else { Plan::Remove }
+    if stays { Plan::Mark(marked) } else { Plan::Remove(marked) }
 }
 
 /// Sets when the object has to be gone, and what else says that it is on its way out.
@@ -281,17 +298,23 @@ fn grace(call: &Call<'_>, doc: &Value, options: &Delete) -> Option<i64> {
 }
 
 /// The finalizers that the propagation policy asks for.
-fn finalizers_after(doc: &Value, options: &Delete) -> Vec<String> {
+fn finalizers_after(call: &Call<'_>, doc: &Value, options: &Delete) -> Vec<String> {
     let before = meta::finalizers(doc);
     let wanted = match (options.orphan_dependents, options.propagation_policy.as_deref()) {
         (Some(true), _) | (_, Some("Orphan")) => Some(ORPHAN),
         (_, Some("Foreground")) => Some(FOREGROUND),
         (Some(false), _) | (_, Some("Background")) => None,
+        _ if orphans_by_default(call) && !before.iter().any(|one| one == ORPHAN || one == FOREGROUND) => Some(ORPHAN),
         _ => return before,
     };
     let mut after: Vec<String> = before.into_iter().filter(|one| one != ORPHAN && one != FOREGROUND).collect();
     after.extend(wanted.map(str::to_owned));
     after
+}
+
+/// Two old kinds keep what they own unless they are told otherwise.
+fn orphans_by_default(call: &Call<'_>) -> bool {
+    matches!((call.kind.group.as_ref(), call.kind.resource.as_ref()), ("batch", "jobs") | ("", "replicationcontrollers"))
 }
 
 /// A namespace stays until the namespace controller has emptied it.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use auth::Attributes;
 use client::{Body, Object, Response};
 use kinds::WriteContext;
-use schema::{DocExt, FieldErrors, Status, Value, json};
+use schema::{DocExt, FieldErrors, Path, Status, Value, json};
 use store::{Guard, Op, Txn};
 
 use super::commit::unchanged;
-use super::{ATTEMPTS_MAX, Current, Outcome, commit, current, transact};
+use super::{ATTEMPTS_MAX, Current, Outcome, commit, create_document, current, transact};
 use crate::admission::{Admission, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
@@ -19,6 +20,10 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Response, 
     let mut doc = body::document(&Expected::of(&call.kind), &body, call.options, &mut call.warnings)?;
     meta::name(&mut doc, &call.target.name)?;
     meta::place(&mut doc, &call.target.namespace)?;
+    if makes_missing(call) && !exists(call).await? {
+        return create_missing(call, doc).await;
+    }
+    check_conditional(call, &doc)?;
     let (group, resource, name) = (call.kind.group.clone(), call.kind.resource.clone(), call.target.name.clone());
     let object = modify(call, |old, _| {
         let (asked, found) = (doc.str_at("metadata.uid"), old.str_at("metadata.uid"));
@@ -29,6 +34,75 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Response, 
         Ok(doc.clone())
     });
     Ok(Response::Object { object: object.await?, created: false })
+}
+
+/// Kinds that a PUT may make.
+const MADE_BY_UPDATE: &[(&str, &str)] = &[
+    ("", "endpoints"),
+    ("", "events"),
+    ("", "limitranges"),
+    ("", "services"),
+    ("events.k8s.io", "events"),
+    ("coordination.k8s.io", "leases"),
+    ("rbac.authorization.k8s.io", "roles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+];
+
+/// Kinds that a PUT without resourceVersion may not touch.
+const CONDITIONAL: &[(&str, &str)] = &[
+    ("coordination.k8s.io", "leases"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "csistoragecapacities"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("policy", "poddisruptionbudgets"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+];
+
+fn is_one_of(call: &Call<'_>, kinds: &[(&str, &str)]) -> bool {
+    kinds.contains(&(call.kind.group.as_ref(), call.kind.resource.as_ref()))
+}
+
+fn makes_missing(call: &Call<'_>) -> bool {
+    call.target.subresource.is_empty() && is_one_of(call, MADE_BY_UPDATE)
+}
+
+async fn exists(call: &Call<'_>) -> Result<bool, Status> {
+    let entry = call.core.store.get(&call.key()).await.map_err(|error| failure::of_store(&error))?;
+    Ok(entry.is_some())
+}
+
+/// A PUT that makes its object needs the right to create, too.
+async fn create_missing(call: &mut Call<'_>, doc: Value) -> Result<Response, Status> {
+    let asked = Attributes {
+        namespace: &call.target.namespace,
+        name: &call.target.name,
+        ..Attributes::resource(call.user, "create", &call.kind.group, &call.kind.version, &call.kind.resource)
+    };
+    call.core.authorize(&asked).await?;
+    Ok(Response::Object { object: create_document(call, doc).await?, created: true })
+}
+
+/// 422 for a write of a kind that only changes what its writer has seen. Where there is nothing to change it is 404.
+fn check_conditional(call: &Call<'_>, doc: &Value) -> Result<(), Status> {
+    let blind = doc.str_at("metadata.resourceVersion").is_empty();
+    let there = || call.core.kind_cache(&call.kind).is_ok_and(|cache| cache.get(&call.key()).is_some());
+    if !blind || !call.target.subresource.is_empty() || !is_one_of(call, CONDITIONAL) || !there() {
+        return Ok(());
+    }
+    let mut errors = FieldErrors::default();
+    errors.invalid(&Path::new("metadata").child("resourceVersion"), 0, "must be specified for an update");
+    Err(Status::invalid(&call.kind.group, &call.kind.resource, &call.target.name, &errors))
 }
 
 /// Changes the call's object to what `change` makes of its current state, until no race is lost. `change` may also add warnings.
