@@ -13,6 +13,7 @@
 //! | [`doc`] | reading and writing a [`Value`] by path |
 //! | [`field`] | [`Path`] and [`FieldErrors`], in upstream's words |
 //! | [`status`] | `meta/v1 Status`: every error an API caller sees |
+//! | [`yaml`] | a [`Value`] as YAML, in kubectl's form |
 //! | [`selector`] | label and field selectors |
 //! | [`quantity`], [`duration`], [`time`], [`names`] | the scalars |
 //! | [`meta`] | `ObjectMeta`: the lens that everything shares |
@@ -30,6 +31,7 @@ pub mod quantity;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod yaml;
 
 pub use doc::DocExt;
 pub use facts::{Facts, TypeId};

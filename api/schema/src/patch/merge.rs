@@ -12,6 +12,22 @@ pub(super) fn apply(doc: Value, patch: Value) -> Value {
     }
 }
 
+/// Puts one patch on top of another: nulls are kept, as they are still to be carried out.
+pub(super) fn apply_keeping_nulls(first: Value, second: Value) -> Value {
+    let (mut first, second) = match (first, second) {
+        (Value::Object(first), Value::Object(second)) => (first, second),
+        (_, second) => return second,
+    };
+    for (name, value) in second {
+        let merged = match first.remove(&name) {
+            Some(old) => apply_keeping_nulls(old, value),
+            None => value,
+        };
+        first.insert(name, merged);
+    }
+    Value::Object(first)
+}
+
 fn members(mut doc: Map<String, Value>, patch: Map<String, Value>) -> Map<String, Value> {
     for (name, value) in patch {
         if value.is_null() {

@@ -30,6 +30,7 @@ pub const ALL: &[Replay] = &[
     Replay { file: "json-patch.jsonl", check: json_patches },
     Replay { file: "names.jsonl", check: check_names },
     Replay { file: "object-meta.jsonl", check: object_meta },
+    Replay { file: "patch-create.jsonl", check: made_patches },
     Replay { file: "protobuf.jsonl", check: protobuf_documents },
     Replay { file: "quantity.jsonl", check: quantities },
     Replay { file: "selectors.jsonl", check: selectors },
@@ -273,7 +274,33 @@ fn merge_patches(case: &Case<'_>) -> Result<(), String> {
     match line.str_at("how") {
         "apply" => outcome(case, patch::merge_document(&line["original"], &line["patch"]).map_err(|error| error.to_string())),
         "two-way" => outcome(case, Ok(patch::diff_merge(&line["original"], &line["modified"]))),
+        "three-way" => {
+            let made = patch::create::three_way_merge(&line["original"], &line["modified"], &line["current"]);
+            outcome(case, made.clone().map_err(|error| error.to_string()))?;
+            made.map_or(Ok(()), |made| same("applied", patch::merge(&line["current"], &made), line["applied"].clone()))
+        }
         how => Err(format!("no engine for {how:?}")),
+    }
+}
+
+fn made_patches(case: &Case<'_>) -> Result<(), String> {
+    let line = case.line;
+    let ty = type_of(line)?;
+    let (original, modified) = (&line["original"], &line["modified"]);
+    let (made, onto) = match line.str_at("how") {
+        "strategic two-way" => (patch::create::two_way(ty, original, modified), original),
+        "strategic three-way" => {
+            let current = &line["current"];
+            (patch::create::three_way(ty, original, modified, current, line.bool_at("overwrite")), current)
+        }
+        how => return Err(format!("no engine for {how:?}")),
+    };
+    outcome(case, made.clone().map_err(|error| error.to_string()))?;
+    let Ok(made) = made else { return Ok(()) };
+    let applied = patch::strategic(ty, onto, &made).map_err(|error| error.to_string());
+    match line.get("applyError").and_then(Value::as_str) {
+        Some(want) => same("apply error", applied, Err(want.to_owned())),
+        None => same("applied", applied, Ok(line["applied"].clone())),
     }
 }
 

@@ -1,0 +1,167 @@
+//! Values as YAML, in the form that `kubectl get -o yaml` has: block style, lists not indented below their key, text
+//! quoted only where a reader would take it for something else.
+
+use crate::Value;
+use crate::decode;
+
+/// One document, with a final line break.
+pub fn to_string(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Object(members) if !members.is_empty() => object(members, 0, &mut out),
+        Value::Array(elements) if !elements.is_empty() => list(elements, 0, &mut out),
+        scalar => {
+            out.push_str(&inline(scalar, 0));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn object(members: &crate::Map<String, Value>, indent: usize, out: &mut String) {
+    for (at, (name, value)) in members.iter().enumerate() {
+        if at > 0 {
+            out.push_str(&" ".repeat(indent));
+        }
+        out.push_str(&text(name, indent));
+        out.push(':');
+        match value {
+            Value::Object(inner) if !inner.is_empty() => {
+                out.push('\n');
+                out.push_str(&" ".repeat(indent + 2));
+                object(inner, indent + 2, out);
+            }
+            Value::Array(inner) if !inner.is_empty() => {
+                out.push('\n');
+                out.push_str(&" ".repeat(indent));
+                list(inner, indent, out);
+            }
+            scalar => {
+                out.push(' ');
+                out.push_str(&inline(scalar, indent + 2));
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn list(elements: &[Value], indent: usize, out: &mut String) {
+    for (at, element) in elements.iter().enumerate() {
+        if at > 0 {
+            out.push_str(&" ".repeat(indent));
+        }
+        out.push_str("- ");
+        match element {
+            Value::Object(inner) if !inner.is_empty() => object(inner, indent + 2, out),
+            Value::Array(inner) if !inner.is_empty() => list(inner, indent + 2, out),
+            scalar => {
+                out.push_str(&inline(scalar, indent + 2));
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn inline(value: &Value, indent: usize) -> String {
+    match value {
+        Value::Object(_) => "{}".into(),
+        Value::Array(_) => "[]".into(),
+        Value::String(value) => text(value, indent),
+        other => other.to_string(),
+    }
+}
+
+/// A text plain, quoted, or as a literal block.
+fn text(value: &str, indent: usize) -> String {
+    if value.contains('\n') && is_printable(value) {
+        return block(value, indent);
+    }
+    if !is_printable(value) {
+        return double_quoted(value);
+    }
+    let would_change = !matches!(decode::yaml_value(value.as_bytes()), Ok(Value::String(read)) if read == value);
+    match (would_change || is_risky(value), resolves(value)) {
+        (false, _) => value.to_owned(),
+        // What a reader would resolve to another type stands in double quotes, odd characters in single ones.
+        (true, true) => format!("\"{value}\""),
+        (true, false) => format!("'{}'", value.replace('\'', "''")),
+    }
+}
+
+/// Whether a plain scalar would be a number, boolean or null, or empty.
+fn resolves(value: &str) -> bool {
+    value.is_empty() || matches!(decode::yaml_value(value.as_bytes()), Ok(read) if !read.is_string() && !read.is_object() && !read.is_array())
+}
+
+/// Text that reads back equal as a document of its own and might not inside of one.
+fn is_risky(value: &str) -> bool {
+    let first = value.chars().next().unwrap_or(' ');
+    ",[]{}#&*!|>'\"%@`-?: ".contains(first) && !(value.len() > 1 && "-?:".contains(first) && !value[1..].starts_with(' '))
+        || value.ends_with([' ', ':'])
+        || value.contains(": ")
+        || value.contains(" #")
+        || value.starts_with("---")
+        || value == "="
+        || value == "<<"
+}
+
+fn is_printable(value: &str) -> bool {
+    value.chars().all(|c| c == '\n' || !c.is_control())
+}
+
+fn double_quoted(value: &str) -> String {
+    let mut out = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_control() => out.push_str(&format!("\\x{:02X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn block(value: &str, indent: usize) -> String {
+    let body = value.trim_end_matches('\n');
+    let chomp = match value.len() - body.len() {
+        0 => "-",
+        1 => "",
+        _ => "+",
+    };
+    let hint = if value.starts_with([' ', '\n']) { "2" } else { "" };
+    let pad = " ".repeat(indent.max(2));
+    let lines = value.strip_suffix('\n').unwrap_or(value).split('\n');
+    let lines: Vec<String> = lines.map(|line| if line.is_empty() { String::new() } else { format!("{pad}{line}") }).collect();
+    format!("|{hint}{chomp}\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn the_form_is_that_of_kubectl() {
+        let value = json!({"a": {"list": [{"x": 1, "y": "z"}, [1, 2]], "none": {}, "empty": []}, "b": "yes", "c": "plain text",
+            "d": "two\nlines\n", "e": "", "f": "- x", "g": null, "h": "1.5"});
+        let want = "a:\n  empty: []\n  list:\n  - x: 1\n    y: z\n  - - 1\n    - 2\n  none: {}\nb: \"yes\"\nc: plain text\nd: |\n  two\n  lines\ne: \"\"\nf: '- x'\ng: null\nh: \"1.5\"\n";
+        assert_eq!(to_string(&value), want);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(texts in prop::collection::vec("[ -~\u{a1}-\u{ff}\n]{0,12}", 1..5)) {
+            let members: crate::Map<String, Value> = texts.iter().enumerate().map(|(at, text)| (format!("k{at}"), json!([text, {"n": text}]))).collect();
+            let value = Value::Object(members);
+            let written = to_string(&value);
+            prop_assert_eq!(decode::yaml_value(written.as_bytes()).map_err(|error| TestCaseError::fail(format!("{error}\n{written}")))?, value, "{}", written);
+        }
+    }
+}
