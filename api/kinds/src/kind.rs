@@ -62,7 +62,7 @@ pub struct Meta {
     pub name: fn(&str) -> Vec<String>,
     /// (group, version) under which it is stored, where that is not its own.
     pub stored: Option<(&'static str, &'static str)>,
-    /// What a create's status holds before anything is known, as JSON; empty where a create has none.
+    /// What a create's status holds before anything is known, as JSON; empty where a create may bring its own.
     pub empty_status: &'static str,
 }
 
@@ -299,7 +299,7 @@ impl<K: Kind> Strategy for Rules<K> {
     }
 
     fn prepare_create(&self, doc: &mut Value, cx: &WriteContext<'_>) {
-        if K::META.has("status") {
+        if K::META.has("status") && !K::META.empty_status.is_empty() {
             let empty = serde_json::from_str(K::META.empty_status).expect("a constant of the kind's file");
             doc.set_at("status", Value::clone(&empty));
         }

@@ -63,6 +63,11 @@ pub(crate) fn replica_status(doc: &Value, counters: &[&str], parts: &[&str], err
     }
 }
 
+/// `1/3`: ready of wanted.
+pub(crate) fn ready(doc: &Value) -> Value {
+    json!(format!("{}/{}", doc.i64_at("status.readyReplicas").unwrap_or_default(), doc.i64_at("spec.replicas").unwrap_or_default()))
+}
+
 /// Names of the template's containers, `a,b`.
 pub(crate) const CONTAINERS: Col = Col::of("Containers", |doc| containers(doc, "name")).wide();
 /// Images of the template's containers.

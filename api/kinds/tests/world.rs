@@ -9,7 +9,7 @@ use kinds::{KindRef, WriteContext};
 use schema::{DocExt, FieldErrors, Value, json};
 
 /// The cases of one file; None where the shared data is absent.
-pub fn lines(file: &str) -> Option<Vec<Value>> {
+pub(crate) fn lines(file: &str) -> Option<Vec<Value>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/builtin").join(file);
     let Ok(text) = fs::read_to_string(&path) else {
         println!("skipped: {} is absent", path.display());
@@ -19,7 +19,7 @@ pub fn lines(file: &str) -> Option<Vec<Value>> {
 }
 
 #[derive(Debug)]
-pub enum Answer {
+pub(crate) enum Answer {
     Object(Value),
     /// 400 with what the decoder said.
     BadRequest(String),
@@ -35,7 +35,7 @@ pub enum Answer {
 
 /// Documents by collection path and name.
 #[derive(Default)]
-pub struct World {
+pub(crate) struct World {
     objects: BTreeMap<(String, String), Value>,
 }
 
@@ -74,7 +74,7 @@ impl Target {
 }
 
 impl World {
-    pub fn call(&mut self, step: &Value) -> Answer {
+    pub(crate) fn call(&mut self, step: &Value) -> Answer {
         let Some(target) = Target::parse(step.str_at("path")) else { return Answer::Other };
         let body = step.at("body").cloned().unwrap_or_default();
         match step.str_at("method") {
@@ -158,8 +158,11 @@ impl World {
     }
 }
 
-/// What the server's allocators do to a service.
+/// What the server's admission does to a pod and its allocators to a service.
 fn admit(kind: &KindRef, doc: &mut Value) {
+    if kind.kind == "Pod" {
+        doc.default_at("spec.serviceAccountName", "default");
+    }
     if kind.kind != "Service" || doc.str_at("spec.type") == "ExternalName" {
         return;
     }
@@ -194,7 +197,7 @@ fn merge(target: Value, patch: &Value) -> Value {
 }
 
 /// The wanted object without what other parts of the server add.
-pub fn without_the_servers(want: &Value) -> Value {
+pub(crate) fn without_the_servers(want: &Value) -> Value {
     let mut want = want.clone();
     for path in ["metadata.uid", "metadata.resourceVersion", "metadata.creationTimestamp", "metadata.generation"] {
         want.remove_at(path);
@@ -228,7 +231,7 @@ fn drop_items(doc: &mut Value, path: &str, unwanted: impl Fn(&Value) -> bool) {
 }
 
 /// Each wanted field must be there with its value; lists have the same length.
-pub fn compare(path: &str, want: &Value, got: &Value, found: &mut Vec<String>) {
+pub(crate) fn compare(path: &str, want: &Value, got: &Value, found: &mut Vec<String>) {
     match (want, got) {
         (Value::Object(want), Value::Object(got)) => {
             for (name, value) in want {
@@ -262,7 +265,7 @@ fn is_like(want: &str, got: &Value) -> bool {
 }
 
 /// `…` stands for anything.
-pub fn text_matches(want: &str, got: &str) -> bool {
+pub(crate) fn text_matches(want: &str, got: &str) -> bool {
     let mut parts = want.split('…');
     let Some(rest) = got.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let mut rest = rest;

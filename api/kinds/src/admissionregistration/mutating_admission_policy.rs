@@ -1,6 +1,9 @@
 //! MutatingAdmissionPolicy: changes requests by CEL expressions.
 
-use crate::kind::{Kind, Meta};
+use schema::{DocExt, json};
+
+use crate::cells::{AGE, NAME, count};
+use crate::kind::{Col, Kind, Meta};
 
 /// Changes requests by CEL expressions.
 pub struct MutatingAdmissionPolicy;
@@ -11,4 +14,13 @@ impl Kind for MutatingAdmissionPolicy {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "mutatingadmissionpolicies")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::of("Mutations", |doc| json!(count(doc.at("spec.mutations")))).ty("integer"),
+        Col::of("ParamKind", |doc| match doc.str_at("spec.paramKind.kind") {
+            "" => json!("<unset>"),
+            kind => json!(format!("{}/{kind}", doc.str_at("spec.paramKind.apiVersion"))),
+        }),
+        AGE,
+    ];
 }

@@ -1,6 +1,9 @@
 //! MutatingWebhookConfiguration: who is asked to change requests.
 
-use crate::kind::{Kind, Meta};
+use schema::{DocExt, json};
+
+use crate::cells::{AGE, NAME, count};
+use crate::kind::{Col, Kind, Meta};
 
 /// Who is asked to change requests.
 pub struct MutatingWebhookConfiguration;
@@ -11,4 +14,5 @@ impl Kind for MutatingWebhookConfiguration {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
     };
+    const COLUMNS: &[Col] = &[NAME, Col::of("Webhooks", |doc| json!(count(doc.at("webhooks")))).ty("integer"), AGE];
 }

@@ -1,6 +1,9 @@
 //! ValidatingWebhookConfiguration: who is asked to refuse requests.
 
-use crate::kind::{Kind, Meta};
+use schema::{DocExt, json};
+
+use crate::cells::{AGE, NAME, count};
+use crate::kind::{Col, Kind, Meta};
 
 /// Who is asked to refuse requests.
 pub struct ValidatingWebhookConfiguration;
@@ -11,4 +14,5 @@ impl Kind for ValidatingWebhookConfiguration {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
     };
+    const COLUMNS: &[Col] = &[NAME, Col::of("Webhooks", |doc| json!(count(doc.at("webhooks")))).ty("integer"), AGE];
 }

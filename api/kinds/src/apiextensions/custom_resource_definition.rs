@@ -1,6 +1,6 @@
 //! CustomResourceDefinition: a kind that users bring.
 
-use crate::cells;
+use crate::cells::NAME_AND_CREATED_AT;
 use crate::kind::{Col, Kind, Meta, Sub};
 
 /// A kind that users bring.
@@ -14,5 +14,5 @@ impl Kind for CustomResourceDefinition {
         generation: true,
         ..Meta::cluster("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions")
     };
-    const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
+    const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 }

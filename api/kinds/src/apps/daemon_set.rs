@@ -2,8 +2,14 @@
 
 use schema::{DocExt, Value, json};
 
+use crate::cells::{AGE, NAME, labels};
 use crate::core::pod::defaults::{self, default_text};
-use crate::kind::{Kind, Meta, Sub};
+use crate::descriptor::WriteContext;
+use crate::kind::same;
+use crate::kind::{Col, Kind, Meta, Sub};
+use crate::workload;
+
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// One pod on every matching node.
 pub struct DaemonSet;
@@ -17,6 +23,19 @@ impl Kind for DaemonSet {
         generation: true,
         ..Meta::namespaced("apps", "DaemonSet", "daemonsets")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::path("Desired", "status.desiredNumberScheduled").ty("integer"),
+        Col::path("Current", "status.currentNumberScheduled").ty("integer"),
+        Col::path("Ready", "status.numberReady").ty("integer"),
+        Col::path("Up-to-date", "status.updatedNumberScheduled").ty("integer"),
+        Col::path("Available", "status.numberAvailable").ty("integer"),
+        Col::of("Node Selector", |doc| labels(doc.map_at("spec.template.spec.nodeSelector"))),
+        AGE,
+        workload::CONTAINERS,
+        workload::IMAGES,
+        workload::SELECTOR,
+    ];
 
     fn fill_defaults(doc: &mut Value) {
         default_text(doc, "spec.updateStrategy.type", "RollingUpdate");
@@ -28,4 +47,26 @@ impl Kind for DaemonSet {
         doc.default_at("spec.template", json!({}));
         defaults::template(&mut doc["spec"]["template"]);
     }
+
+    fn prepare_create(doc: &mut Value, _cx: &WriteContext<'_>) {
+        set_template_generation(doc, 1);
+    }
+
+    fn prepare_update(new: &mut Value, old: &Value, cx: &WriteContext<'_>) {
+        if cx.subresource.is_empty() {
+            let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
+            set_template_generation(new, template_generation(old) + i64::from(changed));
+        }
+    }
+}
+
+fn template_generation(doc: &Value) -> i64 {
+    let text = doc.map_at("metadata.annotations").and_then(|map| map.get(TEMPLATE_GENERATION)).and_then(Value::as_str);
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// The field is gone from v1 and lives on as an annotation.
+fn set_template_generation(doc: &mut Value, generation: i64) {
+    doc.default_at("metadata.annotations", json!({}));
+    doc["metadata"]["annotations"][TEMPLATE_GENERATION] = json!(generation.to_string());
 }

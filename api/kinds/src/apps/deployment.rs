@@ -1,8 +1,9 @@
 //! Deployment: rolls replica sets from one pod template to the next.
 
+use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::{self, default_text};
 use crate::descriptor::WriteContext;
-use crate::kind::immutable;
+use crate::kind::{Col, immutable};
 use crate::kind::{Kind, Meta, Sub};
 use crate::rules::{NEGATIVE, is_given, non_negative, not_supported};
 use crate::workload;
@@ -30,6 +31,16 @@ impl Kind for Deployment {
         generation: true,
         ..Meta::namespaced("apps", "Deployment", "deployments")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::of("Ready", workload::ready),
+        Col::of("Up-to-date", |doc| json!(doc.i64_at("status.updatedReplicas").unwrap_or_default())),
+        Col::of("Available", |doc| json!(doc.i64_at("status.availableReplicas").unwrap_or_default())),
+        AGE,
+        workload::CONTAINERS,
+        workload::IMAGES,
+        workload::SELECTOR,
+    ];
 
     fn fill_defaults(doc: &mut Value) {
         doc.default_at("spec.replicas", 1);

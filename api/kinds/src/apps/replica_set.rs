@@ -1,8 +1,9 @@
 //! ReplicaSet: keeps N copies of a pod.
 
+use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults;
 use crate::descriptor::WriteContext;
-use crate::kind::immutable;
+use crate::kind::{Col, immutable};
 use crate::kind::{Kind, Meta, Selectable, Sub};
 use crate::rules::non_negative;
 use crate::workload;
@@ -31,6 +32,16 @@ impl Kind for ReplicaSet {
         generation: true,
         ..Meta::namespaced("apps", "ReplicaSet", "replicasets")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::path("Desired", "spec.replicas").ty("integer"),
+        Col::path("Current", "status.replicas").ty("integer"),
+        Col::path("Ready", "status.readyReplicas").ty("integer"),
+        AGE,
+        workload::CONTAINERS,
+        workload::IMAGES,
+        workload::SELECTOR,
+    ];
     const FIELDS: &[Selectable] =
         &[Selectable::new("status.replicas", |doc| doc.i64_at("status.replicas").unwrap_or_default().to_string())];
 

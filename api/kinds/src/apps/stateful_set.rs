@@ -2,8 +2,10 @@
 
 use schema::{DocExt, Value, json};
 
+use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::{self, default_text};
-use crate::kind::{Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Sub};
+use crate::workload;
 
 /// Pods with names and volumes of their own, in order.
 pub struct StatefulSet;
@@ -17,6 +19,7 @@ impl Kind for StatefulSet {
         generation: true,
         ..Meta::namespaced("apps", "StatefulSet", "statefulsets")
     };
+    const COLUMNS: &[Col] = &[NAME, Col::of("Ready", workload::ready), AGE, workload::CONTAINERS, workload::IMAGES];
 
     fn fill_defaults(doc: &mut Value) {
         doc.default_at("spec.replicas", 1);

@@ -2,8 +2,12 @@
 
 use schema::{DocExt, Value, json};
 
+use crate::cells::{AGE, NAME, flag, or_none, since};
 use crate::core::pod::defaults::{self, default_text};
-use crate::kind::{Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Sub};
+use crate::workload;
+
+const CONTAINERS: &str = "spec.jobTemplate.spec.template.spec.containers";
 
 /// Starts jobs by the clock.
 pub struct CronJob;
@@ -16,6 +20,21 @@ impl Kind for CronJob {
         generation: true,
         ..Meta::namespaced("batch", "CronJob", "cronjobs")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::path("Schedule", "spec.schedule"),
+        Col::of("Timezone", |doc| or_none(doc.str_at("spec.timeZone"))),
+        Col::of("Suspend", |doc| flag(doc.at("spec.suspend"))).ty("boolean"),
+        Col::of("Active", |doc| json!(doc.items_at("status.active").len())).ty("integer"),
+        Col::timed("Last Schedule", |doc, env| match doc.str_at("status.lastScheduleTime") {
+            "" => json!("<none>"),
+            time => since(time, env),
+        }),
+        AGE,
+        Col::of("Containers", |doc| workload::list_of(doc.items_at(CONTAINERS), "name")).wide(),
+        Col::of("Images", |doc| workload::list_of(doc.items_at(CONTAINERS), "image")).wide(),
+        Col::of("Selector", |doc| workload::selector_text(doc.at("spec.jobTemplate.spec.selector"))).wide(),
+    ];
 
     fn fill_defaults(doc: &mut Value) {
         default_text(doc, "spec.concurrencyPolicy", "Allow");

@@ -1,6 +1,7 @@
 //! Lease: who holds a role, and when it was last renewed.
 
-use crate::kind::{Kind, Meta};
+use crate::cells::{AGE, NAME};
+use crate::kind::{Col, Kind, Meta};
 use crate::rules::{non_negative, qualified_name};
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub struct Lease {
 
 impl Kind for Lease {
     const META: Meta = Meta::namespaced("coordination.k8s.io", "Lease", "leases");
+    const COLUMNS: &[Col] = &[NAME, Col::path("Holder", "spec.holderIdentity"), AGE];
 
     fn fill_defaults(doc: &mut Value) {
         doc.default_at("spec", json!({}));

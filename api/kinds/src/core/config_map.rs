@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::kind::same;
+use crate::cells::{AGE, NAME, count};
+use crate::kind::{Col, same};
 use crate::kind::{Kind, Meta};
 use crate::rules::each;
-use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, names};
+use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{is_default, null_default};
@@ -29,6 +30,7 @@ pub struct ConfigMap {
 
 impl Kind for ConfigMap {
     const META: Meta = Meta { short: &["cm"], ..Meta::namespaced("", "ConfigMap", "configmaps") };
+    const COLUMNS: &[Col] = &[NAME, Col::of("Data", |doc| json!(count(doc.at("data")) + count(doc.at("binaryData")))), AGE];
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
         let binary = new.map_at("binaryData");

@@ -1,7 +1,8 @@
 //! Endpoints: where a service's traffic goes, in the older form.
 
+use crate::cells::{AGE, NAME, first_few};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Kind, Meta};
+use crate::kind::{Col, Kind, Meta};
 use crate::rules::{dns_label, dns_subdomain, ip, non_special_ip, one_of, port_number, qualified_name};
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub struct Endpoints {
 
 impl Kind for Endpoints {
     const META: Meta = Meta { short: &["ep"], ..Meta::namespaced("", "Endpoints", "endpoints") };
+    const COLUMNS: &[Col] = &[NAME, Col::of("Endpoints", addresses), AGE];
 
     fn fill_defaults(doc: &mut Value) {
         for subset in doc.items_at_mut("subsets") {
@@ -110,4 +112,23 @@ fn check_port(port: &Value, needs_name: bool, path: &Path, errors: &mut FieldErr
     if let Some(protocol) = port.at("appProtocol").and_then(Value::as_str) {
         qualified_name(protocol, &path.child("appProtocol"), errors);
     }
+}
+
+/// `10.0.0.7:80,10.0.0.8:80 + 3 more...`
+fn addresses(doc: &Value) -> Value {
+    let mut all = Vec::new();
+    for subset in doc.items_at("subsets") {
+        let ips = || subset.items_at("addresses").iter().map(|address| address.str_at("ip"));
+        for port in subset.items_at("ports") {
+            all.extend(ips().map(|ip| joined(ip, port.i64_at("port").unwrap_or_default())));
+        }
+        if subset.items_at("ports").is_empty() {
+            all.extend(ips().map(str::to_owned));
+        }
+    }
+    first_few(&all, 3, "<none>")
+}
+
+fn joined(ip: &str, port: i64) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }

@@ -1,7 +1,9 @@
 //! Event: something worth telling happened to an object. Served by two groups, stored once as core/v1.
 
-use crate::kind::{Kind, Meta, Selectable};
+use crate::cells::since;
+use crate::kind::{Col, Kind, Meta, Selectable};
 use crate::rules::qualified_name;
+use env::Env;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,18 @@ pub struct Event {
 
 impl Kind for Event {
     const META: Meta = Meta { short: &["ev"], ..Meta::namespaced("", "Event", "events") };
+    const COLUMNS: &[Col] = &[
+        Col::timed("Last Seen", last_seen),
+        Col::path("Type", "type"),
+        Col::path("Reason", "reason"),
+        Col::of("Object", object),
+        Col::path("Subobject", "involvedObject.fieldPath").wide(),
+        Col::of("Source", source_text).wide(),
+        Col::of("Message", |doc| json!(doc.str_at("message").trim())),
+        Col::timed("First Seen", first_seen).wide(),
+        Col::of("Count", occurrences).wide(),
+        Col::path("Name", "metadata.name").named().wide(),
+    ];
     const FIELDS: &[Selectable] = &[
         Selectable::new("involvedObject.kind", |doc| doc.str_at("involvedObject.kind").to_owned()),
         Selectable::new("involvedObject.namespace", |doc| doc.str_at("involvedObject.namespace").to_owned()),
@@ -143,4 +157,39 @@ fn check_new_style(doc: &Value, reporter: &str, errors: &mut FieldErrors) {
     if doc.str_at("message").len() > MESSAGE_BYTES_MAX {
         errors.invalid(&Path::new("message"), "", &format!("can have at most {MESSAGE_BYTES_MAX} characters"));
     }
+}
+
+pub(crate) fn first_seen(doc: &Value, env: &Env) -> Value {
+    let first = doc.str_at("firstTimestamp");
+    since(if first.is_empty() { doc.str_at("eventTime") } else { first }, env)
+}
+
+pub(crate) fn last_seen(doc: &Value, env: &Env) -> Value {
+    let (series, last) = (doc.str_at("series.lastObservedTime"), doc.str_at("lastTimestamp"));
+    match (series, last) {
+        ("", "") => first_seen(doc, env),
+        ("", last) => since(last, env),
+        (series, _) => since(series, env),
+    }
+}
+
+/// `pod/web`
+pub(crate) fn object(doc: &Value) -> Value {
+    let kind = doc.str_at("involvedObject.kind").to_lowercase();
+    match doc.str_at("involvedObject.name") {
+        "" => json!(kind),
+        name => json!(format!("{kind}/{name}")),
+    }
+}
+
+/// `kubelet, node-1`
+pub(crate) fn source_text(doc: &Value) -> Value {
+    let first = |old: &str, new: &str| doc.str_at(if doc.str_at(old).is_empty() { new } else { old }).to_owned();
+    let (component, instance) = (first("source.component", "reportingComponent"), first("source.host", "reportingInstance"));
+    json!(if instance.is_empty() { component } else { format!("{component}, {instance}") })
+}
+
+pub(crate) fn occurrences(doc: &Value) -> Value {
+    let series = doc.i64_at("series.count");
+    json!(series.unwrap_or_else(|| doc.i64_at("count").unwrap_or_default().max(1)))
 }

@@ -1,6 +1,6 @@
 //! LimitRange: bounds and defaults for what one pod or claim of a namespace may ask.
 
-use crate::cells;
+use crate::cells::NAME_AND_CREATED_AT;
 use crate::kind::{Col, Kind, Meta};
 
 /// Bounds and defaults for what one pod or claim of a namespace may ask.
@@ -8,5 +8,5 @@ pub struct LimitRange;
 
 impl Kind for LimitRange {
     const META: Meta = Meta { short: &["limits"], ..Meta::namespaced("", "LimitRange", "limitranges") };
-    const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
+    const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 }

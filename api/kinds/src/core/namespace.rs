@@ -1,9 +1,10 @@
 //! Namespace: a room for names.
 
+use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
 use crate::descriptor::Verbs;
 use crate::descriptor::WriteContext;
-use crate::kind::copy_member;
+use crate::kind::{Col, copy_member};
 use crate::kind::{Kind, Meta, Selectable, Sub};
 use crate::rules::qualified_name;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
@@ -35,6 +36,7 @@ impl Kind for Namespace {
         subresources: &[Sub { name: "finalize", kind: None, verbs: &["update"] }, Sub::STATUS],
         ..Meta::cluster("", "Namespace", "namespaces")
     };
+    const COLUMNS: &[Col] = &[NAME, Col::path("Status", "status.phase"), AGE];
     const FIELDS: &[Selectable] = &[Selectable::new("status.phase", |doc| doc.str_at("status.phase").to_owned())];
 
     fn fill_defaults(doc: &mut Value) {

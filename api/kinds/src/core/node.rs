@@ -1,8 +1,9 @@
 //! Node: a machine that runs pods.
 
+use crate::cells::{AGE, NAME, condition, or_none};
 use crate::core::pod::rules::{requirements, scheduling};
 use crate::descriptor::WriteContext;
-use crate::kind::{Kind, Meta, Selectable, Sub};
+use crate::kind::{Col, Kind, Meta, Selectable, Sub};
 use crate::rules::{cidr, qualified_name};
 use schema::field::Reason;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
@@ -35,8 +36,24 @@ pub struct Node {
 }
 
 impl Kind for Node {
-    const META: Meta =
-        Meta { short: &["no"], subresources: &[Sub::proxy("NodeProxyOptions"), Sub::STATUS], ..Meta::cluster("", "Node", "nodes") };
+    const META: Meta = Meta {
+        empty_status: "",
+        short: &["no"],
+        subresources: &[Sub::proxy("NodeProxyOptions"), Sub::STATUS],
+        ..Meta::cluster("", "Node", "nodes")
+    };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::of("Status", status),
+        Col::of("Roles", roles),
+        AGE,
+        Col::path("Version", "status.nodeInfo.kubeletVersion"),
+        Col::of("Internal-IP", |doc| or_none(address(doc, "InternalIP"))).wide(),
+        Col::of("External-IP", |doc| or_none(address(doc, "ExternalIP"))).wide(),
+        Col::of("OS-Image", |doc| or_unknown(doc.str_at("status.nodeInfo.osImage"))).wide(),
+        Col::of("Kernel-Version", |doc| or_unknown(doc.str_at("status.nodeInfo.kernelVersion"))).wide(),
+        Col::of("Container-Runtime", |doc| or_unknown(doc.str_at("status.nodeInfo.containerRuntimeVersion"))).wide(),
+    ];
     const FIELDS: &[Selectable] = &[Selectable::new("spec.unschedulable", |doc| doc.bool_at("spec.unschedulable").to_string())];
 
     fn fill_defaults(doc: &mut Value) {
@@ -265,4 +282,34 @@ fn check_cidrs(ranges: &[Value], path: &Path, errors: &mut FieldErrors) {
     if texts.len() > 2 || (texts.len() == 2 && !(has('.') && has(':'))) {
         errors.invalid(path, ranges.to_vec(), "may specify no more than one CIDR for each IP family");
     }
+}
+
+fn status(doc: &Value) -> Value {
+    let ready = match condition(doc, "Ready") {
+        "" => "Unknown",
+        "True" => "Ready",
+        _ => "NotReady",
+    };
+    json!(if doc.bool_at("spec.unschedulable") { format!("{ready},SchedulingDisabled") } else { ready.to_owned() })
+}
+
+/// From the labels `node-role.kubernetes.io/<role>` and `kubernetes.io/role=<role>`.
+fn roles(doc: &Value) -> Value {
+    let labels = doc.map_at("metadata.labels").into_iter().flatten();
+    let role = |(key, value): (&String, &Value)| match key.strip_prefix("node-role.kubernetes.io/") {
+        Some(role) => Some(role.to_owned()),
+        None if key == "kubernetes.io/role" => value.as_str().map(str::to_owned),
+        None => None,
+    };
+    let roles: std::collections::BTreeSet<String> = labels.filter_map(role).filter(|role| !role.is_empty()).collect();
+    or_none(&roles.into_iter().collect::<Vec<_>>().join(","))
+}
+
+fn address<'a>(doc: &'a Value, sort: &str) -> &'a str {
+    let found = doc.items_at("status.addresses").iter().find(|address| address.str_at("type") == sort);
+    found.map(|address| address.str_at("address")).unwrap_or_default()
+}
+
+fn or_unknown(text: &str) -> Value {
+    json!(if text.is_empty() { "<unknown>" } else { text })
 }

@@ -1,6 +1,9 @@
 //! PersistentVolume: a piece of storage that outlives pods.
 
-use crate::kind::{Kind, Meta, Sub};
+use schema::{DocExt, Value, json};
+
+use crate::cells::{AGE, NAME, access_modes, or_unset, phase};
+use crate::kind::{Col, Kind, Meta, Sub};
 
 /// A piece of storage that outlives pods.
 pub struct PersistentVolume;
@@ -12,4 +15,24 @@ impl Kind for PersistentVolume {
         subresources: &[Sub::STATUS],
         ..Meta::cluster("", "PersistentVolume", "persistentvolumes")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::path("Capacity", "spec.capacity.storage"),
+        Col::of("Access Modes", |doc| json!(access_modes(doc.items_at("spec.accessModes")))),
+        Col::path("Reclaim Policy", "spec.persistentVolumeReclaimPolicy"),
+        Col::of("Status", phase),
+        Col::of("Claim", claim),
+        Col::path("StorageClass", "spec.storageClassName"),
+        Col::of("VolumeAttributesClass", |doc| or_unset(doc.str_at("spec.volumeAttributesClassName"))),
+        Col::path("Reason", "status.reason"),
+        AGE,
+        Col::of("VolumeMode", |doc| or_unset(doc.str_at("spec.volumeMode"))).wide(),
+    ];
+}
+
+fn claim(doc: &Value) -> Value {
+    match doc.at("spec.claimRef").filter(|claim| claim.is_object()) {
+        Some(claim) => json!(format!("{}/{}", claim.str_at("namespace"), claim.str_at("name"))),
+        None => json!(""),
+    }
 }

@@ -1,6 +1,9 @@
 //! PersistentVolumeClaim: asks for a persistent volume.
 
-use crate::kind::{Kind, Meta, Sub};
+use schema::{DocExt, Value, json};
+
+use crate::cells::{AGE, NAME, access_modes, or_unset, phase};
+use crate::kind::{Col, Kind, Meta, Sub};
 
 /// Asks for a persistent volume.
 pub struct PersistentVolumeClaim;
@@ -12,4 +15,19 @@ impl Kind for PersistentVolumeClaim {
         subresources: &[Sub::STATUS],
         ..Meta::namespaced("", "PersistentVolumeClaim", "persistentvolumeclaims")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::of("Status", phase),
+        Col::path("Volume", "spec.volumeName"),
+        Col::of("Capacity", |doc| json!(if is_bound(doc) { doc.str_at("status.capacity.storage") } else { "" })),
+        Col::of("Access Modes", |doc| json!(if is_bound(doc) { access_modes(doc.items_at("status.accessModes")) } else { String::new() })),
+        Col::path("StorageClass", "spec.storageClassName"),
+        Col::of("VolumeAttributesClass", |doc| or_unset(doc.str_at("spec.volumeAttributesClassName"))),
+        AGE,
+        Col::of("VolumeMode", |doc| or_unset(doc.str_at("spec.volumeMode"))).wide(),
+    ];
+}
+
+fn is_bound(doc: &Value) -> bool {
+    !doc.str_at("spec.volumeName").is_empty()
 }

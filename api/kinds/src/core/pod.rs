@@ -7,10 +7,11 @@ pub mod resources;
 pub(crate) mod rules;
 pub mod spec;
 pub mod status;
+mod table;
 pub mod volume;
 
 use crate::descriptor::WriteContext;
-use crate::kind::copy_member;
+use crate::kind::{Col, copy_member};
 use crate::kind::{Kind, Meta, Selectable, Sub};
 use schema::{DocExt, FieldErrors, ObjectMeta, Value, json};
 use serde::Deserialize;
@@ -49,6 +50,7 @@ impl Kind for Pod {
         generation: true,
         ..Meta::namespaced("", "Pod", "pods")
     };
+    const COLUMNS: &[Col] = table::COLUMNS;
     const FIELDS: &[Selectable] = &[
         Selectable::new("spec.nodeName", |doc| doc.str_at("spec.nodeName").to_owned()),
         Selectable::new("spec.restartPolicy", |doc| doc.str_at("spec.restartPolicy").to_owned()),

@@ -2,15 +2,23 @@
 
 use schema::{DocExt, FieldErrors, Path, Value, json};
 
+use crate::cells::{NAME, labels};
 use crate::core::pod::defaults;
 use crate::core::pod::rules;
-use crate::kind::{Kind, Meta};
+use crate::kind::{Col, Kind, Meta};
+use crate::workload;
 
 /// A pod template kept on its own.
 pub struct PodTemplate;
 
 impl Kind for PodTemplate {
     const META: Meta = Meta { generation: true, ..Meta::namespaced("", "PodTemplate", "podtemplates") };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::of("Containers", |doc| workload::list_of(doc.items_at("template.spec.containers"), "name")),
+        Col::of("Images", |doc| workload::list_of(doc.items_at("template.spec.containers"), "image")),
+        Col::of("Pod Labels", |doc| labels(doc.map_at("template.metadata.labels"))),
+    ];
 
     fn fill_defaults(doc: &mut Value) {
         doc.default_at("template", json!({}));

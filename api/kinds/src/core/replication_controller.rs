@@ -2,8 +2,10 @@
 
 use schema::{DocExt, Map, Value};
 
+use crate::cells::{AGE, NAME, labels};
 use crate::core::pod::defaults;
-use crate::kind::{Kind, Meta, Selectable, Sub};
+use crate::kind::{Col, Kind, Meta, Selectable, Sub};
+use crate::workload;
 
 /// The older way to keep N copies of a pod.
 pub struct ReplicationController;
@@ -17,6 +19,16 @@ impl Kind for ReplicationController {
         generation: true,
         ..Meta::namespaced("", "ReplicationController", "replicationcontrollers")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::path("Desired", "spec.replicas").ty("integer"),
+        Col::path("Current", "status.replicas").ty("integer"),
+        Col::path("Ready", "status.readyReplicas").ty("integer"),
+        AGE,
+        workload::CONTAINERS,
+        workload::IMAGES,
+        Col::of("Selector", |doc| labels(doc.map_at("spec.selector"))).wide(),
+    ];
     const FIELDS: &[Selectable] =
         &[Selectable::new("status.replicas", |doc| doc.i64_at("status.replicas").unwrap_or_default().to_string())];
 

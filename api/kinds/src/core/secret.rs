@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::cells::{AGE, NAME, count};
 use crate::core::config_map::{BYTES_MAX, decoded_len, immutable_once_set};
 use crate::core::pod::defaults::default_text;
-use crate::kind::immutable;
+use crate::kind::{Col, immutable};
 use crate::kind::{Kind, Meta, Selectable};
 use crate::rules::each;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use schema::{DocExt, FieldErrors, Map, ObjectMeta, Path, Value, names};
+use schema::{DocExt, FieldErrors, Map, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
 use crate::lens::{is_default, null_default};
@@ -32,6 +33,7 @@ pub struct Secret {
 
 impl Kind for Secret {
     const META: Meta = Meta::namespaced("", "Secret", "secrets");
+    const COLUMNS: &[Col] = &[NAME, Col::path("Type", "type"), Col::of("Data", |doc| json!(count(doc.at("data")))), AGE];
     const FIELDS: &[Selectable] = &[Selectable::new("type", |doc| doc.str_at("type").to_owned())];
 
     fn fill_defaults(doc: &mut Value) {

@@ -4,9 +4,10 @@ mod rules;
 
 use std::collections::BTreeMap;
 
+use crate::cells::{AGE, NAME, labels, load_balancer, or_none};
 use crate::core::pod::defaults::default_text;
 use crate::descriptor::WriteContext;
-use crate::kind::{Kind, Meta, Selectable, Sub};
+use crate::kind::{Col, Kind, Meta, Selectable, Sub};
 use schema::{DocExt, FieldErrors, ObjectMeta, Value, json, names};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,15 @@ impl Kind for Service {
         subresources: &[Sub::proxy("ServiceProxyOptions"), Sub::STATUS],
         ..Meta::namespaced("", "Service", "services")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::path("Type", "spec.type"),
+        Col::of("Cluster-IP", |doc| or_none(doc.items_at("spec.clusterIPs").first().and_then(Value::as_str).unwrap_or_default())),
+        Col::of("External-IP", external_ip),
+        Col::of("Port(s)", ports),
+        AGE,
+        Col::of("Selector", |doc| labels(doc.map_at("spec.selector"))).wide(),
+    ];
     const FIELDS: &[Selectable] = &[
         Selectable::new("spec.clusterIP", |doc| doc.str_at("spec.clusterIP").to_owned()),
         Selectable::new("spec.type", |doc| doc.str_at("spec.type").to_owned()),
@@ -209,4 +219,32 @@ fn port(port: &mut Value) {
     if matches!(port.at("targetPort"), None | Some(Value::Null)) || port["targetPort"] == 0 || port["targetPort"] == "" {
         port.set_at("targetPort", port.i64_at("port").unwrap_or_default());
     }
+}
+
+fn external_ip(doc: &Value) -> Value {
+    let mut ips: Vec<&str> = doc.items_at("spec.externalIPs").iter().filter_map(Value::as_str).collect();
+    match doc.str_at("spec.type") {
+        "ClusterIP" | "NodePort" => or_none(&ips.join(",")),
+        "LoadBalancer" => {
+            let balanced = load_balancer(doc);
+            if !balanced.is_empty() {
+                ips.insert(0, &balanced);
+            }
+            json!(if ips.is_empty() { "<pending>".to_owned() } else { ips.join(",") })
+        }
+        "ExternalName" => json!(doc.str_at("spec.externalName")),
+        _ => json!("<unknown>"),
+    }
+}
+
+/// `80/TCP,443:30443/TCP`
+fn ports(doc: &Value) -> Value {
+    let text = |port: &Value| {
+        let (number, protocol) = (port.i64_at("port").unwrap_or_default(), port.str_at("protocol"));
+        match port.i64_at("nodePort").unwrap_or_default() {
+            0 => format!("{number}/{protocol}"),
+            node_port => format!("{number}:{node_port}/{protocol}"),
+        }
+    };
+    or_none(&doc.items_at("spec.ports").iter().map(text).collect::<Vec<_>>().join(","))
 }

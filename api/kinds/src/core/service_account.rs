@@ -1,7 +1,8 @@
 //! ServiceAccount: who a pod is.
 
-use crate::kind::{Kind, Meta, Sub};
-use schema::ObjectMeta;
+use crate::cells::{AGE, NAME, count};
+use crate::kind::{Col, Kind, Meta, Sub};
+use schema::{DocExt, ObjectMeta, json};
 use serde::{Deserialize, Serialize};
 
 use super::ObjectReference;
@@ -27,4 +28,5 @@ impl Kind for ServiceAccount {
         subresources: &[Sub::create("token", "authentication.k8s.io", "TokenRequest")],
         ..Meta::namespaced("", "ServiceAccount", "serviceaccounts")
     };
+    const COLUMNS: &[Col] = &[NAME, Col::of("Secrets", |doc| json!(count(doc.at("secrets")))), AGE];
 }

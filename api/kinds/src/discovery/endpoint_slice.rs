@@ -1,7 +1,8 @@
 //! EndpointSlice: where a service's traffic goes, a hundred endpoints at a time.
 
+use crate::cells::{AGE, NAME, first_few};
 use crate::core::pod::defaults::default_text;
-use crate::kind::immutable;
+use crate::kind::{Col, immutable};
 use crate::kind::{Kind, Meta};
 use crate::rules::{dns_label, dns_subdomain, each, is_given, non_special_ip, one_of, port_number, qualified_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -33,6 +34,7 @@ pub struct EndpointSlice {
 
 impl Kind for EndpointSlice {
     const META: Meta = Meta { generation: true, ..Meta::namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices") };
+    const COLUMNS: &[Col] = &[NAME, Col::path("AddressType", "addressType"), Col::of("Ports", ports), Col::of("Endpoints", addresses), AGE];
 
     fn fill_defaults(doc: &mut Value) {
         for port in doc.items_at_mut("ports") {
@@ -211,4 +213,17 @@ fn check_ports(ports: &[Value], path: &Path, errors: &mut FieldErrors) {
             qualified_name(protocol, &path.child("appProtocol"), errors);
         }
     }
+}
+
+fn ports(doc: &Value) -> Value {
+    let text = |port: &Value| match port.i64_at("port") {
+        Some(number) => number.to_string(),
+        None => port.at("name").and_then(Value::as_str).unwrap_or("*").to_owned(),
+    };
+    first_few(&doc.items_at("ports").iter().map(text).collect::<Vec<_>>(), 3, "<unset>")
+}
+
+fn addresses(doc: &Value) -> Value {
+    let all = doc.items_at("endpoints").iter().flat_map(|endpoint| endpoint.items_at("addresses"));
+    first_few(&all.filter_map(|address| Some(address.as_str()?.to_owned())).collect::<Vec<_>>(), 3, "<unset>")
 }

@@ -1,9 +1,9 @@
 //! Event: the newer face of core events, stored as those.
 
-use schema::{DocExt, FieldErrors, Path, Value};
+use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::core::event;
-use crate::kind::{Kind, Meta, Selectable};
+use crate::kind::{Col, Kind, Meta, Selectable};
 use crate::kind::{immutable, same};
 use crate::rules::{is_given, required};
 
@@ -47,6 +47,18 @@ pub struct Event;
 
 impl Kind for Event {
     const META: Meta = Meta { stored: Some(("", "v1")), short: &["ev"], ..Meta::namespaced("events.k8s.io", "Event", "events") };
+    const COLUMNS: &[Col] = &[
+        Col::timed("Last Seen", |doc, env| event::last_seen(&as_core(doc), env)),
+        Col::path("Type", "type"),
+        Col::path("Reason", "reason"),
+        Col::of("Object", |doc| event::object(&as_core(doc))),
+        Col::path("Subobject", "regarding.fieldPath").wide(),
+        Col::of("Source", |doc| event::source_text(&as_core(doc))).wide(),
+        Col::of("Message", |doc| json!(doc.str_at("note").trim())),
+        Col::timed("First Seen", |doc, env| event::first_seen(&as_core(doc), env)).wide(),
+        Col::of("Count", |doc| event::occurrences(&as_core(doc))).wide(),
+        Col::path("Name", "metadata.name").named().wide(),
+    ];
     const FIELDS: &[Selectable] = &[
         Selectable::new("regarding.kind", |doc| doc.str_at("regarding.kind").to_owned()),
         Selectable::new("regarding.namespace", |doc| doc.str_at("regarding.namespace").to_owned()),
@@ -130,4 +142,8 @@ fn check_series(doc: &Value, errors: &mut FieldErrors) {
         errors.invalid(&Path::new("series.count"), "", "should be at least 2");
     }
     required(&doc["series"], "lastObservedTime", &Path::new("series"), errors);
+}
+
+fn as_core(doc: &Value) -> Value {
+    renamed(doc.clone(), TO_CORE)
 }

@@ -1,6 +1,9 @@
 //! FlowSchema: sorts requests into priority levels.
 
-use crate::kind::{Kind, Meta, Sub};
+use schema::{DocExt, json};
+
+use crate::cells::{AGE, NAME, condition, or_none};
+use crate::kind::{Col, Kind, Meta, Sub};
 
 /// Sorts requests into priority levels.
 pub struct FlowSchema;
@@ -11,4 +14,17 @@ impl Kind for FlowSchema {
         generation: true,
         ..Meta::cluster("flowcontrol.apiserver.k8s.io", "FlowSchema", "flowschemas")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::path("PriorityLevel", "spec.priorityLevelConfiguration.name"),
+        Col::of("MatchingPrecedence", |doc| json!(doc.i64_at("spec.matchingPrecedence").unwrap_or_default())),
+        Col::of("DistinguisherMethod", |doc| or_none(doc.str_at("spec.distinguisherMethod.type"))),
+        AGE,
+        Col::of("MissingPL", |doc| {
+            json!(match condition(doc, "Dangling") {
+                "" => "?",
+                status => status,
+            })
+        }),
+    ];
 }

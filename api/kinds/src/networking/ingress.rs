@@ -1,6 +1,9 @@
 //! Ingress: routes HTTP from outside to services.
 
-use crate::kind::{Kind, Meta, Sub};
+use schema::{DocExt, Value, json};
+
+use crate::cells::{AGE, NAME, first_few, load_balancer, or_none};
+use crate::kind::{Col, Kind, Meta, Sub};
 
 /// Routes HTTP from outside to services.
 pub struct Ingress;
@@ -13,4 +16,17 @@ impl Kind for Ingress {
         generation: true,
         ..Meta::namespaced("networking.k8s.io", "Ingress", "ingresses")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::of("Class", |doc| or_none(doc.str_at("spec.ingressClassName"))),
+        Col::of("Hosts", hosts),
+        Col::of("Address", |doc| json!(load_balancer(doc))),
+        Col::of("Ports", |doc| json!(if doc.items_at("spec.tls").is_empty() { "80" } else { "80, 443" })),
+        AGE,
+    ];
+}
+
+fn hosts(doc: &Value) -> Value {
+    let hosts = doc.items_at("spec.rules").iter().map(|rule| rule.str_at("host").to_owned()).filter(|host| !host.is_empty());
+    first_few(&hosts.collect::<Vec<_>>(), 3, "*")
 }

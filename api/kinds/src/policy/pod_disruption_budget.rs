@@ -1,6 +1,9 @@
 //! PodDisruptionBudget: how many pods may be down at once by choice.
 
-use crate::kind::{Kind, Meta, Sub};
+use schema::{DocExt, Value, json};
+
+use crate::cells::{AGE, NAME};
+use crate::kind::{Col, Kind, Meta, Sub};
 
 /// How many pods may be down at once by choice.
 pub struct PodDisruptionBudget;
@@ -13,4 +16,19 @@ impl Kind for PodDisruptionBudget {
         generation: true,
         ..Meta::namespaced("policy", "PodDisruptionBudget", "poddisruptionbudgets")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::of("Min Available", |doc| amount(doc.at("spec.minAvailable"))),
+        Col::of("Max Unavailable", |doc| amount(doc.at("spec.maxUnavailable"))),
+        Col::path("Allowed Disruptions", "status.disruptionsAllowed").ty("integer"),
+        AGE,
+    ];
+}
+
+fn amount(value: Option<&Value>) -> Value {
+    match value {
+        Some(Value::Number(number)) => json!(number.to_string()),
+        Some(Value::String(text)) => json!(text),
+        _ => json!("N/A"),
+    }
 }

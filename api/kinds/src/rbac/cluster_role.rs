@@ -1,6 +1,6 @@
 //! ClusterRole: rules everywhere, or wherever a role binding names them.
 
-use crate::cells;
+use crate::cells::NAME_AND_CREATED_AT;
 use crate::kind::{Col, Kind, Meta};
 use crate::rules::is_given;
 use schema::{DocExt, FieldErrors, LabelSelector, ObjectMeta, Path, Value, names};
@@ -23,7 +23,7 @@ pub struct ClusterRole {
 impl Kind for ClusterRole {
     const META: Meta =
         Meta { name: names::is_path_segment_name, ..Meta::cluster("rbac.authorization.k8s.io", "ClusterRole", "clusterroles") };
-    const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
+    const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 
     fn fill_defaults(doc: &mut Value) {
         doc.default_at("rules", Value::Null);

@@ -1,6 +1,6 @@
 //! ClusterRoleBinding: gives a cluster role to subjects everywhere.
 
-use crate::kind::{Kind, Meta};
+use crate::kind::{Col, Kind, Meta};
 use schema::{FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,7 @@ impl Kind for ClusterRoleBinding {
         name: names::is_path_segment_name,
         ..Meta::cluster("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings")
     };
+    const COLUMNS: &[Col] = rule::BINDING_COLUMNS;
 
     fn fill_defaults(doc: &mut Value) {
         rule::fill_binding(doc);

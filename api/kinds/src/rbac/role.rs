@@ -1,6 +1,6 @@
 //! Role: rules within one namespace.
 
-use crate::cells;
+use crate::cells::NAME_AND_CREATED_AT;
 use crate::kind::{Col, Kind, Meta};
 use schema::{DocExt, FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Role {
 
 impl Kind for Role {
     const META: Meta = Meta { name: names::is_path_segment_name, ..Meta::namespaced("rbac.authorization.k8s.io", "Role", "roles") };
-    const COLUMNS: &[Col] = cells::NAME_AND_CREATED_AT;
+    const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 
     fn fill_defaults(doc: &mut Value) {
         doc.default_at("rules", Value::Null);

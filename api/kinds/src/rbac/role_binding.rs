@@ -1,6 +1,6 @@
 //! RoleBinding: gives a role to subjects within one namespace.
 
-use crate::kind::{Kind, Meta};
+use crate::kind::{Col, Kind, Meta};
 use schema::{FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,7 @@ pub struct RoleBinding {
 impl Kind for RoleBinding {
     const META: Meta =
         Meta { name: names::is_path_segment_name, ..Meta::namespaced("rbac.authorization.k8s.io", "RoleBinding", "rolebindings") };
+    const COLUMNS: &[Col] = rule::BINDING_COLUMNS;
 
     fn fill_defaults(doc: &mut Value) {
         rule::fill_binding(doc);

@@ -1,9 +1,11 @@
 //! What roles and bindings are made of.
 
-use schema::{DocExt, FieldErrors, Path, Value, names};
+use schema::{DocExt, FieldErrors, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
+use crate::kind::Col;
 use crate::lens::{is_default, null_default};
 use crate::rules::{each, not_supported};
 
@@ -139,4 +141,23 @@ pub(super) fn role_ref_stays(new: &Value, old: &Value, errors: &mut FieldErrors)
     if new["roleRef"] != old["roleRef"] {
         errors.invalid(&Path::new("roleRef"), new["roleRef"].clone(), "cannot change roleRef");
     }
+}
+
+/// Both sorts of bindings show the same.
+pub(super) const BINDING_COLUMNS: &[Col] = &[
+    NAME,
+    Col::of("Role", |doc| json!(format!("{}/{}", doc.str_at("roleRef.kind"), doc.str_at("roleRef.name")))),
+    AGE,
+    Col::of("Users", |doc| subjects(doc, "User")).wide(),
+    Col::of("Groups", |doc| subjects(doc, "Group")).wide(),
+    Col::of("ServiceAccounts", |doc| subjects(doc, "ServiceAccount")).wide(),
+];
+
+fn subjects(doc: &Value, kind: &str) -> Value {
+    let named = doc.items_at("subjects").iter().filter(|subject| subject.str_at("kind") == kind);
+    let text = |subject: &Value| match kind {
+        "ServiceAccount" => format!("{}/{}", subject.str_at("namespace"), subject.str_at("name")),
+        _ => subject.str_at("name").to_owned(),
+    };
+    json!(named.map(text).collect::<Vec<_>>().join(", "))
 }

@@ -1,6 +1,7 @@
 //! VolumeAttachment: attaches a volume to a node.
 
-use crate::kind::{Kind, Meta, Sub};
+use crate::cells::{AGE, NAME};
+use crate::kind::{Col, Kind, Meta, Sub};
 
 /// Attaches a volume to a node.
 pub struct VolumeAttachment;
@@ -11,4 +12,12 @@ impl Kind for VolumeAttachment {
         subresources: &[Sub::STATUS],
         ..Meta::cluster("storage.k8s.io", "VolumeAttachment", "volumeattachments")
     };
+    const COLUMNS: &[Col] = &[
+        NAME,
+        Col::path("Attacher", "spec.attacher").named(),
+        Col::path("PV", "spec.source.persistentVolumeName"),
+        Col::path("Node", "spec.nodeName"),
+        Col::path("Attached", "status.attached").ty("boolean"),
+        AGE,
+    ];
 }
