@@ -76,7 +76,7 @@ impl Host for Machine {
         let mut argv = role::command_line("keeper", instance);
         argv[0] = program(instance).to_string_lossy().into_owned();
         argv.push("--detach".into());
-        keeper::spawn_detached(&argv, &[]).map_err(|error| {
+        keeper::spawn_detached(&argv, &role::environment()).map_err(|error| {
             let log = cli::commands::logs::tail(&instance.log_dir().join("keeper.log"), 10);
             Failure::new(Kind::Machine, error).log(log).fix("run `corten check`")
         })

@@ -73,7 +73,7 @@ pub fn keeper_config(instance: Instance, argv: &[String], detach: bool) -> Keepe
         argv: command_line(name, &instance),
         user,
         drop_capabilities: user.is_some(),
-        env: vec![("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into())],
+        env: environment(),
         log: instance.log_dir().join(format!("{name}.log")),
     };
     let mut argv = argv.to_vec();
@@ -82,7 +82,16 @@ pub fn keeper_config(instance: Instance, argv: &[String], detach: bool) -> Keepe
         argv.push("--detach".into());
     }
     argv[0].clone_from(&command_line("keeper", &instance)[0]);
-    KeeperConfig { children: vec![child("control", Some(CONTROL_USER)), child("node", None)], argv, detach, own_mounts: true, instance }
+    let children = vec![child("control", Some(CONTROL_USER)), child("node", None)];
+    KeeperConfig { children, argv, env: environment(), detach, own_mounts: true, instance }
+}
+
+/// What our processes see of an environment: nothing of the caller's but the wish for more log lines.
+#[expect(clippy::disallowed_methods, reason = "the environment is read in bin/corten alone")]
+pub fn environment() -> Vec<(String, String)> {
+    let path = ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+    let log = std::env::var("CORTEN_LOG").ok().map(|filter| ("CORTEN_LOG".to_owned(), filter));
+    std::iter::once(path).chain(log).collect()
 }
 
 /// Runs a long-lived process until SIGTERM; a failure is its last log line and exit code 1, and the keeper starts it anew.
