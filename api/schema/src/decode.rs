@@ -94,6 +94,11 @@ pub fn yaml_value(bytes: &[u8]) -> Result<Value, DecodeError> {
     }
 }
 
+/// What a plain scalar is to a reader of YAML 1.1.
+pub(crate) fn yaml_scalar(text: &str) -> Result<Value, DecodeError> {
+    yaml::plain_scalar(text)
+}
+
 /// The documents of a multi-document YAML or JSON stream (`---`), empty ones left out.
 pub fn yaml_documents(text: &str) -> Result<Vec<Value>, DecodeError> {
     if let Some(values) = json_stream(text) {

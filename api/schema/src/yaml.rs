@@ -23,7 +23,7 @@ fn object(members: &crate::Map<String, Value>, indent: usize, out: &mut String) 
         if at > 0 {
             out.push_str(&" ".repeat(indent));
         }
-        out.push_str(&text(name, indent));
+        out.push_str(&key(name));
         out.push(':');
         match value {
             Value::Object(inner) if !inner.is_empty() => {
@@ -73,24 +73,43 @@ fn inline(value: &Value, indent: usize) -> String {
 
 /// A text plain, quoted, or as a literal block.
 fn text(value: &str, indent: usize) -> String {
-    if value.contains('\n') && is_printable(value) {
-        return block(value, indent);
-    }
-    if !is_printable(value) {
-        return double_quoted(value);
-    }
-    let would_change = !matches!(decode::yaml_value(value.as_bytes()), Ok(Value::String(read)) if read == value);
-    match (would_change || is_risky(value), resolves(value)) {
-        (false, _) => value.to_owned(),
-        // What a reader would resolve to another type stands in double quotes, odd characters in single ones.
-        (true, true) => format!("\"{value}\""),
-        (true, false) => format!("'{}'", value.replace('\'', "''")),
-    }
+    let is_lines = value.contains('\n') && !value.contains(" \n") && !value.ends_with(' ') && !value.trim_matches('\n').is_empty();
+    if is_lines && is_printable(value) { block(value, indent) } else { key(value) }
 }
 
-/// Whether a plain scalar would be a number, boolean or null, or empty.
+/// A text on one line.
+fn key(value: &str) -> String {
+    if value.contains('\n') || !is_printable(value) {
+        return double_quoted(value);
+    }
+    if resolves(value) {
+        return format!("\"{value}\"");
+    }
+    let reads_back = matches!(decode::yaml_value(value.as_bytes()), Ok(Value::String(read)) if read == value);
+    if reads_back && !is_risky(value) { value.to_owned() } else { format!("'{}'", value.replace('\'', "''")) }
+}
+
+/// Whether a plain scalar would be something else than text to a reader of YAML 1.1.
 fn resolves(value: &str) -> bool {
-    value.is_empty() || matches!(decode::yaml_value(value.as_bytes()), Ok(read) if !read.is_string() && !read.is_object() && !read.is_array())
+    let is_text = matches!(decode::yaml_scalar(value), Ok(Value::String(_)));
+    !is_text || is_timestamp(value) || is_base_60(value)
+}
+
+/// `2006-1-2`, alone or with a time of day.
+fn is_timestamp(value: &str) -> bool {
+    let (date, time) = value.split_once(['T', 't', ' ']).map_or((value, None), |(date, time)| (date, Some(time)));
+    let parts: Vec<&str> = date.split('-').collect();
+    let [year, month, day] = parts.as_slice() else { return false };
+    let digits = |part: &str, min: usize, max: usize| (min..=max).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_clock = |time: &str| time.contains(':') && time.bytes().all(|byte| byte.is_ascii_digit() || b":.Z+-".contains(&byte));
+    digits(year, 4, 4) && digits(month, 1, 2) && digits(day, 1, 2) && time.is_none_or(is_clock)
+}
+
+/// `1:30`, which YAML 1.1 reads as a number.
+fn is_base_60(value: &str) -> bool {
+    let unsigned = value.strip_prefix(['-', '+']).unwrap_or(value);
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_' || byte == b'.');
+    unsigned.starts_with(|first: char| first.is_ascii_digit()) && unsigned.contains(':') && unsigned.split(':').all(digits)
 }
 
 /// Text that reads back equal as a document of its own and might not inside of one.
@@ -149,9 +168,9 @@ mod tests {
 
     #[test]
     fn the_form_is_that_of_kubectl() {
-        let value = json!({"a": {"list": [{"x": 1, "y": "z"}, [1, 2]], "none": {}, "empty": []}, "b": "yes", "c": "plain text",
-            "d": "two\nlines\n", "e": "", "f": "- x", "g": null, "h": "1.5"});
-        let want = "a:\n  empty: []\n  list:\n  - x: 1\n    y: z\n  - - 1\n    - 2\n  none: {}\nb: \"yes\"\nc: plain text\nd: |\n  two\n  lines\ne: \"\"\nf: '- x'\ng: null\nh: \"1.5\"\n";
+        let value = json!({"a": {"list": [{"x": 1, "z": "y"}, [1, 2]], "none": {}, "empty": []}, "b": "yes", "c": "plain text",
+            "d": "two\nlines\n", "e": "", "f": "- x", "g": null, "h": "1.5", "i": "2020-01-02T03:04:05Z", "j": "1:30", "k": "nginx:1"});
+        let want = "a:\n  empty: []\n  list:\n  - x: 1\n    z: \"y\"\n  - - 1\n    - 2\n  none: {}\nb: \"yes\"\nc: plain text\nd: |\n  two\n  lines\ne: \"\"\nf: '- x'\ng: null\nh: \"1.5\"\ni: \"2020-01-02T03:04:05Z\"\nj: \"1:30\"\nk: nginx:1\n";
         assert_eq!(to_string(&value), want);
     }
 

@@ -33,6 +33,10 @@ pub(super) fn documents(text: &str) -> Result<Vec<Document>, DecodeError> {
     std::iter::from_fn(|| reader.document().transpose()).collect()
 }
 
+pub(super) fn plain_scalar(text: &str) -> Result<Value, DecodeError> {
+    scalar::plain(text)
+}
+
 fn text_of(bytes: &[u8]) -> Result<&str, DecodeError> {
     let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Syntax("yaml: invalid UTF-8 text".into()))?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
