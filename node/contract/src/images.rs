@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
+pub mod suite;
+
 /// The part of an OCI image config that starting a container needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageConfig {
