@@ -20,6 +20,7 @@ mod services;
 mod volumes;
 
 pub use error::{Error, ErrorKind, Result};
+pub use images::suite as images_suite;
 pub use images::{Image, ImageConfig, Images, Rootfs};
 pub use podnet::{PodAddress, PodNet};
 pub use runtime::suite as runtime_suite;
