@@ -42,6 +42,10 @@ pub trait Kind: Send + Sync + 'static {
     fn from_stored(doc: Value) -> Value {
         doc
     }
+    /// Whether a change counts in `metadata.generation`.
+    fn bumps_generation(new: &Value, old: &Value) -> bool {
+        !same(&counted(new), &counted(old))
+    }
 }
 
 /// The facts of a kind that discovery and the generic core need.
@@ -345,6 +349,16 @@ impl<K: Kind> Strategy for Rules<K> {
     fn from_stored(&self, doc: Value) -> Value {
         K::from_stored(doc)
     }
+
+    fn bumps_generation(&self, new: &Value, old: &Value) -> bool {
+        K::bumps_generation(new, old)
+    }
+}
+
+/// The part of a document whose changes are counted: all but bookkeeping.
+fn counted(doc: &Value) -> Value {
+    let members = doc.as_object().into_iter().flatten().filter(|(name, _)| !is_status_writes(name));
+    Value::Object(members.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 /// Makes `new`'s member what `old`'s is, absent included.

@@ -2,7 +2,7 @@
 
 use schema::{DocExt, FieldErrors, LabelSelector, Map, Path, Value, json};
 
-use crate::core::pod::rules;
+use crate::core::pod::{rules, warnings};
 use crate::kind::Col;
 use crate::rules::{is_given, non_negative, not_supported};
 
@@ -48,6 +48,11 @@ fn template_matches(spec: &Value, path: &Path, errors: &mut FieldErrors) {
 pub(crate) fn label_map(labels: &Value) -> std::collections::BTreeMap<String, String> {
     let members = labels.as_object().into_iter().flatten();
     members.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
+}
+
+/// Warnings about the template at `path`.
+pub(crate) fn template_warnings(doc: &Value, path: &str) -> Vec<String> {
+    doc.at(path).map(|template| warnings::of(template, &Path::new(path))).unwrap_or_default()
 }
 
 /// The counters of a status: none below zero, none above `replicas` where they count part of it.

@@ -18,6 +18,8 @@ pub(crate) fn lines(file: &str) -> Option<Vec<Value>> {
     Some(text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect())
 }
 
+const NAMESPACE: &str = "golden";
+
 #[derive(Debug)]
 pub(crate) enum Answer {
     Object(Value),
@@ -75,8 +77,9 @@ impl Target {
 
 impl World {
     pub(crate) fn call(&mut self, step: &Value) -> Answer {
-        let Some(target) = Target::parse(step.str_at("path")) else { return Answer::Other };
-        let body = step.at("body").cloned().unwrap_or_default();
+        let Some(target) = Target::parse(&step.str_at("path").replace("${ns}", NAMESPACE)) else { return Answer::Other };
+        let body = step.at("body").map(Value::to_string).unwrap_or_default().replace("${ns}", NAMESPACE);
+        let body: Value = serde_json::from_str(&body).unwrap_or_default();
         match step.str_at("method") {
             "POST" if target.name.is_empty() => self.create(&target, &body),
             "PATCH" => self.patch(&target, &body),
@@ -95,9 +98,9 @@ impl World {
         doc.set_at("apiVersion", kind.api_version());
         doc.set_at("kind", kind.kind.as_ref());
         if kind.is_namespaced() {
-            doc.set_at("metadata.namespace", "${ns}");
+            doc.set_at("metadata.namespace", NAMESPACE);
         }
-        doc.set_at("metadata.uid", "<uid>");
+        doc.set_at("metadata.uid", "6ba7b810-9dad-41d1-80b4-00c04fd430c8");
         doc.set_at("metadata.creationTimestamp", schema::time::format(env.now()));
         let cx = WriteContext { env: &env, user: "golden", subresource: "" };
         kind.strategy.fill_defaults(&mut doc);
@@ -259,7 +262,7 @@ fn is_like(want: &str, got: &Value) -> bool {
         want if want.contains("<ip>") => text_matches(&want.replace("<ip>", "…"), &text),
         want if want.contains("<port>") => text_matches(&want.replace("<port>", "…"), &text),
         want if want.contains("${ns}") => text_matches(&want.replace("${ns}", "…"), &text),
-        want if want.contains("<uid>") => text_matches(want, &text),
+        want if want.contains("<uid>") => text_matches(&want.replace("<uid>", "…"), &text),
         want => text_matches(want, &text),
     }
 }

@@ -1,8 +1,9 @@
 //! MutatingWebhookConfiguration: who is asked to change requests.
 
-use schema::{DocExt, json};
+use schema::{DocExt, Value, json};
 
 use crate::cells::{AGE, NAME, count};
+use crate::core::pod::defaults::default_text;
 use crate::kind::{Col, Kind, Meta};
 
 /// Who is asked to change requests.
@@ -15,4 +16,19 @@ impl Kind for MutatingWebhookConfiguration {
         ..Meta::cluster("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
     };
     const COLUMNS: &[Col] = &[NAME, Col::of("Webhooks", |doc| json!(count(doc.at("webhooks")))).ty("integer"), AGE];
+
+    fn fill_defaults(doc: &mut Value) {
+        for webhook in doc.items_at_mut("webhooks") {
+            default_text(webhook, "failurePolicy", "Fail");
+            default_text(webhook, "matchPolicy", "Equivalent");
+            webhook.default_at("namespaceSelector", json!({}));
+            webhook.default_at("objectSelector", json!({}));
+            webhook.default_at("timeoutSeconds", 10);
+            if webhook.at("clientConfig.service").is_some_and(Value::is_object) {
+                webhook.default_at("clientConfig.service.port", 443);
+            }
+            webhook.items_at_mut("rules").iter_mut().for_each(|rule| default_text(rule, "scope", "*"));
+            default_text(webhook, "reinvocationPolicy", "Never");
+        }
+    }
 }

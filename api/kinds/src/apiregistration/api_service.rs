@@ -15,6 +15,12 @@ impl Kind for ApiService {
         ..Meta::cluster("apiregistration.k8s.io", "APIService", "apiservices")
     };
     const COLUMNS: &[Col] = &[NAME, Col::of("Service", service), Col::of("Available", available), AGE];
+
+    fn fill_defaults(doc: &mut Value) {
+        if doc.at("spec.service").is_some_and(Value::is_object) {
+            doc.default_at("spec.service.port", 443);
+        }
+    }
 }
 
 fn service(doc: &Value) -> Value {

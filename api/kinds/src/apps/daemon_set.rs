@@ -5,8 +5,7 @@ use schema::{DocExt, Value, json};
 use crate::cells::{AGE, NAME, labels};
 use crate::core::pod::defaults::{self, default_text};
 use crate::descriptor::WriteContext;
-use crate::kind::same;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Sub, same};
 use crate::workload;
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -57,6 +56,10 @@ impl Kind for DaemonSet {
             let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
             set_template_generation(new, template_generation(old) + i64::from(changed));
         }
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, "spec.template")
     }
 }
 

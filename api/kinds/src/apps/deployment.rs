@@ -1,16 +1,15 @@
 //! Deployment: rolls replica sets from one pod template to the next.
 
-use crate::cells::{AGE, NAME};
-use crate::core::pod::defaults::{self, default_text};
-use crate::descriptor::WriteContext;
-use crate::kind::{Col, immutable};
-use crate::kind::{Kind, Meta, Sub};
-use crate::rules::{NEGATIVE, is_given, non_negative, not_supported};
-use crate::workload;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME};
+use crate::core::pod::defaults::{self, default_text};
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Sub, copy_member, immutable};
 use crate::lens::{IntOrString, is_default, null_default};
+use crate::rules::{NEGATIVE, is_given, non_negative, not_supported};
+use crate::workload;
 
 /// Rolls replica sets from one pod template to the next.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -89,6 +88,16 @@ impl Kind for Deployment {
         let (new, old) = (new.i64_at("status.collisionCount"), old.i64_at("status.collisionCount"));
         if old.is_some() && new < old {
             errors.invalid(&Path::new("status.collisionCount"), new.map_or(Value::Null, Value::from), "cannot be decremented");
+        }
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, "spec.template")
+    }
+
+    fn prepare_update(new: &mut Value, old: &Value, cx: &WriteContext<'_>) {
+        if cx.subresource == "status" {
+            copy_member(new, old, "metadata.labels");
         }
     }
 }

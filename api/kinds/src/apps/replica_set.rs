@@ -1,16 +1,15 @@
 //! ReplicaSet: keeps N copies of a pod.
 
-use crate::cells::{AGE, NAME};
-use crate::core::pod::defaults;
-use crate::descriptor::WriteContext;
-use crate::kind::{Col, immutable};
-use crate::kind::{Kind, Meta, Selectable, Sub};
-use crate::rules::non_negative;
-use crate::workload;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME};
+use crate::core::pod::defaults;
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Selectable, Sub, immutable};
 use crate::lens::{is_default, null_default};
+use crate::rules::non_negative;
+use crate::workload;
 
 /// Keeps N copies of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -67,6 +66,10 @@ impl Kind for ReplicaSet {
             let counters = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
             workload::replica_status(new, &counters, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], errors);
         }
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, "spec.template")
     }
 }
 

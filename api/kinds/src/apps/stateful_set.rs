@@ -35,6 +35,10 @@ impl Kind for StatefulSet {
         defaults::template(&mut doc["spec"]["template"]);
         doc.items_at_mut("spec.volumeClaimTemplates").iter_mut().for_each(claim_template);
     }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, "spec.template")
+    }
 }
 
 fn claim_template(claim: &mut Value) {

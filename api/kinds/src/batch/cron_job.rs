@@ -45,4 +45,8 @@ impl Kind for CronJob {
         doc.default_at("spec.jobTemplate.spec.template", json!({}));
         defaults::template(&mut doc["spec"]["jobTemplate"]["spec"]["template"]);
     }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, "spec.jobTemplate.spec.template")
+    }
 }

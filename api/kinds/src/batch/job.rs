@@ -13,7 +13,8 @@ use crate::workload;
 pub struct Job;
 
 impl Kind for Job {
-    const META: Meta = Meta { categories: &["all"], subresources: &[Sub::STATUS], ..Meta::namespaced("batch", "Job", "jobs") };
+    const META: Meta =
+        Meta { generation: true, categories: &["all"], subresources: &[Sub::STATUS], ..Meta::namespaced("batch", "Job", "jobs") };
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Status", status),
@@ -48,6 +49,10 @@ impl Kind for Job {
         if !doc.bool_at("spec.manualSelector") {
             select_own_pods(doc);
         }
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, "spec.template")
     }
 }
 

@@ -1,12 +1,12 @@
 //! Lease: who holds a role, and when it was last renewed.
 
-use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta};
-use crate::rules::{non_negative, qualified_name};
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME};
+use crate::kind::{Col, Kind, Meta};
 use crate::lens::{is_default, null_default};
+use crate::rules::{non_negative, qualified_name};
 
 /// Who holds a role, and since when it has not been renewed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::cells::{AGE, NAME, count};
-use crate::kind::{Col, same};
-use crate::kind::{Kind, Meta};
-use crate::rules::each;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME, count};
+use crate::kind::{Col, Kind, Meta, same};
 use crate::lens::{is_default, null_default};
+use crate::rules::each;
 
 /// What a config map or secret may hold in all.
 pub(super) const BYTES_MAX: usize = 1024 * 1024;

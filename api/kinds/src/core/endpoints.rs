@@ -1,14 +1,14 @@
 //! Endpoints: where a service's traffic goes, in the older form.
 
-use crate::cells::{AGE, NAME, first_few};
-use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
-use crate::rules::{dns_label, dns_subdomain, ip, non_special_ip, one_of, port_number, qualified_name};
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value};
 use serde::{Deserialize, Serialize};
 
 use super::ObjectReference;
+use crate::cells::{AGE, NAME, first_few};
+use crate::core::pod::defaults::default_text;
+use crate::kind::{Col, Kind, Meta};
 use crate::lens::{is_default, null_default};
+use crate::rules::{dns_label, dns_subdomain, ip, non_special_ip, one_of, port_number, qualified_name};
 
 /// Where a service's traffic goes, in the older form.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -33,6 +33,10 @@ impl Kind for Endpoints {
         for (at, subset) in new.items_at("subsets").iter().enumerate() {
             check_subset(subset, &Path::new("subsets").index(at), errors);
         }
+    }
+
+    fn warnings(_new: &Value, _old: Option<&Value>) -> Vec<String> {
+        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
     }
 }
 

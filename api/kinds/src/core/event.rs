@@ -1,14 +1,14 @@
 //! Event: something worth telling happened to an object. Served by two groups, stored once as core/v1.
 
-use crate::cells::since;
-use crate::kind::{Col, Kind, Meta, Selectable};
-use crate::rules::qualified_name;
 use env::Env;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
 use super::ObjectReference;
+use crate::cells::since;
+use crate::kind::{Col, Kind, Meta, Selectable};
 use crate::lens::{is_default, null_default};
+use crate::rules::qualified_name;
 
 const MESSAGE_BYTES_MAX: usize = 1024;
 const WORD_BYTES_MAX: usize = 128;

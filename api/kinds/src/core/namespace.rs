@@ -1,16 +1,14 @@
 //! Namespace: a room for names.
 
-use crate::cells::{AGE, NAME};
-use crate::core::pod::defaults::default_text;
-use crate::descriptor::Verbs;
-use crate::descriptor::WriteContext;
-use crate::kind::{Col, copy_member};
-use crate::kind::{Kind, Meta, Selectable, Sub};
-use crate::rules::qualified_name;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME};
+use crate::core::pod::defaults::default_text;
+use crate::descriptor::{Verbs, WriteContext};
+use crate::kind::{Col, Kind, Meta, Selectable, Sub, copy_member};
 use crate::lens::{is_default, null_default};
+use crate::rules::qualified_name;
 
 const FINALIZER: &str = "kubernetes";
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";

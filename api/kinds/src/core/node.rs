@@ -1,15 +1,15 @@
 //! Node: a machine that runs pods.
 
-use crate::cells::{AGE, NAME, condition, or_none};
-use crate::core::pod::rules::{requirements, scheduling};
-use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Selectable, Sub};
-use crate::rules::{cidr, qualified_name};
 use schema::field::Reason;
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME, condition, or_none};
+use crate::core::pod::rules::{requirements, scheduling};
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Selectable, Sub};
 use crate::lens::{Resources, is_default, null_default, quantities};
+use crate::rules::{cidr, qualified_name};
 
 const NODE_INFO: &[&str] = &[
     "machineID",

@@ -3,6 +3,7 @@
 use schema::{DocExt, Value, json};
 
 use crate::cells::{AGE, NAME, access_modes, or_unset, phase};
+use crate::core::pod::defaults::default_text;
 use crate::kind::{Col, Kind, Meta, Sub};
 
 /// A piece of storage that outlives pods.
@@ -28,6 +29,12 @@ impl Kind for PersistentVolume {
         AGE,
         Col::of("VolumeMode", |doc| or_unset(doc.str_at("spec.volumeMode"))).wide(),
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        default_text(doc, "status.phase", "Pending");
+        default_text(doc, "spec.persistentVolumeReclaimPolicy", "Retain");
+        default_text(doc, "spec.volumeMode", "Filesystem");
+    }
 }
 
 fn claim(doc: &Value) -> Value {

@@ -1,8 +1,9 @@
 //! PersistentVolumeClaim: asks for a persistent volume.
 
-use schema::{DocExt, Value, json};
+use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::cells::{AGE, NAME, access_modes, or_unset, phase};
+use crate::core::pod::{defaults, rules};
 use crate::kind::{Col, Kind, Meta, Sub};
 
 /// Asks for a persistent volume.
@@ -26,6 +27,16 @@ impl Kind for PersistentVolumeClaim {
         AGE,
         Col::of("VolumeMode", |doc| or_unset(doc.str_at("spec.volumeMode"))).wide(),
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec", json!({}));
+        defaults::claim_spec(doc);
+        defaults::default_text(doc, "status.phase", "Pending");
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        rules::volumes::claim_spec(new.at("spec").unwrap_or(&Value::Null), &Path::new("spec"), errors);
+    }
 }
 
 fn is_bound(doc: &Value) -> bool {

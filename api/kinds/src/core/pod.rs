@@ -9,15 +9,15 @@ pub mod spec;
 pub mod status;
 mod table;
 pub mod volume;
+pub(crate) mod warnings;
 
-use crate::descriptor::WriteContext;
-use crate::kind::{Col, copy_member};
-use crate::kind::{Kind, Meta, Selectable, Sub};
-use schema::{DocExt, FieldErrors, ObjectMeta, Value, json};
+use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::Deserialize;
 
 use self::spec::PodSpec;
 use self::status::PodStatus;
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Selectable, Sub, copy_member};
 use crate::lens::null_default;
 
 /// Containers that share a network and a life on one node.
@@ -105,6 +105,10 @@ impl Kind for Pod {
             }
             _ => {}
         }
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings::of(new, &Path::root())
     }
 }
 

@@ -3,8 +3,7 @@
 use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::cells::{NAME, labels};
-use crate::core::pod::defaults;
-use crate::core::pod::rules;
+use crate::core::pod::{defaults, rules};
 use crate::kind::{Col, Kind, Meta};
 use crate::workload;
 
@@ -27,5 +26,9 @@ impl Kind for PodTemplate {
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
         rules::template(new.at("template").unwrap_or(&Value::Null), &Path::new("template"), errors);
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, "template")
     }
 }

@@ -43,4 +43,8 @@ impl Kind for ReplicationController {
             }
         }
     }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, "spec.template")
+    }
 }

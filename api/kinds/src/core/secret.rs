@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::cells::{AGE, NAME, count};
-use crate::core::config_map::{BYTES_MAX, decoded_len, immutable_once_set};
-use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, immutable};
-use crate::kind::{Kind, Meta, Selectable};
-use crate::rules::each;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use schema::{DocExt, FieldErrors, Map, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME, count};
+use crate::core::config_map::{BYTES_MAX, decoded_len, immutable_once_set};
+use crate::core::pod::defaults::default_text;
+use crate::kind::{Col, Kind, Meta, Selectable, immutable};
 use crate::lens::{is_default, null_default};
+use crate::rules::each;
 
 const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 

@@ -4,13 +4,13 @@ mod rules;
 
 use std::collections::BTreeMap;
 
+use schema::{DocExt, FieldErrors, ObjectMeta, Value, json, names};
+use serde::{Deserialize, Serialize};
+
 use crate::cells::{AGE, NAME, labels, load_balancer, or_none};
 use crate::core::pod::defaults::default_text;
 use crate::descriptor::WriteContext;
 use crate::kind::{Col, Kind, Meta, Selectable, Sub};
-use schema::{DocExt, FieldErrors, ObjectMeta, Value, json, names};
-use serde::{Deserialize, Serialize};
-
 use crate::lens::{IntOrString, is_default, null_default};
 
 /// Three hours.
@@ -95,6 +95,24 @@ impl Kind for Service {
         if cx.subresource == "status" {
             rules::status(new, errors);
         }
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut texts = Vec::new();
+        let headless = new.str_at("spec.clusterIP") == "None";
+        if headless && !new.str_at("spec.loadBalancerIP").is_empty() {
+            texts.push("spec.loadBalancerIP is ignored for headless services".to_owned());
+        }
+        if headless && !new.items_at("spec.externalIPs").is_empty() {
+            texts.push("spec.externalIPs is ignored for headless services".to_owned());
+        }
+        if headless && new.str_at("spec.sessionAffinity") == "ClientIP" {
+            texts.push("spec.SessionAffinity is ignored for headless services".to_owned());
+        }
+        if new.str_at("spec.type") == "ExternalName" && !new.items_at("spec.externalIPs").is_empty() {
+            texts.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+        }
+        texts
     }
 }
 

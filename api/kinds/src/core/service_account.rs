@@ -1,12 +1,12 @@
 //! ServiceAccount: who a pod is.
 
-use crate::cells::{AGE, NAME, count};
-use crate::kind::{Col, Kind, Meta, Sub};
 use schema::{DocExt, ObjectMeta, json};
 use serde::{Deserialize, Serialize};
 
 use super::ObjectReference;
 use super::pod::spec::LocalObjectReference;
+use crate::cells::{AGE, NAME, count};
+use crate::kind::{Col, Kind, Meta, Sub};
 use crate::lens::{is_default, null_default};
 
 /// Who a pod is.

@@ -1,17 +1,16 @@
 //! EndpointSlice: where a service's traffic goes, a hundred endpoints at a time.
 
-use crate::cells::{AGE, NAME, first_few};
-use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, immutable};
-use crate::kind::{Kind, Meta};
-use crate::rules::{dns_label, dns_subdomain, each, is_given, non_special_ip, one_of, port_number, qualified_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
+use crate::cells::{AGE, NAME, first_few};
 use crate::core::ObjectReference;
+use crate::core::pod::defaults::default_text;
+use crate::kind::{Col, Kind, Meta, immutable};
 use crate::lens::{is_default, null_default};
+use crate::rules::{dns_label, dns_subdomain, each, is_given, non_special_ip, one_of, port_number, qualified_name};
 
 const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;

@@ -3,8 +3,7 @@
 use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::core::event;
-use crate::kind::{Col, Kind, Meta, Selectable};
-use crate::kind::{immutable, same};
+use crate::kind::{Col, Kind, Meta, Selectable, immutable, same};
 use crate::rules::{is_given, required};
 
 /// Names here and in core/v1.

@@ -1,6 +1,6 @@
 //! FlowSchema: sorts requests into priority levels.
 
-use schema::{DocExt, json};
+use schema::{DocExt, Value, json};
 
 use crate::cells::{AGE, NAME, condition, or_none};
 use crate::kind::{Col, Kind, Meta, Sub};
@@ -27,4 +27,10 @@ impl Kind for FlowSchema {
             })
         }),
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        if doc.i64_at("spec.matchingPrecedence").unwrap_or_default() == 0 {
+            doc.set_at("spec.matchingPrecedence", 1000);
+        }
+    }
 }

@@ -23,6 +23,10 @@ impl Kind for PodDisruptionBudget {
         Col::path("Allowed Disruptions", "status.disruptionsAllowed").ty("integer"),
         AGE,
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec", json!({}));
+    }
 }
 
 fn amount(value: Option<&Value>) -> Value {

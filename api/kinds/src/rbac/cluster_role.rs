@@ -1,13 +1,13 @@
 //! ClusterRole: rules everywhere, or wherever a role binding names them.
 
-use crate::cells::NAME_AND_CREATED_AT;
-use crate::kind::{Col, Kind, Meta};
-use crate::rules::is_given;
 use schema::{DocExt, FieldErrors, LabelSelector, ObjectMeta, Path, Value, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::{self, PolicyRule};
+use crate::cells::NAME_AND_CREATED_AT;
+use crate::kind::{Col, Kind, Meta};
 use crate::lens::{is_default, null_default};
+use crate::rules::is_given;
 
 /// Rules everywhere, or wherever a role binding names them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -1,10 +1,10 @@
 //! ClusterRoleBinding: gives a cluster role to subjects everywhere.
 
-use crate::kind::{Col, Kind, Meta};
 use schema::{FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::{self, RoleRef, Subject};
+use crate::kind::{Col, Kind, Meta};
 use crate::lens::{is_default, null_default};
 
 /// Gives a cluster role to subjects everywhere.

@@ -1,11 +1,11 @@
 //! Role: rules within one namespace.
 
-use crate::cells::NAME_AND_CREATED_AT;
-use crate::kind::{Col, Kind, Meta};
 use schema::{DocExt, FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::{self, PolicyRule};
+use crate::cells::NAME_AND_CREATED_AT;
+use crate::kind::{Col, Kind, Meta};
 use crate::lens::null_default;
 
 /// Rules within one namespace.

@@ -1,6 +1,9 @@
 //! PriorityClass: a named pod priority.
 
+use schema::Value;
+
 use crate::cells::{AGE, NAME};
+use crate::core::pod::defaults::default_text;
 use crate::kind::{Col, Kind, Meta};
 
 /// A named pod priority.
@@ -15,4 +18,12 @@ impl Kind for PriorityClass {
         AGE,
         Col::path("PreemptionPolicy", "preemptionPolicy"),
     ];
+
+    fn bumps_generation(_new: &Value, _old: &Value) -> bool {
+        false
+    }
+
+    fn fill_defaults(doc: &mut Value) {
+        default_text(doc, "preemptionPolicy", "PreemptLowerPriority");
+    }
 }

@@ -3,6 +3,7 @@
 use schema::{DocExt, Value, json};
 
 use crate::cells::{AGE, NAME};
+use crate::core::pod::defaults::default_text;
 use crate::kind::{Col, Kind, Meta};
 
 /// What a storage driver can do.
@@ -20,6 +21,17 @@ impl Kind for CsiDriver {
         Col::of("Modes", modes),
         AGE,
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.default_at("spec.attachRequired", true);
+        for flag in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
+            doc.default_at(&format!("spec.{flag}"), false);
+        }
+        default_text(doc, "spec.fsGroupPolicy", "ReadWriteOnceWithFSType");
+        if doc.items_at("spec.volumeLifecycleModes").is_empty() {
+            doc.set_at("spec.volumeLifecycleModes", json!(["Persistent"]));
+        }
+    }
 }
 
 fn tokens(doc: &Value) -> Value {

@@ -3,6 +3,7 @@
 use schema::{DocExt, Value, json};
 
 use crate::cells::AGE;
+use crate::core::pod::defaults::default_text;
 use crate::kind::{Col, Kind, Meta};
 
 /// How volumes are provisioned.
@@ -18,6 +19,11 @@ impl Kind for StorageClass {
         Col::of("AllowVolumeExpansion", |doc| json!(doc.bool_at("allowVolumeExpansion"))),
         AGE,
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        default_text(doc, "reclaimPolicy", "Delete");
+        default_text(doc, "volumeBindingMode", "Immediate");
+    }
 }
 
 /// The default class says so.

@@ -8,7 +8,7 @@ pub(crate) mod requirements;
 pub(crate) mod scheduling;
 mod security;
 pub(crate) mod update;
-mod volumes;
+pub(crate) mod volumes;
 
 use schema::{DocExt, FieldErrors, Path, Value, names};
 

@@ -336,6 +336,9 @@ pub(super) fn normalise(new: &mut Value, old: Option<&Value>) {
     let one = new.str_at("spec.clusterIP").to_owned();
     let before = old.map(|old| old.str_at("spec.clusterIP").to_owned()).unwrap_or_default();
     let list_untouched = old.is_some_and(|old| same(&new["spec"]["clusterIPs"], &old["spec"]["clusterIPs"]));
+    if one.is_empty() {
+        new.remove_at("spec.clusterIP");
+    }
     if one.is_empty() && !before.is_empty() && list_untouched {
         new.remove_at("spec.clusterIPs");
     } else if !one.is_empty() && (new.items_at("spec.clusterIPs").is_empty() || (list_untouched && one != before)) {
