@@ -9,7 +9,7 @@ mod proto;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ::schema::facts::{Arity, Facts, Field, KindEntry, ListType, Presence, Shape, Slot, SlotTo, Type, TypeId, table};
+use ::schema::facts::{Arity, Facts, Field, KindEntry, ListType, Presence, Rare, Shape, Slot, SlotTo, Type, TypeId, table};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
@@ -205,7 +205,12 @@ impl<'a> Builder<'a> {
         let words = &more[format!("{name}{suffix}")]["enum"];
         let default = more[name].get("default").map(|value| leak(&value.to_string()));
         let strategy = text(schema, "x-kubernetes-patch-strategy");
-        let merge_key = schema.get("x-kubernetes-patch-merge-key").and_then(Value::as_str).map(leak);
+        let rare = Rare {
+            list_map_keys: words_of(&schema["x-kubernetes-list-map-keys"]),
+            merge_key: schema.get("x-kubernetes-patch-merge-key").and_then(Value::as_str).map(leak),
+            enumeration: words_of(words),
+            default,
+        };
         Ok(Field {
             name: leak(name),
             shape,
@@ -216,17 +221,14 @@ impl<'a> Builder<'a> {
                 "set" => ListType::Set,
                 _ => ListType::Atomic,
             },
-            list_map_keys: words_of(&schema["x-kubernetes-list-map-keys"]),
-            merge_key,
             patch_merge: strategy.split(',').any(|one| one == "merge"),
             retain_keys: strategy.split(',').any(|one| one == "retainKeys"),
             patch_replace: strategy.split(',').any(|one| one == "replace"),
             map_atomic: text(schema, "x-kubernetes-map-type") == "atomic",
-            enumeration: words_of(words),
-            default,
             presence: self.presence(definition, name),
             wrapped: false,
             proto: 0,
+            rare: Box::leak(Box::new(rare)),
         })
     }
 
@@ -286,7 +288,7 @@ impl<'a> Builder<'a> {
                 field.wrapped = value_is_list || (field.arity == Arity::List && !wire.repeated);
                 slots.push(Slot { number, to: SlotTo::Field(index as u16) });
             } else if let Some(inner) = self.sources.messages.get(&wire.kind) {
-                slots.push(Slot { number, to: SlotTo::Inline(self.layout(owner, inner, fields)) });
+                slots.push(Slot { number, to: SlotTo::Inline(self.layout(owner, inner, fields).into()) });
             } else {
                 self.unmapped.push(format!("{owner}.{}", wire.name));
             }

@@ -6,6 +6,7 @@
 
 pub mod table;
 
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 /// Index of a type in [`Facts`].
@@ -84,10 +85,6 @@ pub struct Field {
     pub arity: Arity,
     pub required: bool,
     pub list_type: ListType,
-    /// `x-kubernetes-list-map-keys`.
-    pub list_map_keys: &'static [&'static str],
-    /// `x-kubernetes-patch-merge-key`.
-    pub merge_key: Option<&'static str>,
     /// `x-kubernetes-patch-strategy` has `merge`.
     pub patch_merge: bool,
     /// `x-kubernetes-patch-strategy` has `retainKeys`.
@@ -96,15 +93,35 @@ pub struct Field {
     pub patch_replace: bool,
     /// `x-kubernetes-map-type: atomic`.
     pub map_atomic: bool,
-    /// The allowed words of a string, or of the elements of a list or map of strings.
-    pub enumeration: &'static [&'static str],
-    /// JSON text of the schema's default.
-    pub default: Option<&'static str>,
     pub presence: Presence,
     /// Protobuf wraps the list (or each list of a map of lists) in a message of its own whose field 1 repeats.
     pub wrapped: bool,
     /// Protobuf number; 0 where the type has no protobuf form. [`Type::layout`] says in which message.
     pub proto: u32,
+    /// What few fields have; read through the field itself (`field.merge_key`).
+    pub rare: &'static Rare,
+}
+
+/// Facts that few fields have, kept once for all fields that share them: most share the empty ones, which halves the
+/// table in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rare {
+    /// `x-kubernetes-list-map-keys`.
+    pub list_map_keys: &'static [&'static str],
+    /// `x-kubernetes-patch-merge-key`.
+    pub merge_key: Option<&'static str>,
+    /// The allowed words of a string, or of the elements of a list or map of strings.
+    pub enumeration: &'static [&'static str],
+    /// JSON text of the schema's default.
+    pub default: Option<&'static str>,
+}
+
+impl Deref for Field {
+    type Target = Rare;
+
+    fn deref(&self) -> &Rare {
+        self.rare
+    }
 }
 
 /// One object type.
@@ -132,7 +149,7 @@ pub enum SlotTo {
     /// Index into [`Type::fields`].
     Field(u16),
     /// A message whose fields JSON shows as fields of the outer object (an embedded Go struct).
-    Inline(Vec<Slot>),
+    Inline(Box<[Slot]>),
 }
 
 /// All types.

@@ -139,9 +139,15 @@ impl Walk {
             if members.contains_key(&name) {
                 self.report("duplicate", &name);
             }
-            self.path.push(Step::Key(name.clone()));
+            // Nothing below a scalar is reported, so its key need not be remembered.
+            let remembers = matches!(shape, Shape::Object(_));
+            if remembers {
+                self.path.push(Step::Key(name.clone()));
+            }
             let value = if of_lists { self.list(shape, source)? } else { self.one(shape, source)? };
-            self.path.pop();
+            if remembers {
+                self.path.pop();
+            }
             let absent = || if of_lists { Value::Null } else { zero(shape) };
             members.insert(name, value.unwrap_or_else(absent));
             Ok(())
@@ -189,7 +195,12 @@ impl Walk {
     }
 
     fn scalar<S: Source>(&mut self, shape: Shape, source: &mut S) -> Walked<Option<Value>> {
-        let token = source.next()?;
+        let token = match source.next()? {
+            Token::String(text) if !matches!(shape, Shape::Bool | Shape::Int32 | Shape::Int64 | Shape::Number) => {
+                return Ok(self.text(shape, text));
+            }
+            token => token,
+        };
         let value = match (shape, &token) {
             (Shape::Quantity, Token::Null) => return Ok(Some("0".into())),
             (_, Token::Null) => return Ok(None),
@@ -200,9 +211,6 @@ impl Walk {
             (Shape::Number, Token::Number(number)) => number.as_f64().map(|_| number.to_value()),
             (Shape::Quantity, Token::Number(Numeral { text })) => {
                 return Ok(self.parsed(quantity::canonical_text(text).map_err(|error| error.0)));
-            }
-            (_, Token::String(text)) if !matches!(shape, Shape::Bool | Shape::Int32 | Shape::Int64 | Shape::Number) => {
-                return Ok(self.text(shape, text));
             }
             (Shape::Quantity, _) => {
                 source.skip_rest(&token)?;
@@ -221,13 +229,14 @@ impl Walk {
     }
 
     /// A scalar that is written as a string.
-    fn text(&mut self, shape: Shape, text: &str) -> Option<Value> {
+    fn text(&mut self, shape: Shape, text: String) -> Option<Value> {
         match shape {
+            Shape::String | Shape::IntOrString => Some(text.into()),
             Shape::Quantity => self.parsed(quantity::canonical_text(text.trim()).map_err(|error| error.0)),
-            Shape::Time => self.parsed(time::canonical(text))?.as_str().filter(|text| !text.is_empty()).map(Value::from),
-            Shape::MicroTime => self.parsed(time::canonical_micro(text))?.as_str().filter(|text| !text.is_empty()).map(Value::from),
-            Shape::Duration => self.parsed(duration::parse_nanos(text).map(duration::format_nanos)),
-            Shape::Bytes => self.parsed(canonical_base64(text)),
+            Shape::Time => self.parsed(time::canonical(&text))?.as_str().filter(|text| !text.is_empty()).map(Value::from),
+            Shape::MicroTime => self.parsed(time::canonical_micro(&text))?.as_str().filter(|text| !text.is_empty()).map(Value::from),
+            Shape::Duration => self.parsed(duration::parse_nanos(&text).map(duration::format_nanos)),
+            Shape::Bytes => self.parsed(canonical_base64(&text)),
             _ => Some(text.into()),
         }
     }
@@ -252,11 +261,15 @@ impl Walk {
             Token::Object => {
                 let mut members = Map::new();
                 source.members(&mut |source, name| {
-                    if reporting && members.contains_key(&name) {
+                    if !reporting {
+                        members.insert(name, self.free(source, false)?);
+                        return Ok(());
+                    }
+                    if members.contains_key(&name) {
                         self.report("duplicate", &name);
                     }
                     self.path.push(Step::Key(name.clone()));
-                    let value = self.free(source, reporting)?;
+                    let value = self.free(source, true)?;
                     self.path.pop();
                     members.insert(name, value);
                     Ok(())

@@ -10,10 +10,10 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
-use super::{Arity, Facts, Field, KindEntry, ListType, Presence, Shape, Slot, SlotTo, Type, TypeId};
+use super::{Arity, Facts, Field, KindEntry, ListType, Presence, Rare, Shape, Slot, SlotTo, Type, TypeId};
 
 const MAGIC: &[u8; 6] = b"CTFACT";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// An inflated table is far below this; a damaged file must not fill the memory.
 const INFLATED_MAX: u64 = 16 << 20;
 
@@ -38,7 +38,7 @@ pub fn read(file: &[u8]) -> Result<Facts, TableError> {
     }
     let mut inflated = Vec::new();
     DeflateDecoder::new(body).take(INFLATED_MAX).read_to_end(&mut inflated).map_err(TableError::Inflate)?;
-    let mut reader = Reader { bytes: &inflated, at: 0, texts: Vec::new(), lists: Vec::new() };
+    let mut reader = Reader { bytes: &inflated, at: 0, texts: Vec::new(), lists: Vec::new(), rare: Vec::new() };
     reader.facts().ok_or(TableError::Damaged(reader.at))
 }
 
@@ -46,9 +46,14 @@ pub fn read(file: &[u8]) -> Result<Facts, TableError> {
 pub fn write(facts: &Facts) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.facts(facts);
+    // The tables come first in the file, and are complete only when everything else is written.
+    let types = std::mem::take(&mut writer.out);
+    writer.rare_facts();
+    let rare = std::mem::take(&mut writer.out);
     let mut body = Vec::new();
     writer.tables(&mut body);
-    body.extend_from_slice(&writer.out);
+    body.extend_from_slice(&rare);
+    body.extend_from_slice(&types);
     let mut file = [MAGIC.as_slice(), &[VERSION]].concat();
     let mut deflate = DeflateEncoder::new(&mut file, Compression::best());
     deflate.write_all(&body).and_then(|()| deflate.try_finish()).expect("writing to memory cannot fail");
@@ -61,12 +66,15 @@ struct Reader<'a> {
     at: usize,
     texts: Vec<&'static str>,
     lists: Vec<&'static [&'static str]>,
+    rare: Vec<&'static Rare>,
 }
 
 impl Reader<'_> {
     fn facts(&mut self) -> Option<Facts> {
         self.read_texts()?;
         self.read_lists()?;
+        let rare = self.many(Self::rare)?;
+        self.rare = Vec::leak(rare).iter().collect();
         let types = self.many(Self::read_type)?;
         let kinds = self.many(|reader| Some(KindEntry { api_version: reader.text()?, kind: reader.text()?, id: TypeId(reader.u32()?) }))?;
         Some(Facts::new(types, kinds))
@@ -115,11 +123,20 @@ impl Reader<'_> {
             patch_replace: bit(9),
             map_atomic: bit(10),
             wrapped: bit(11),
+            proto: self.u32()?,
+            rare: {
+                let at = self.usize()?;
+                self.rare.get(at).copied()?
+            },
+        })
+    }
+
+    fn rare(&mut self) -> Option<Rare> {
+        Some(Rare {
             list_map_keys: self.list()?,
             enumeration: self.list()?,
             merge_key: self.optional_text()?,
             default: self.optional_text()?,
-            proto: self.u32()?,
         })
     }
 
@@ -141,7 +158,7 @@ impl Reader<'_> {
     fn slot(&mut self) -> Option<Slot> {
         let number = self.u32()?;
         let to = match self.usize()? {
-            0 => SlotTo::Inline(self.many(Self::slot)?),
+            0 => SlotTo::Inline(self.many(Self::slot)?.into()),
             index => SlotTo::Field((index - 1) as u16),
         };
         Some(Slot { number, to })
@@ -215,6 +232,7 @@ struct Writer {
     out: Vec<u8>,
     texts: Interner<&'static str>,
     lists: Interner<Vec<usize>>,
+    rare: Interner<Rare>,
 }
 
 /// Values by the order in which they were first seen.
@@ -265,11 +283,21 @@ impl Writer {
         let enums = field.arity as usize | (field.list_type as usize) << 2 | (field.presence as usize) << 4;
         let flags = bits.iter().enumerate().fold(enums, |flags, (at, bit)| flags | usize::from(*bit) << (6 + at));
         self.usize(flags);
-        self.list(field.list_map_keys);
-        self.list(field.enumeration);
-        self.optional_text(field.merge_key);
-        self.optional_text(field.default);
         self.usize(field.proto as usize);
+        let rare = self.rare.id(field.rare.clone());
+        self.usize(rare);
+    }
+
+    /// The rare facts that the fields refer to.
+    fn rare_facts(&mut self) {
+        let rare = std::mem::take(&mut self.rare.order);
+        self.usize(rare.len());
+        for one in &rare {
+            self.list(one.list_map_keys);
+            self.list(one.enumeration);
+            self.optional_text(one.merge_key);
+            self.optional_text(one.default);
+        }
     }
 
     fn shape(&mut self, shape: Shape) {
