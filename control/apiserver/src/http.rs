@@ -28,6 +28,8 @@ pub mod query;
 pub mod resource;
 pub mod route;
 pub mod shape;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 pub mod watch;
 
@@ -124,6 +126,10 @@ impl Face {
         let user = self.user(connection, headers, request.uri().path()).await?;
         match route {
             Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, &user, &asked, query, request).await,
+            Route::Resource(asked) if !self.serves_group(&asked) => {
+                self.authorize(&user, &asked).await?;
+                Ok(answer::not_found())
+            }
             Route::Resource(asked) => {
                 let exchange = Exchange { face: self, user: &user, asked, query, headers, body: request.into_body() };
                 exchange.answer().await.map_err(Refusal::Status)
@@ -142,6 +148,14 @@ impl Face {
             Ok(Some(wanted)) => Ok(wanted.apply(&caller, &**self.core.authorizer()).await?),
             Err(why) => Err(Refusal::Answer(answer::text(500, format!("Internal Server Error: {path:?}: {why}\n")))),
         }
+    }
+
+    /// Of the core group only resources can be unknown; a named group may not exist at all.
+    fn serves_group(&self, asked: &Asked) -> bool {
+        let target = &asked.target;
+        let registry = self.core.registry();
+        registry.resource(&target.group, &target.version, &target.resource).is_some()
+            || registry.table().rows().iter().any(|row| row.group == target.group && row.version == target.version)
     }
 
     /// 403 unless `user` may do what is asked.

@@ -173,8 +173,15 @@ pub fn document(code: u16, value: &impl Serialize, encoding: Encoding) -> Answer
     match encoding {
         Encoding::Yaml => answer(code, negotiate::YAML, Body::Bytes(yaml(value).into())),
         Encoding::Json { pretty: true } => answer(code, negotiate::JSON, Body::Bytes(pretty(value).into())),
-        _ => answer(code, negotiate::JSON, Body::Bytes(serde_json::to_vec(value).unwrap_or_default().into())),
+        _ => answer(code, negotiate::JSON, Body::Bytes(compact(value).into())),
     }
+}
+
+/// One line, as Go's encoder ends it.
+pub fn compact(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 pub fn pretty(value: &impl Serialize) -> Vec<u8> {

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, ETAG, HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
 use kinds::KindRef;
 use schema::{Status, Value, json};
 
-use super::answer::{Answer, Body, answer, document, not_found};
+use super::answer::{Answer, Body, answer, document};
 use super::negotiate::{self, Encoding};
 use super::query::Query;
 use super::{discovery, paths};
@@ -53,15 +53,17 @@ impl OpenApi {
             .iter()
             .map(|(name, hash)| (name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")})))
             .collect();
-        document(200, &json!({"paths": paths}), Encoding::Json { pretty: false })
+        let mut index = document(200, &json!({"paths": paths}), Encoding::Json { pretty: false });
+        index.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        index
     }
 
     fn v3(&self, table: &Arc<Table>, name: &str, query: &Query) -> Answer {
         let hashes = self.hashes(table);
-        let Some(hash) = hashes.get(name) else { return not_found() };
+        let Some(hash) = hashes.get(name) else { return nothing() };
         let mut answer = match rows(table).remove(name) {
             Some(rows) => document(200, &v3_document(&rows), Encoding::Json { pretty: false }),
-            None => return not_found(),
+            None => return nothing(),
         };
         let fields = answer.headers_mut();
         fields.insert(ETAG, HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal is a header value"));
@@ -82,6 +84,13 @@ impl OpenApi {
         *kept = Some((Arc::clone(table), Arc::clone(&hashes)));
         hashes
     }
+}
+
+/// 404 without a word, as upstream answers here.
+fn nothing() -> Answer {
+    let mut answer = answer(404, negotiate::JSON, Body::empty());
+    answer.headers_mut().remove(CONTENT_TYPE);
+    answer
 }
 
 /// The rows of each document, by `api/v1`, `apis/apps/v1`.
@@ -128,5 +137,8 @@ fn v2(table: &Table, query: &Query, headers: &HeaderMap) -> Result<Answer, Statu
     let etag = discovery::etag(&bytes);
     let mut answer = answer(200, negotiate::JSON, Body::Bytes(bytes.into()));
     answer.headers_mut().insert(ETAG, etag);
+    for field in ["Accept-Encoding", "Accept"] {
+        answer.headers_mut().append(VARY, HeaderValue::from_static(field));
+    }
     Ok(answer)
 }

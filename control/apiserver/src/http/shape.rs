@@ -14,7 +14,7 @@ use schema::{Facts, Status, TypeId, Value, json, protobuf};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Body, answer, pretty, yaml};
+use super::answer::{Answer, Body, answer, compact, pretty, yaml};
 use super::negotiate::{Encoding, Shape, Wanted};
 use super::query::Query;
 
@@ -144,7 +144,7 @@ impl Shaper<'_> {
         Body::Bytes(match self.wanted.encoding {
             Encoding::Yaml => yaml(value).into(),
             Encoding::Json { pretty: true } => pretty(value).into(),
-            _ => serde_json::to_vec(value).unwrap_or_default().into(),
+            _ => compact(value).into(),
         })
     }
 
@@ -180,7 +180,7 @@ impl Shaper<'_> {
 
     /// A bookmark's object: the kind with nothing but what a bookmark says.
     pub fn bookmark(&self, revision: u64, initial_events_end: bool) -> Result<Arc<Object>, Status> {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
         if initial_events_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

@@ -13,7 +13,7 @@ use super::answer::{Answer, Body};
 const BUFFER: usize = 32 << 10;
 
 /// Whether the client asks for one of the protocols that we pass through.
-pub fn is_wanted(headers: &HeaderMap) -> bool {
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     let has = |name: &http::HeaderName, wanted: &[&str]| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|token| wanted.iter().any(|one| token.trim().eq_ignore_ascii_case(one)))
@@ -22,7 +22,7 @@ pub fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// The client's 101, and a task that is the pipe until either side ends.
-pub fn join(env: &Env, client: OnUpgrade, mut agent: Response<Incoming>) -> Answer {
+pub(super) fn join(env: &Env, client: OnUpgrade, mut agent: Response<Incoming>) -> Answer {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = agent.status();
     answer.headers_mut().extend(agent.headers().iter().map(|(name, value)| (name.clone(), value.clone())));

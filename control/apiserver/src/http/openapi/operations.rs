@@ -11,7 +11,7 @@ const PATCHES: [&str; 4] = ["application/apply-patch+yaml", "application/json-pa
 const BODIES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// All paths of the rows.
-pub fn paths(rows: &[KindRef], version: Version) -> Map<String, Value> {
+pub(super) fn paths(rows: &[KindRef], version: Version) -> Map<String, Value> {
     let mut paths = Map::new();
     for row in rows {
         let maker = Maker { row, version };

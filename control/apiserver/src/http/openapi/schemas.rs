@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kinds::{Descriptor, KindRef};
+use kinds::{Descriptor, KindRef, Verbs};
 use schema::facts::{Arity, Field, ListType, Shape};
 use schema::{Facts, Map, TypeId, Value, json};
 
@@ -11,7 +11,7 @@ use super::Version;
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// Schemas by definition name.
-pub fn of(rows: &[KindRef], version: Version) -> Map<String, Value> {
+pub(super) fn of(rows: &[KindRef], version: Version) -> Map<String, Value> {
     let mut maker = Maker { version, facts: Facts::builtin(), todo: Vec::new(), seen: BTreeSet::new(), made: BTreeMap::new() };
     let mut kinds: BTreeMap<TypeId, Vec<Value>> = BTreeMap::new();
     for row in rows {
@@ -40,19 +40,19 @@ pub fn of(rows: &[KindRef], version: Version) -> Map<String, Value> {
 }
 
 /// The definition name of a row's list.
-pub fn list_name(row: &Descriptor) -> String {
+pub(super) fn list_name(row: &Descriptor) -> String {
     format!("{}List", Facts::builtin().get(row.ty).name)
 }
 
 /// A reference to a definition.
-pub fn reference(name: &str, version: Version) -> Value {
+pub(super) fn reference(name: &str, version: Version) -> Value {
     match version {
         Version::V2 => json!({"$ref": format!("#/definitions/{name}")}),
         Version::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
     }
 }
 
-pub fn gvk(group: &str, version: &str, kind: &str) -> Value {
+pub(super) fn gvk(group: &str, version: &str, kind: &str) -> Value {
     json!({"group": group, "kind": kind, "version": version})
 }
 
@@ -72,7 +72,7 @@ impl Maker {
     }
 
     fn list(&mut self, row: &Descriptor) {
-        if row.list_kind.is_empty() || row.storage_prefix.is_empty() {
+        if row.list_kind.is_empty() || matches!(row.verbs, Verbs::CreateOnly) {
             return;
         }
         let item = reference(self.facts.get(row.ty).name, self.version);

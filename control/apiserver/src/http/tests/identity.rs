@@ -1,0 +1,95 @@
+//! Who asks: certificates, tokens, nobody; and what they are told.
+
+use auth::pki::Leaf;
+use auth::{Pki, TokenIssuer, TokenRequest};
+use http::{Method, Request};
+use http_body_util::Full;
+use schema::{DocExt, json};
+
+use super::*;
+
+async fn whoami(world: &World, identity: Option<&Identity>, token: Option<&str>) -> (u16, Value) {
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string();
+    let mut request = Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews").header("host", "x").header("content-type", "application/json");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let response = world.http1(identity).await.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+    status_of(response).await
+}
+
+#[tokio::test]
+async fn certificates_and_tokens_say_who_asks() {
+    let world = World::start().await;
+    let admin = world.pki.leaf(&Leaf::admin()).unwrap();
+    let (code, doc) = whoami(&world, Some(&admin), None).await;
+    assert_eq!((code, doc.str_at("status.userInfo.username")), (201, "kubernetes-admin"), "{doc}");
+    let (code, doc) = whoami(&world, None, Some("alice")).await;
+    assert_eq!((code, doc.str_at("status.userInfo.username")), (201, "alice"), "{doc}");
+    let (code, doc) = whoami(&world, None, None).await;
+    assert_eq!((code, doc.str_at("reason")), (403, "Forbidden"), "anonymous may not even ask: {doc}");
+}
+
+#[tokio::test]
+async fn foreign_certificates_and_bad_tokens_are_401_and_never_anonymous() {
+    let world = World::start().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let foreign = Pki::ensure(elsewhere.path(), &world.env).unwrap().leaf(&Leaf::admin()).unwrap();
+    for (identity, token) in [(Some(&foreign), None), (None, Some("nope")), (None, Some("a.b.c"))] {
+        let (code, doc) = whoami(&world, identity, token).await;
+        assert_eq!((code, doc.str_at("message"), doc.str_at("reason")), (401, "Unauthorized", "Unauthorized"));
+    }
+}
+
+#[tokio::test]
+async fn a_service_account_lives_and_dies_with_its_object() {
+    let world = World::start().await;
+    let accounts = Target::of("v1", "serviceaccounts", "default");
+    let doc = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}});
+    let account = world.loopback.create(accounts.clone(), doc).await.unwrap();
+    let request = |seconds| TokenRequest {
+        namespace: "default".into(),
+        service_account: "bot".into(),
+        service_account_uid: account.meta.uid.clone(),
+        audiences: Vec::new(),
+        expiration_seconds: seconds,
+        bound: None,
+    };
+    let good = world.tokens.issue(request(600)).await.unwrap().token;
+    let expired = world.tokens.issue(request(-1)).await.unwrap().token;
+    let (code, doc) = whoami(&world, None, Some(&good)).await;
+    assert_eq!((code, doc.str_at("status.userInfo.username")), (201, "system:serviceaccount:default:bot"), "{doc}");
+    assert_eq!(whoami(&world, None, Some(&expired)).await.0, 401);
+    world.loopback.delete(accounts.named("bot"), client::Options::default()).await.unwrap();
+    assert_eq!(whoami(&world, None, Some(&good)).await.0, 401);
+}
+
+#[tokio::test]
+async fn refusals_speak_upstreams_sentences() {
+    let world = World::start().await;
+    for (method, path, want) in [
+        (Method::GET, "/api/v1/namespaces/default/pods", r#"pods is forbidden: User "alice" cannot list resource "pods" in API group "" in the namespace "default""#),
+        (Method::GET, "/api/v1/nodes", r#"nodes is forbidden: User "alice" cannot list resource "nodes" in API group "" at the cluster scope"#),
+        (Method::GET, "/api/v1/namespaces/default", r#"namespaces "default" is forbidden: User "alice" cannot get resource "namespaces" in API group "" in the namespace "default""#),
+        (Method::POST, "/api/v1/namespaces/default/pods/x/exec", r#"pods "x" is forbidden: User "alice" cannot create resource "pods/exec" in API group "" in the namespace "default""#),
+        (Method::GET, "/metrics", r#"forbidden: User "alice" cannot get path "/metrics""#),
+    ] {
+        let request = Request::builder().method(method).uri(path).header("host", "x");
+        let request = request.header("authorization", "Bearer alice").body(Full::default()).unwrap();
+        let (code, doc) = status_of(world.http1(None).await.send_request(request).await.unwrap()).await;
+        assert_eq!((code, doc.str_at("message")), (403, want));
+    }
+}
+
+#[tokio::test]
+async fn impersonation_needs_a_user() {
+    let world = World::start().await;
+    let response = world.ask(Method::GET, "/api/v1/pods", &[("impersonate-group", "system:masters")], "").await;
+    assert_eq!(response.status(), 500);
+    let text = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(text, "Internal Server Error: \"/api/v1/pods\": requested [{Group  system:masters    }] without impersonating a user\n");
+    let response = world.ask(Method::GET, "/api/v1/pods", &[("impersonate-user", "bob")], "").await;
+    let (code, doc) = status_of(response).await;
+    assert_eq!(code, 403, "{doc}");
+    assert!(doc.str_at("message").contains("User \"bob\" cannot list"), "{doc}");
+}
