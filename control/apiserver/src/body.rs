@@ -3,7 +3,7 @@
 use client::{Body, Options};
 use kinds::Descriptor;
 use schema::decode::{self, DecodeError, Decoded, FieldValidation};
-use schema::{DocExt, Status, TypeId, Value, protobuf};
+use schema::{DocExt, FieldErrors, Path, Status, TypeId, Value, protobuf};
 
 /// A type that a body is decoded as.
 #[derive(Clone)]
@@ -26,6 +26,15 @@ impl Expected {
         let ty = schema::Facts::builtin().kind(api_version, kind);
         let missing = || Status::internal(format!("the facts table has no {kind} of {api_version}"));
         Ok(Self { ty: ty.ok_or_else(missing)?, api_version: api_version.into(), kind: kind.into(), any_version: kind == "DeleteOptions" })
+    }
+
+    /// Why a document of `kind` does not fit.
+    fn other_kind(&self, kind: &str) -> String {
+        let version = self.version();
+        match schema::Facts::builtin().kind(&self.api_version, kind) {
+            Some(_) => format!("converting ({version}.{kind}) to ({version}.{}): unknown conversion", self.kind),
+            None => format!("no kind {kind:?} is registered for version {:?} in scheme", self.api_version),
+        }
     }
 
     fn version(&self) -> &str {
@@ -51,22 +60,44 @@ pub fn document(expected: &Expected, body: &Body, options: &Options, warnings: &
     Ok(value)
 }
 
-/// Checks and prunes what a patch made.
+/// Checks and prunes what a patch made. 422 where it is no document of its kind any more.
 pub fn patched(expected: &Expected, value: Value, options: &Options, warnings: &mut Vec<String>) -> Result<Value, Status> {
-    let decoded = decode::value(expected.ty, value).map_err(|error| refused(expected, &error, b""))?;
-    report(expected, &decoded.strict_errors, options.field_validation, warnings)?;
-    Ok(decoded.value)
+    let text = value.to_string();
+    let decoded = decode::value(expected.ty, value).map_err(|error| misfit(&text, &error.to_string()))?;
+    match options.field_validation {
+        FieldValidation::Strict if !decoded.strict_errors.is_empty() => {
+            Err(misfit(&text, &format!("strict decoding error: {}", decoded.strict_errors.join(", "))))
+        }
+        how => {
+            report(expected, &decoded.strict_errors, how, warnings)?;
+            Ok(decoded.value)
+        }
+    }
+}
+
+fn misfit(document: &str, why: &str) -> Status {
+    let mut errors = FieldErrors::default();
+    errors.invalid(&Path::new("patch"), document, why);
+    Status::invalid("", "", "", &errors)
 }
 
 fn encoded(expected: &Expected, content_type: &str, bytes: &[u8]) -> Result<Decoded, Status> {
     let media = content_type.split(';').next().unwrap_or_default().trim();
     let decoded = match media {
-        "" | "application/json" | "*/*" => decode::json(expected.ty, bytes),
+        "" | "application/json" | "*/*" => decode::json(expected.ty, bytes).map_err(as_json),
         "application/yaml" => decode::yaml(expected.ty, bytes),
         "application/vnd.kubernetes.protobuf" => protobuf::decode_document(bytes).map(|value| Decoded { value, strict_errors: Vec::new() }),
         _ => return Err(unknown_media()),
     };
     decoded.map_err(|error| refused(expected, &error, bytes))
+}
+
+/// Upstream looks for apiVersion and kind before anything else, and says so when that fails.
+fn as_json(error: DecodeError) -> DecodeError {
+    match error {
+        DecodeError::Syntax(why) => DecodeError::Syntax(format!("couldn't get version/kind; json parse error: {why}")),
+        other => other,
+    }
 }
 
 /// 415.
@@ -81,8 +112,7 @@ pub fn unknown_media() -> Status {
 fn identified(expected: &Expected, mut value: Value) -> Result<Value, Status> {
     let kind = value.str_at("kind");
     if !kind.is_empty() && kind != expected.kind {
-        let why = format!("no kind {kind:?} fits here, expected {:?}", expected.kind);
-        return Err(expected.unfit(kind, &why));
+        return Err(expected.unfit(kind, &expected.other_kind(kind)));
     }
     let api_version = value.str_at("apiVersion");
     if !api_version.is_empty() && api_version != expected.api_version && !expected.any_version {

@@ -10,7 +10,7 @@ use crate::document;
 
 /// `stored` as `kind` serves it: itself, unless it was stored as another version.
 pub fn served(kind: &KindRef, stored: Arc<Object>) -> Result<Arc<Object>, Status> {
-    if document::is_of(&stored.raw, &kind.api_version()) {
+    if document::is_of(&stored.raw, &kind.group, &kind.version) {
         return Ok(stored);
     }
     let doc = from_stored(kind, stored.value());

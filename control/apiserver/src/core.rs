@@ -107,14 +107,14 @@ impl Core {
     /// Answers a request of `user`.
     pub async fn call(&self, user: &UserInfo, request: Request) -> Result<Answer, Status> {
         let kind = self.admit(user, request.verb, &request.target, &request.options).await?;
-        let _place = self.flow.enter(request.verb)?;
+        let _place = self.flow.enter(user, request.verb)?;
         self.run(user, kind, request).await
     }
 
     /// As [`Core::call`] for a list, without going through [`Answer`].
     pub async fn list(&self, user: &UserInfo, target: &Target, options: &Options) -> Result<(KindRef, List), Status> {
         let kind = self.admit(user, Verb::List, target, options).await?;
-        let _place = self.flow.enter(Verb::List)?;
+        let _place = self.flow.enter(user, Verb::List)?;
         let list = self.read_list(&kind, target, options).await?;
         Ok((kind, list))
     }

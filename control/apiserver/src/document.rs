@@ -51,11 +51,14 @@ pub fn restamp(raw: &Bytes, revision: u64) -> Bytes {
     }
 }
 
-/// Whether canonical bytes are of `api_version`.
-pub fn is_of(raw: &[u8], api_version: &str) -> bool {
-    raw.strip_prefix(b"{\"apiVersion\":\"")
-        .and_then(|rest| rest.strip_prefix(api_version.as_bytes()))
-        .is_some_and(|rest| rest.starts_with(b"\""))
+/// Whether canonical bytes are of a kind in `group` at `version`.
+pub fn is_of(raw: &[u8], group: &str, version: &str) -> bool {
+    let rest = raw.strip_prefix(b"{\"apiVersion\":\"");
+    let rest = match group {
+        "" => rest,
+        group => rest.and_then(|rest| rest.strip_prefix(group.as_bytes())).and_then(|rest| rest.strip_prefix(b"/")),
+    };
+    rest.and_then(|rest| rest.strip_prefix(version.as_bytes())).is_some_and(|rest| rest.starts_with(b"\""))
 }
 
 fn splice(raw: &[u8], span: Range<usize>, text: &str) -> Bytes {
@@ -205,7 +208,9 @@ mod tests {
 
     #[test]
     fn the_api_version_is_read_from_the_first_bytes() {
-        assert!(is_of(br#"{"apiVersion":"apps/v1","kind":"X"}"#, "apps/v1"));
-        assert!(!is_of(br#"{"apiVersion":"apps/v1beta1","kind":"X"}"#, "apps/v1"));
+        assert!(is_of(br#"{"apiVersion":"apps/v1","kind":"X"}"#, "apps", "v1"));
+        assert!(is_of(br#"{"apiVersion":"v1","kind":"X"}"#, "", "v1"));
+        assert!(!is_of(br#"{"apiVersion":"apps/v1beta1","kind":"X"}"#, "apps", "v1"));
+        assert!(!is_of(br#"{"apiVersion":"apps/v1","kind":"X"}"#, "", "v1"));
     }
 }

@@ -122,38 +122,34 @@ impl Lister<'_> {
     /// A page out of the store's history, at `revision` (None: now), from the key `start` below the list's prefix.
     async fn history(&self, revision: Option<u64>, start: String, limit: u64, selector: &Selector) -> Result<List, Status> {
         let (prefix, end) = self.bounds();
-        let mut from = format!("{prefix}{start}");
-        let mut at = revision.map(Revision);
+        let everything = selector.is_everything();
         let cut = if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
+        let (mut from, mut at) = (format!("{prefix}{start}"), revision.map(Revision));
         let mut items: Vec<Arc<Item>> = Vec::new();
         loop {
-            let wanted = if limit == 0 { 0 } else { (cut - items.len()).max(if selector.is_everything() { 1 } else { HISTORY_PAGE }) };
+            let wanted = match (limit, everything) {
+                (0, _) => 0,
+                (_, true) => cut - items.len(),
+                (_, false) => HISTORY_PAGE,
+            };
             let range = self.store.range(&from, &end, at, wanted).await.map_err(|error| failure::of_store(&error))?;
-            at = Some(range.revision);
-            let mut last = None;
+            let last = range.entries.last().map(|entry| format!("{}\0", entry.key));
             for entry in range.entries {
                 let item = Item::parse(entry.value, self.kind_cache.on_node())?;
-                last = Some(format!("{}\0", entry.key));
-                if !selector.is_everything() && !selector.matches(&item) {
-                    continue;
+                if everything || selector.matches(&item) {
+                    items.push(item);
                 }
-                if items.len() == cut {
-                    // one more than the page holds: there is a next page
-                    let next = self.next_start(&items[cut - 1]);
-                    return self.page(items, range.revision.0, Some(next), None);
-                }
-                items.push(item);
             }
-            match last {
-                Some(next) if range.remaining > 0 => {
-                    if items.len() == cut && selector.is_everything() {
-                        let start = self.next_start(&items[cut - 1]);
-                        return self.page(items, range.revision.0, Some(start), i64::try_from(range.remaining).ok());
-                    }
-                    from = next;
-                }
-                _ => return self.page(items, range.revision.0, None, None),
+            let surplus = items.len().saturating_sub(cut);
+            let exhausted = range.remaining == 0;
+            if surplus == 0 && !exhausted && !(everything && items.len() == cut) {
+                (from, at) = (last.unwrap_or(from), Some(range.revision));
+                continue; // without more matches nobody knows whether there is a next page
             }
+            items.truncate(cut);
+            let next = if surplus > 0 || !exhausted { items.last().map(|item| self.next_start(item)) } else { None };
+            let remaining = i64::try_from(range.remaining).ok().filter(|_| everything && next.is_some());
+            return self.page(items, range.revision.0, next, remaining);
         }
     }
 

@@ -23,7 +23,8 @@ async fn all_three_patches_change_the_document() {
 async fn bad_patches_are_refused_in_upstreams_words() {
     let cluster = Cluster::bare().await;
     let made = cluster.config_map("a", "x").await;
-    let cases: [(Patch, &'static str, u16, &str); 7] = [
+    let cases: [(Patch, &'static str, u16, &str); 8] = [
+        (Patch::Strategic, r#"{"data":["a"]}"#, 422, " \"\" is invalid: patch: Invalid value: "),
         (Patch::Merge, r#"{"data": "#, 400, "invalid JSON patch"),
         (Patch::Merge, "[]", 400, "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"),
         (Patch::Merge, r#"{"metadata":{"name":"b"}}"#, 400, "the name of the object (b) does not match the name on the URL (a)"),

@@ -325,3 +325,61 @@ async fn list_and_watch_join_without_a_seam_under_load() {
     }
     assert_eq!(cluster.list(config_maps(), Options::default()).await.unwrap().items.len(), 4 * 66);
 }
+
+/// A model: whatever happens, who follows a watch knows what a list shows, for every selector.
+#[tokio::test]
+async fn a_follower_always_knows_what_a_list_shows() {
+    for seed in 0..8 {
+        let cluster = Cluster::bare().await;
+        let env = Env::sim(seed);
+        let selectors = ["", "app=x", "app!=x", "app in (x,y)", "!app"];
+        let mut followers = Vec::new();
+        for selector in selectors {
+            let options = |extra: Options| Options { label_selector: selector.into(), ..extra };
+            let list = cluster.list(config_maps(), options(Options::default())).await.unwrap();
+            let watch = cluster.watch(config_maps(), options(from(&list.resource_version))).await;
+            followers.push((selector, std::collections::BTreeMap::<String, String>::new(), watch));
+        }
+        for _ in 0..60 {
+            let name = ["a", "b", "c"][env.random_below(3) as usize];
+            let label = ["x", "y", "z"][env.random_below(3) as usize];
+            let one = || config_maps().named(name);
+            let _ = match env.random_below(4) {
+                0 => cluster.create(config_maps(), json!({"metadata": {"name": name, "labels": {"app": label}}})).await,
+                1 => cluster.patch(one(), Patch::Merge, json!({"metadata": {"labels": {"app": label}}})).await,
+                2 => cluster.patch(one(), Patch::Merge, json!({"metadata": {"labels": null}, "data": {"n": env.uuid()}})).await,
+                _ => cluster.delete(one(), Options::default()).await,
+            };
+            if env.random_below(5) == 0 {
+                for follower in &mut followers {
+                    agree(&cluster, follower, seed).await;
+                }
+            }
+        }
+        for follower in &mut followers {
+            agree(&cluster, follower, seed).await;
+        }
+    }
+}
+
+/// Follows as far as there is something to hear, then compares with a list.
+async fn agree(cluster: &Cluster, (selector, known, watch): &mut (&str, std::collections::BTreeMap<String, String>, client::Watch), seed: u64) {
+    while let Ok(event) = tokio::time::timeout(Duration::from_millis(1), watch.next()).await {
+        let event = event.unwrap().unwrap();
+        let (name, version) = (event.object.meta.name.clone(), event.object.meta.resource_version.clone());
+        let had = known.contains_key(&name);
+        match event.kind {
+            WatchKind::Added => assert!(!had, "seed {seed} {selector}: {name} was known"),
+            WatchKind::Modified | WatchKind::Deleted => assert!(had, "seed {seed} {selector}: {name} was not known"),
+            WatchKind::Bookmark => panic!("nobody asked"),
+        }
+        match event.kind {
+            WatchKind::Deleted => drop(known.remove(&name)),
+            _ => drop(known.insert(name, version)),
+        }
+    }
+    let list = cluster.list(config_maps(), Options { label_selector: (*selector).into(), ..Options::default() }).await.unwrap();
+    let shown: std::collections::BTreeMap<String, String> =
+        list.items.iter().map(|object| (object.meta.name.clone(), object.meta.resource_version.clone())).collect();
+    assert_eq!(*known, shown, "seed {seed} {selector}");
+}

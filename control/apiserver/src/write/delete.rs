@@ -53,7 +53,7 @@ pub(crate) async fn delete_named(call: &mut Call<'_>, name: &str, options: &Dele
     answer
 }
 
-/// Deletes what the call's selectors match; answers with the list of it.
+/// Deletes what the call's selectors match; answers with the list of it as one document.
 pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
     let options = delete_options(call, &body)?;
     let list_options = Options { timeout_seconds: None, ..call.options.clone() };
@@ -66,7 +66,10 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
             Err(status) => return Err(status),
         }
     }
-    Ok(Response::List(list))
+    let items: Vec<Value> = list.items.iter().map(|object| object.value()).collect();
+    let value = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "items": items,
+        "metadata": {"resourceVersion": list.resource_version}});
+    Ok(Response::Value { value, code: 200 })
 }
 
 async fn delete_in(call: &mut Call<'_>, namespace: &str, name: &str, options: &Delete) -> Result<Response, Status> {

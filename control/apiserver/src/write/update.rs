@@ -137,7 +137,9 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Resul
     if new == *old {
         return Object::from_value(&new).map(Some);
     }
-    call.warnings.extend(call.kind.strategy.warnings(&new, Some(old)));
+    if call.target.subresource.is_empty() {
+        call.warnings.extend(call.kind.strategy.warnings(&new, Some(old)));
+    }
     if call.options.dry_run {
         return Object::from_value(&new).map(Some);
     }
