@@ -24,7 +24,7 @@ const NAMESPACE: &str = "golden";
 pub(crate) enum Answer {
     Object(Value),
     /// 400 with what the decoder said.
-    BadRequest(String),
+    BadRequest(#[expect(dead_code, reason = "read by Debug")] String),
     /// 422: field, reason, text of each cause.
     Invalid(Vec<(String, String, String)>),
     Table {
