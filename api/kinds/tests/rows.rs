@@ -163,7 +163,7 @@ fn first_arguments<'a>(text: &'a str, function: &str) -> Vec<&'a str> {
     let is_free = |at: usize| !text[..at].ends_with(|before: char| before == '.' || before == '_' || before.is_alphanumeric());
     let calls = text.match_indices(function).filter(|(at, _)| is_free(*at) && !text[..*at].ends_with("fn "));
     let arguments = calls.filter_map(|(at, call)| text[at + call.len()..].split(')').next());
-    arguments.filter_map(|arguments| arguments.split('"').nth(1)).collect()
+    arguments.filter_map(|arguments| arguments.split("&[").next()?.split('"').nth(1)).collect()
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
