@@ -86,7 +86,8 @@ fn protect(config: &KeeperConfig, places: &Places) -> io::Result<()> {
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     let binary = places.binary();
     OpenOptions::new().create(true).truncate(false).write(true).open(&binary).map_err(|error| named(&binary, &error))?;
-    mount_bind("/proc/self/exe", &binary)?;
+    // By its path: what /proc/self/exe itself leads to is a mount of the namespace that we have just left.
+    mount_bind(std::fs::read_link("/proc/self/exe")?, &binary)?;
     mount_remount(&binary, MountFlags::BIND | MountFlags::RDONLY, "")?;
     let c_string = |text: &str| CString::new(text).map_err(io::Error::other);
     let argv = std::iter::once(Ok(c_string(&binary.to_string_lossy())?)).chain(config.argv.iter().skip(1).map(|text| c_string(text)));
