@@ -3,7 +3,6 @@
 
 mod scalar;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
@@ -203,14 +202,14 @@ fn unsupported_key(key: &Value, value: &Value) -> DecodeError {
     DecodeError::Syntax(format!("unsupported map key of type: {kind}, key: {key}, value: {value}"))
 }
 
-fn scalar_value(text: &Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, DecodeError> {
+fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, DecodeError> {
     let tag = tag.map(|tag| match tag.suffix_in_namespace("tag:yaml.org,2002:") {
         Some(name) => name.into_owned(),
         None => "str".to_owned(),
     });
     match (tag.as_deref(), style) {
         (None, ScalarStyle::Plain) => scalar::plain(text),
-        (None, _) => Ok(text.as_ref().into()),
+        (None, _) => Ok(text.into()),
         (Some(tag), _) => scalar::tagged(tag, text),
     }
 }

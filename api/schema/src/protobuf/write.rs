@@ -25,11 +25,8 @@ fn slots(one: &Type, layout: &[Slot], value: &Value, out: &mut Vec<u8>) {
 
 fn write_field(field: &Field, number: u32, value: &Value, out: &mut Vec<u8>) {
     match (field.arity, value) {
-        (Arity::One, value) => {
-            if !(value.is_null() && field.presence == Presence::Pointer) {
-                one(field.shape, number, value, out);
-            }
-        }
+        (Arity::One, Value::Null) if field.presence == Presence::Pointer => {}
+        (Arity::One, value) => one(field.shape, number, value, out),
         (Arity::List, Value::Array(elements)) if field.wrapped => {
             wire::nested(number, out, |out| elements.iter().for_each(|element| one(field.shape, 1, element, out)));
         }
