@@ -18,7 +18,7 @@ use env::Env;
 use keeper::{Control, ControlError};
 use stdx::Instance;
 
-use crate::role::{self, CONTROL_USER};
+use crate::role::{self, CONTROL_USER, program};
 use crate::{admin, control, node};
 
 /// Processes get so long to end by themselves.
@@ -74,7 +74,6 @@ impl Host for Machine {
 
     fn start(&self, instance: &Instance) -> Result<(), Failure> {
         let mut argv = role::command_line("keeper", instance);
-        argv[0] = program(instance).to_string_lossy().into_owned();
         argv.push("--detach".into());
         keeper::spawn_detached(&argv, &role::environment()).map_err(|error| {
             let log = cli::commands::logs::tail(&instance.log_dir().join("keeper.log"), 10);
@@ -170,11 +169,6 @@ fn https(address: std::net::SocketAddr, pki: &Pki, identity: &Identity, env: &En
 fn sweep(instance: &Instance) -> Result<Vec<String>, Failure> {
     let swept = podnet::teardown(instance).map_err(|error| Failure::new(Kind::Other, chain(&error)))?;
     Ok(swept.removed)
-}
-
-/// The copy that runs: in a place that every uid of ours reaches, and that a later build does not change under us.
-fn program(instance: &Instance) -> PathBuf {
-    instance.root.join("bin/corten")
 }
 
 fn install_program(instance: &Instance) -> Result<(), Failure> {

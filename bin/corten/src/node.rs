@@ -4,14 +4,26 @@
 //! everything is read again from the kernel, the keeper and the API.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use agent::{Agent, AgentConfig, Drivers};
+use anyhow::Context;
 use auth::pki::Identity;
 use cli::Failure;
+use client::https::{Https, HttpsConfig};
+use client::{Client, Informer, Options, Target};
+use env::Env;
 use stdx::Instance;
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::{admin, role};
 use crate::host::write_secret;
+
+/// How long the parts may take to end when the process is asked to; containers run on.
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// This machine's name as a node's: its host name in lower case.
 pub fn name() -> String {
@@ -46,6 +58,15 @@ impl Keys {
         Ok(())
     }
 
+    /// The API as `system:node:<name>`, over a connection of its own.
+    fn client(&self, instance: &Instance, env: &Env) -> Client {
+        let address = ([127, 0, 0, 1], instance.api_port()).into();
+        let tls = Arc::new(auth::pki::client_config(&self.ca, Some(&self.client)));
+        let server_name = "localhost".try_into().expect("a constant name");
+        let user_agent = concat!("corten-node/", env!("CARGO_PKG_VERSION")).into();
+        Client::new(Https::new(HttpsConfig { address, server_name, tls, token: None, user_agent }, env))
+    }
+
     pub fn read(instance: &Instance) -> anyhow::Result<Self> {
         let mut texts = Vec::new();
         for path in Self::paths(instance) {
@@ -57,6 +78,52 @@ impl Keys {
 }
 
 pub async fn run(instance: Instance) -> anyhow::Result<()> {
-    let _ = (Keys::read(&instance)?, Arc::new(()));
-    std::future::pending().await
+    let env = Env::real();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let keys = Keys::read(&instance)?;
+    let client = keys.client(&instance, &env);
+    let name = name();
+
+    let runtime = keeper::Driver::connect(&instance, &env).await.context("keeper")?;
+    // The node's link and address come before anything that listens on them or dials through them.
+    let podnet = Arc::new(podnet::Driver::open(podnet::Config::new(instance.clone()), &env).context("pod network")?);
+    let service_driver = Arc::new(services::Driver::open(services::Config { instance: instance.clone() }, &env).context("services")?);
+    let builtin = images::Builtin { exe: role::program(&instance) };
+    let images = images::Store::open(&instance.node_dir().join("images"), &instance.run_dir(), &env, builtin).context("images")?;
+    let volumes = Arc::new(volumes::Driver::open(&instance.node_dir().join("volumes"), &instance.run_dir(), &env).context("volumes")?);
+    admin::serve(&instance, Arc::clone(&images) as _, &env).context("admin socket")?;
+
+    let watched = Watched::start(&env, &client);
+    let programmed = services::watch::start(&env, &name, service_driver, Arc::clone(&watched.services), Arc::clone(&watched.slices));
+    drop(programmed);
+
+    let config = AgentConfig::new(&name, IpAddr::V4(instance.node_ip()), instance.clone());
+    let drivers = Drivers { runtime, images, volumes, podnet };
+    let agent = Agent::new(config, client, drivers, env.clone()).with_lease_client(keys.client(&instance, &env));
+    let mut work = env.spawn("agent", Arc::clone(&agent).run());
+    tracing::info!(node = name, "the node is up");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        ended = &mut work => ended.context("agent")??,
+    }
+    env.stop(STOP_GRACE).await;
+    Ok(())
+}
+
+/// Collections that several parts of the node read: one informer each.
+struct Watched {
+    services: Arc<Informer>,
+    slices: Arc<Informer>,
+}
+
+impl Watched {
+    fn start(env: &Env, client: &Client) -> Self {
+        let all = |api_version: &str, resource: &str, indexes: &[(&'static str, client::informer::IndexFn)]| {
+            Informer::start(env, client.clone(), Target::of(api_version, resource, ""), Options::default(), indexes)
+        };
+        Self {
+            services: all("v1", "services", &[]),
+            slices: all("discovery.k8s.io/v1", "endpointslices", &[(services::watch::BY_SERVICE, services::watch::service_of_slice)]),
+        }
+    }
 }

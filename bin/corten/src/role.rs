@@ -61,10 +61,14 @@ fn arguments(words: &[String]) -> Result<(Instance, bool), String> {
     Ok((Instance::new(&name, root.as_deref()).map_err(|error| error.to_string())?, detach))
 }
 
+/// The copy that runs: in a place that every uid of ours reaches, and that a later build does not change under us.
+pub fn program(instance: &Instance) -> PathBuf {
+    instance.root.join("bin/corten")
+}
+
 /// The command line of a role.
 pub fn command_line(role: &str, instance: &Instance) -> Vec<String> {
-    let program = std::env::current_exe().map_or_else(|_| "/proc/self/exe".into(), |path| path.to_string_lossy().into_owned());
-    [program.as_str(), role, "--instance", &instance.name, "--root", &instance.root.to_string_lossy()].map(str::to_owned).to_vec()
+    [&*program(instance).to_string_lossy(), role, "--instance", &instance.name, "--root", &instance.root.to_string_lossy()].map(str::to_owned).to_vec()
 }
 
 pub fn keeper_config(instance: Instance, argv: &[String], detach: bool) -> KeeperConfig {
