@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use apiserver::Config;
 use apiserver::assemble::{Assembled, assemble};
 use apiserver::http::{Agents, Face, Limits, Listener, serve};
-use apiserver::Config;
 use auth::certificate::ClientCertificates;
 use auth::pki::Leaf;
 use auth::{Authenticator, MASTERS, Pki, UserInfo};
@@ -28,7 +28,12 @@ struct Arguments {
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut parsed = Arguments { port: 6443, dir: std::env::temp_dir().join(format!("serve-{}", std::process::id())), services: Ipv4Addr::new(10, 0, 0, 0), loopback: false };
+    let mut parsed = Arguments {
+        port: 6443,
+        dir: std::env::temp_dir().join(format!("serve-{}", std::process::id())),
+        services: Ipv4Addr::new(10, 0, 0, 0),
+        loopback: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));

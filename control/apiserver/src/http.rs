@@ -44,10 +44,10 @@ use hyper::body::Incoming;
 use schema::Status;
 
 pub use self::agent::Agents;
-pub use self::health::Health;
-pub use self::listen::{Limits, Listener, serve};
 use self::answer::{Answer, compress, failure};
 use self::discovery::Discovery;
+pub use self::health::Health;
+pub use self::listen::{Limits, Listener, serve};
 use self::metrics::Metrics;
 use self::openapi::OpenApi;
 use self::query::Query;
@@ -72,7 +72,13 @@ pub struct Face {
 
 impl Face {
     /// `base_url` is how clients reach this server; `agents` dials the nodes.
-    pub fn new(core: Arc<Core>, authenticator: Authenticator, tokens: Arc<auth::token::Tokens>, agents: Agents, base_url: &str) -> Arc<Self> {
+    pub fn new(
+        core: Arc<Core>,
+        authenticator: Authenticator,
+        tokens: Arc<auth::token::Tokens>,
+        agents: Agents,
+        base_url: &str,
+    ) -> Arc<Self> {
         let env = core.env().clone();
         Arc::new(Self {
             core,
@@ -165,9 +171,10 @@ impl Face {
 
     pub(crate) async fn authorize_as(&self, user: &UserInfo, asked: &Asked, verb: &str) -> Result<(), Status> {
         let target = &asked.target;
+        let is_namespace = target.group.is_empty() && target.resource == "namespaces";
         let attributes = Attributes {
             subresource: &target.subresource,
-            namespace: &target.namespace,
+            namespace: if is_namespace { &target.name } else { &target.namespace },
             name: &target.name,
             ..Attributes::resource(user, verb, &target.group, &target.version, &target.resource)
         };

@@ -144,7 +144,10 @@ impl Impersonation {
     /// As Go prints the object references that upstream makes of the headers.
     fn references(&self) -> Vec<String> {
         let groups = self.groups.iter().map(|group| format!("{{Group  {group}    }}"));
-        let extra = self.extra.iter().flat_map(|(key, values)| values.iter().map(move |value| format!("{{UserExtra  {value} authentication.k8s.io/v1   {key}}}")));
+        let extra = self
+            .extra
+            .iter()
+            .flat_map(|(key, values)| values.iter().map(move |value| format!("{{UserExtra  {value} authentication.k8s.io/v1   {key}}}")));
         let uid = (!self.uid.is_empty()).then(|| format!("{{UID  {} authentication.k8s.io/v1   }}", self.uid));
         groups.chain(extra).chain(uid).collect()
     }
@@ -217,7 +220,8 @@ mod tests {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
         let pki = Pki::ensure(dir.path(), &env).unwrap();
         let certificates = ClientCertificates::new(pki.ca(), &env).unwrap();
-        let authenticator = Authenticator::new(certificates, Arc::new(NoTokens), &env).with_static_token("s3cret", UserInfo::new("admin", &["system:masters"]));
+        let authenticator = Authenticator::new(certificates, Arc::new(NoTokens), &env)
+            .with_static_token("s3cret", UserInfo::new("admin", &["system:masters"]));
         (authenticator, pki, dir)
     }
 
@@ -253,8 +257,12 @@ mod tests {
         let user = wanted.apply(&root, &*chain).await.unwrap();
         assert_eq!(user.groups, ["system:serviceaccounts", "system:serviceaccounts:d", "system:authenticated"]);
         assert_eq!(user.extra["a/b"], ["x"]);
-        let refused = Impersonation { user: "bob".into(), ..Impersonation::default() }.apply(&UserInfo::new("ann", &[]), &*chain).await.unwrap_err();
-        assert_eq!(refused.message, r#"users "bob" is forbidden: User "ann" cannot impersonate resource "users" in API group "" at the cluster scope"#);
+        let refused =
+            Impersonation { user: "bob".into(), ..Impersonation::default() }.apply(&UserInfo::new("ann", &[]), &*chain).await.unwrap_err();
+        assert_eq!(
+            refused.message,
+            r#"users "bob" is forbidden: User "ann" cannot impersonate resource "users" in API group "" at the cluster scope"#
+        );
     }
 
     #[test]

@@ -64,7 +64,11 @@ impl Authorizer for Chain {
             all.rules.extend(more.rules);
             all.incomplete |= more.incomplete;
             if !more.evaluation_error.is_empty() {
-                all.evaluation_error = if all.evaluation_error.is_empty() { more.evaluation_error } else { format!("{}; {}", all.evaluation_error, more.evaluation_error) };
+                all.evaluation_error = if all.evaluation_error.is_empty() {
+                    more.evaluation_error
+                } else {
+                    format!("{}; {}", all.evaluation_error, more.evaluation_error)
+                };
             }
         }
         all
@@ -130,7 +134,11 @@ mod tests {
         for (asked, reason, want) in [
             (&pods, "", r#"pods "x" is forbidden: User "alice" cannot create resource "pods/exec" in API group "" in the namespace "n""#),
             (&nodes, "", r#"nodes is forbidden: User "alice" cannot list resource "nodes" in API group "" at the cluster scope"#),
-            (&deployments, "because", r#"deployments.apps "d" is forbidden: User "alice" cannot get resource "deployments" in API group "apps" in the namespace "n": because"#),
+            (
+                &deployments,
+                "because",
+                r#"deployments.apps "d" is forbidden: User "alice" cannot get resource "deployments" in API group "apps" in the namespace "n": because"#,
+            ),
             (&Attributes::path(&user, "get", "/nope"), "", r#"forbidden: User "alice" cannot get path "/nope""#),
         ] {
             assert_eq!(forbidden(asked, reason).message, want);

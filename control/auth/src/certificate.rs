@@ -52,7 +52,10 @@ impl ClientCertificates {
 
     /// What the TLS server is configured with: asks for a certificate, takes any or none.
     pub fn handshake_verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::new(AnyCertificate { hints: self.verifier.root_hint_subjects().to_vec(), provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()) })
+        Arc::new(AnyCertificate {
+            hints: self.verifier.root_hint_subjects().to_vec(),
+            provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+        })
     }
 
     /// The user of the chain that a client showed; None when it is not one of ours, or not valid now.
@@ -105,11 +108,21 @@ impl ClientCertVerifier for AnyCertificate {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 

@@ -48,17 +48,6 @@ pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 pub const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
 
-/// Starts what decides beside `system:masters`: the informers of roles, bindings and pods, the Node and RBAC authorizers in
-/// `chain`, and the aggregation of cluster roles. `client` speaks as [`loopback_user`]. Resolves when all of it is current.
-pub async fn start(env: &env::Env, client: &client::Client, chain: &Chain) {
-    let roles = rbac::Informed::start(env, client);
-    let nodes = node::Nodes::start(env, client.clone());
-    roles.synced().await;
-    nodes.synced().await;
-    rbac::aggregation::start(env, client.clone(), roles.cluster_roles());
-    chain.complete(vec![nodes, std::sync::Arc::new(rbac::Rbac::new(roles))]);
-}
-
 /// The user that a service account is.
 pub fn service_account_user(namespace: &str, name: &str, uid: &str) -> UserInfo {
     let groups = vec![SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}"), AUTHENTICATED.to_owned()];

@@ -34,7 +34,8 @@ pub struct Nodes {
 }
 
 /// Resources whose access depends on names; the others follow `rules`.
-const BY_NAME: [&str; 8] = ["nodes", "pods", "secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes", "serviceaccounts", "events"];
+const BY_NAME: [&str; 8] =
+    ["nodes", "pods", "secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes", "serviceaccounts", "events"];
 
 impl Nodes {
     /// `client` must not need authorization itself: its user is in `system:masters`.
@@ -81,7 +82,9 @@ impl Nodes {
             ("", "create") => Ok(()),
             // Without a name it is only a question whether there is such a right at all.
             ("", "delete") | ("status", "update" | "patch") | ("eviction", "create") if asked.name.is_empty() => Ok(()),
-            ("", "get" | "watch" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => self.related(node, asked, Kind::Pod).await,
+            ("", "get" | "watch" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
+                self.related(node, asked, Kind::Pod).await
+            }
             _ => Err(format!("node {node:?} may not {} pods/{}", asked.verb, asked.subresource)),
         }
     }
@@ -156,7 +159,11 @@ impl Authorizer for Nodes {
 
     async fn rules_for(&self, user: &UserInfo, _namespace: &str) -> Rules {
         match node_of(user) {
-            Some(_) => Rules { incomplete: true, evaluation_error: "node authorizer does not support user rule resolution".into(), ..Rules::default() },
+            Some(_) => Rules {
+                incomplete: true,
+                evaluation_error: "node authorizer does not support user rule resolution".into(),
+                ..Rules::default()
+            },
             None => Rules::default(),
         }
     }
@@ -206,7 +213,11 @@ fn own_lease(node: &str, asked: &Attributes<'_>) -> Result<(), String> {
 /// An object of the node's own name; a create has no name to look at.
 fn own_named(node: &str, asked: &Attributes<'_>, verbs: &[&str]) -> Result<(), String> {
     only(asked, verbs, &[""])?;
-    if asked.verb == "create" || asked.name == node { Ok(()) } else { Err("can only access an object with the same name as the requesting node".into()) }
+    if asked.verb == "create" || asked.name == node {
+        Ok(())
+    } else {
+        Err("can only access an object with the same name as the requesting node".into())
+    }
 }
 
 /// Whether the field selector keeps the list to what is `field=value`.

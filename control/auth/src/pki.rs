@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use env::Env;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -79,7 +79,15 @@ pub struct Leaf {
 impl Leaf {
     /// The API server: `names` beside the ones that every cluster has.
     pub fn api_server(names: &[String]) -> Self {
-        let usual = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1", "::1"];
+        let usual = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+        ];
         let mut all: Vec<String> = usual.iter().map(|name| (*name).to_owned()).collect();
         all.extend(names.iter().filter(|name| !usual.contains(&name.as_str())).cloned());
         Self { file: "apiserver".into(), common_name: "kube-apiserver".into(), organization: None, names: all, client: false }
@@ -112,7 +120,13 @@ impl Leaf {
     }
 
     pub fn client(file: &str, common_name: &str, organization: Option<&str>) -> Self {
-        Self { file: file.into(), common_name: common_name.into(), organization: organization.map(str::to_owned), names: Vec::new(), client: true }
+        Self {
+            file: file.into(),
+            common_name: common_name.into(),
+            organization: organization.map(str::to_owned),
+            names: Vec::new(),
+            client: true,
+        }
     }
 }
 
@@ -214,9 +228,9 @@ pub fn client_config(ca: &str, identity: Option<&Identity>) -> ClientConfig {
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(ca.as_bytes()).filter_map(Result::ok));
     let builder = ClientConfig::builder().with_root_certificates(roots);
     match identity {
-        Some(identity) => builder
-            .with_client_auth_cert(identity.chain(), identity.private_key())
-            .expect("an identity's key fits its certificate"),
+        Some(identity) => {
+            builder.with_client_auth_cert(identity.chain(), identity.private_key()).expect("an identity's key fits its certificate")
+        }
         None => builder.with_no_client_auth(),
     }
 }
@@ -234,7 +248,8 @@ fn has_life_left(cert: &X509Certificate<'_>, env: &Env) -> bool {
 fn same_names(cert: &X509Certificate<'_>, wanted: &[String]) -> bool {
     let held = cert.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
     let mut held: Vec<String> = held.into_iter().flatten().filter_map(name_text).collect();
-    let mut wanted: Vec<String> = wanted.iter().map(|name| name.parse::<std::net::IpAddr>().map_or_else(|_| name.clone(), |ip| ip.to_string())).collect();
+    let mut wanted: Vec<String> =
+        wanted.iter().map(|name| name.parse::<std::net::IpAddr>().map_or_else(|_| name.clone(), |ip| ip.to_string())).collect();
     held.sort();
     wanted.sort();
     held == wanted
@@ -331,7 +346,8 @@ fn signing_key(dir: &Path) -> Result<String, PkiError> {
         KeyPair::from_pem(&pem).map_err(|error| broken(&key, error))?;
         return Ok(pem);
     }
-    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|why| PkiError::Make { name: "the token key".into(), why: why.to_string() })?;
+    let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+        .map_err(|why| PkiError::Make { name: "the token key".into(), why: why.to_string() })?;
     write(&key, &pair.serialize_pem())?;
     write(&public, &pair.public_key_pem())?;
     Ok(pair.serialize_pem())

@@ -257,12 +257,18 @@ mod tests {
     fn rules_are_upstreams_form() {
         let objects = bootstrap_policy();
         let admin = find(&objects, "ClusterRole", "cluster-admin");
-        assert_eq!(admin["rules"], json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]));
+        assert_eq!(
+            admin["rules"],
+            json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}])
+        );
         let manager = find(&objects, "ClusterRole", "system:kube-controller-manager");
         assert_eq!(manager["rules"][2]["resourceNames"], json!(["kube-controller-manager"]));
         assert_eq!(manager["rules"][0]["apiGroups"], json!(["", "events.k8s.io"]));
         let edit = find(&objects, "ClusterRole", "edit");
-        assert_eq!(edit["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"]["rbac.authorization.k8s.io/aggregate-to-edit"], "true");
+        assert_eq!(
+            edit["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"]["rbac.authorization.k8s.io/aggregate-to-edit"],
+            "true"
+        );
         assert_eq!(edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-admin"], "true");
         let binding = find(&objects, "ClusterRoleBinding", "system:controller:job-controller");
         assert_eq!(binding["subjects"], json!([{"kind": "ServiceAccount", "name": "job-controller", "namespace": "kube-system"}]));

@@ -224,7 +224,10 @@ impl Tokens {
             "Pod" => {
                 let pod = self.bindable("pods", &request.namespace, object).await?.value();
                 if pod.str_at("spec.serviceAccountName") != request.service_account {
-                    let why = format!("cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.", request.service_account);
+                    let why = format!(
+                        "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+                        request.service_account
+                    );
                     return Err(Status::bad_request(why));
                 }
                 bound.node = self.node_of(pod.str_at("spec.nodeName")).await;
@@ -355,7 +358,8 @@ mod tests {
     }
 
     fn request(bound: Option<(&str, &str, &str)>) -> TokenRequest {
-        let bound = bound.map(|(kind, name, uid)| BoundObject { kind: kind.into(), api_version: "v1".into(), name: name.into(), uid: uid.into() });
+        let bound =
+            bound.map(|(kind, name, uid)| BoundObject { kind: kind.into(), api_version: "v1".into(), name: name.into(), uid: uid.into() });
         TokenRequest {
             namespace: "d".into(),
             service_account: "bot".into(),

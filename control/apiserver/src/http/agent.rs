@@ -13,7 +13,7 @@ use std::time::Duration;
 use auth::UserInfo;
 use bytes::Bytes;
 use client::{Target, Verb};
-use http::header::{AUTHORIZATION, CONNECTION, HeaderValue, HOST, UPGRADE};
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, BodyStream, Full};
 use hyper::body::Incoming;
@@ -71,9 +71,15 @@ pub fn serves(target: &Target) -> bool {
 }
 
 /// Answers a request that [`serves`] has recognised.
-pub(crate) async fn answer(face: &Arc<Face>, user: &UserInfo, asked: &Asked, query: &Query, request: Request<Incoming>) -> Result<Answer, Refusal> {
+pub(crate) async fn answer(
+    face: &Arc<Face>,
+    user: &UserInfo,
+    asked: &Asked,
+    query: &Query,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
     face.authorize(user, asked).await?;
-    if is_interactive(asked) && asked.word != "create" {
+    if asked.word != "create" && (is_interactive(asked) || runs_something(asked, request.headers())) {
         // A WebSocket handshake is a GET; running a command is none.
         face.authorize_as(user, asked, "create").await?;
     }
@@ -90,7 +96,14 @@ pub(crate) async fn answer(face: &Arc<Face>, user: &UserInfo, asked: &Asked, que
     Ok(forward(face, &agent, &path, request).await?)
 }
 
-/// Running something in a container, or what comes to the same: the node's whole API with anything but a plain read.
+/// Paths of the node's own API that run something, however they are asked for; and whatever becomes a pipe.
+fn runs_something(asked: &Asked, headers: &HeaderMap) -> bool {
+    const RUNNING: [&str; 5] = ["exec", "attach", "run", "portForward", "cri"];
+    let first = asked.rest.trim_start_matches('/').split('/').next().unwrap_or_default();
+    asked.target.resource == "nodes" && (RUNNING.contains(&first) || first.contains('%') || upgrade::is_wanted(headers))
+}
+
+/// Streams of a pod.
 fn is_interactive(asked: &Asked) -> bool {
     asked.target.resource == "pods" && asked.target.subresource != "log"
 }
@@ -119,7 +132,7 @@ async fn of_pod(face: &Face, asked: &Asked, query: &Query) -> Result<(String, St
     };
     let node = pod.str_at("spec.nodeName").to_owned();
     if node.is_empty() {
-        return Err(unscheduled(name, subresource));
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
     }
     let path = match subresource.as_str() {
         "log" => format!("/containerLogs/{namespace}/{name}/{container}{}", log_query(query)?),
@@ -129,14 +142,6 @@ async fn of_pod(face: &Face, asked: &Asked, query: &Query) -> Result<(String, St
     Ok((node, path))
 }
 
-/// Upstream answers a log of a pod without a node with nothing at all; an exec says why.
-fn unscheduled(pod: &str, subresource: &str) -> Status {
-    match subresource {
-        "log" => Status::bad_request(format!("pod {pod} does not have a host assigned")),
-        _ => Status::bad_request(format!("pod {pod} does not have a host assigned")),
-    }
-}
-
 /// The container asked for, or the only one; 400 with the choice otherwise.
 fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
     let names = |list: &str| -> Vec<String> { pod.items_at(list).iter().map(|one| one.str_at("name").to_owned()).collect() };
@@ -144,10 +149,14 @@ fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
     let pod_name = pod.str_at("metadata.name");
     if !wanted.is_empty() {
         let known = [&plain, &init, &ephemeral].iter().any(|list| list.iter().any(|name| name == wanted));
-        return if known { Ok(wanted.to_owned()) } else { Err(Status::bad_request(format!("container {wanted} is not valid for pod {pod_name}"))) };
+        return if known {
+            Ok(wanted.to_owned())
+        } else {
+            Err(Status::bad_request(format!("container {wanted} is not valid for pod {pod_name}")))
+        };
     }
     match plain.as_slice() {
-        [one] if init.is_empty() || !one.is_empty() => Ok(one.clone()),
+        [one] => Ok(one.clone()),
         [] => Err(Status::bad_request(format!("a container name must be specified for pod {pod_name}"))),
         many => {
             let mut why = format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", many.join(" "));
@@ -164,9 +173,9 @@ fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
 
 /// `?follow=true&tailLines=5…`, checked.
 fn log_query(query: &Query) -> Result<String, Status> {
-    const FLAGS: [&str; 4] = ["follow", "previous", "timestamps", "insecureSkipTLSVerifyBackend"];
+    const FLAGS: [&str; 3] = ["follow", "previous", "timestamps"];
     const NUMBERS: [&str; 3] = ["tailLines", "limitBytes", "sinceSeconds"];
-    let mut out: Vec<String> = FLAGS[..3].iter().filter(|name| query.flag(name)).map(|name| format!("{name}=true")).collect();
+    let mut out: Vec<String> = FLAGS.iter().filter(|name| query.flag(name)).map(|name| format!("{name}=true")).collect();
     let mut errors = schema::FieldErrors::default();
     for name in NUMBERS {
         let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { continue };
@@ -225,7 +234,8 @@ async fn find(face: &Face, node: &str) -> Result<Agent, Status> {
     let port = doc.i64_at("status.daemonEndpoints.kubeletEndpoint.Port").filter(|port| *port > 0).unwrap_or(10_250);
     let port = u16::try_from(port).map_err(|_| Status::internal(format!("node {node:?} says that its agent listens on port {port}")))?;
     let addresses = doc.items_at("status.addresses");
-    let of = |ty: &str| addresses.iter().filter(|one| one.str_at("type") == ty).find_map(|one| one.str_at("address").parse::<IpAddr>().ok());
+    let of =
+        |ty: &str| addresses.iter().filter(|one| one.str_at("type") == ty).find_map(|one| one.str_at("address").parse::<IpAddr>().ok());
     let ip = of("InternalIP").or_else(|| of("ExternalIP"));
     let ip = ip.ok_or_else(|| Status::unavailable(format!("node {node:?} has no address yet; its agent has not reported one")))?;
     if !face.agents.may_dial(ip) {
@@ -282,7 +292,9 @@ async fn forward(face: &Arc<Face>, agent: &Agent, path: &str, mut request: Reque
     match (response.status(), upgraded) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => Ok(upgrade::join(&face.env, client, response)),
         (StatusCode::SWITCHING_PROTOCOLS, None) => Err(Status::internal("the agent switched protocols without being asked")),
-        (status, _) if status.is_redirection() => Err(Status::failure(502, "", "the agent answered with a redirect, which is not followed")),
+        (status, _) if status.is_redirection() => {
+            Err(Status::failure(502, "", "the agent answered with a redirect, which is not followed"))
+        }
         _ => Ok(passed_back(response)),
     }
 }
@@ -305,7 +317,8 @@ fn passed_on(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
     let mut out = HeaderMap::new();
     for (name, value) in headers {
         let hop = *name == CONNECTION || *name == UPGRADE || *name == HOST || *name == AUTHORIZATION;
-        let private = NOT_PASSED_ON.contains(&name.as_str()) || name.as_str().starts_with("impersonate-") || *name == http::header::CONTENT_LENGTH;
+        let private =
+            NOT_PASSED_ON.contains(&name.as_str()) || name.as_str().starts_with("impersonate-") || *name == http::header::CONTENT_LENGTH;
         if !hop && !private {
             out.append(name.clone(), value.clone());
         }
@@ -359,7 +372,8 @@ mod tests {
 
     #[test]
     fn a_container_is_chosen_in_upstreams_words() {
-        let pod = json!({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "i"}]}});
+        let pod =
+            json!({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "i"}]}});
         assert_eq!(container(&pod, "i").unwrap(), "i");
         assert_eq!(container(&pod, "z").unwrap_err().message, "container z is not valid for pod x");
         let many = container(&pod, "").unwrap_err().message;
@@ -401,7 +415,9 @@ mod tests {
     #[test]
     fn only_the_nodes_network_is_dialled() {
         let agents = Agents::new(auth::pki::client_config("", None));
-        for (ip, want) in [("10.0.0.5", true), ("127.0.0.1", false), ("169.254.169.254", false), ("0.0.0.0", false), ("::1", false), ("fe80::1", false)] {
+        for (ip, want) in
+            [("10.0.0.5", true), ("127.0.0.1", false), ("169.254.169.254", false), ("0.0.0.0", false), ("::1", false), ("fe80::1", false)]
+        {
             assert_eq!(agents.may_dial(ip.parse().unwrap()), want, "{ip}");
         }
         assert!(agents.on_loopback().may_dial("127.0.0.1".parse().unwrap()));

@@ -31,7 +31,10 @@ pub type Answer = Response<Body>;
 pub enum Body {
     Bytes(Bytes),
     /// Many pieces, most of them shared with the cache; copied together frame by frame as the client reads.
-    Pieces { pieces: VecDeque<Bytes>, length: u64 },
+    Pieces {
+        pieces: VecDeque<Bytes>,
+        length: u64,
+    },
     Gzip(Box<Gzip>),
     Stream(ByteStream),
 }
@@ -197,7 +200,9 @@ pub fn failure(status: &Status, encoding: Encoding) -> Answer {
     let value = status.to_value();
     let ty = schema::Facts::builtin().kind("v1", "Status");
     let mut answer = match (encoding, ty) {
-        (Encoding::Protobuf, Some(ty)) => answer(status.code, negotiate::PROTOBUF, Body::Bytes(schema::protobuf::encode_document(ty, &value).into())),
+        (Encoding::Protobuf, Some(ty)) => {
+            answer(status.code, negotiate::PROTOBUF, Body::Bytes(schema::protobuf::encode_document(ty, &value).into()))
+        }
         _ => document(status.code, &value, encoding),
     };
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
@@ -270,7 +275,8 @@ mod tests {
 
     #[test]
     fn large_answers_are_compressed_for_who_can_read_it() {
-        let large = || answer(200, negotiate::JSON, Body::pieces((0..200).map(|i| Bytes::from(vec![b'a' + (i % 20) as u8; 1000])).collect()));
+        let large =
+            || answer(200, negotiate::JSON, Body::pieces((0..200).map(|i| Bytes::from(vec![b'a' + (i % 20) as u8; 1000])).collect()));
         let plain = drain(compress(large(), &HeaderMap::new()).into_body()).0;
         let asked: HeaderMap = [(http::header::ACCEPT_ENCODING, "br, gzip".parse().unwrap())].into_iter().collect();
         let packed = compress(large(), &asked);

@@ -67,9 +67,23 @@ impl Discovery {
 
     /// The paths of `/`.
     pub fn paths(&self, core: &Core) -> Vec<String> {
-        let mut paths: Vec<String> = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut paths: Vec<String> = [
+            "/.well-known/openid-configuration",
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         for (group, versions) in groups(&core.registry().table()) {
             paths.push(format!("/apis/{group}"));
             paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
@@ -166,7 +180,8 @@ fn group_list(table: &Table) -> Value {
 
 fn group_document(group: &str, versions: &[String], alone: bool) -> Value {
     let version = |version: &String| json!({"groupVersion": format!("{group}/{version}"), "version": version});
-    let mut document = json!({"name": group, "versions": versions.iter().map(version).collect::<Vec<_>>(), "preferredVersion": version(&versions[0])});
+    let mut document =
+        json!({"name": group, "versions": versions.iter().map(version).collect::<Vec<_>>(), "preferredVersion": version(&versions[0])});
     if alone {
         document["kind"] = json!("APIGroup");
         document["apiVersion"] = json!("v1");
@@ -263,7 +278,8 @@ fn aggregated_resource(row: &Descriptor) -> Value {
     let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     let own = kind(&row.group, &row.version, &row.kind);
     let scope = if row.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" };
-    let mut value = json!({"resource": row.resource, "responseKind": own, "scope": scope, "singularResource": row.singular, "verbs": verbs(row)});
+    let mut value =
+        json!({"resource": row.resource, "responseKind": own, "scope": scope, "singularResource": row.singular, "verbs": verbs(row)});
     if !row.short_names.is_empty() {
         value["shortNames"] = json!(row.short_names);
     }

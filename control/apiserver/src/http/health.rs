@@ -114,7 +114,10 @@ mod tests {
         health.ready("informers", || Err("syncing".into()));
         assert_eq!(ask(&health, "/livez", "").await, Some((200, "ok".into())));
         let (code, text) = ask(&health, "/readyz", "").await.unwrap();
-        assert_eq!((code, text.as_str()), (500, "[+]ping ok\n[+]log ok\n[+]store ok\n[-]informers failed: reason withheld\nreadyz check failed\n"));
+        assert_eq!(
+            (code, text.as_str()),
+            (500, "[+]ping ok\n[+]log ok\n[+]store ok\n[-]informers failed: reason withheld\nreadyz check failed\n")
+        );
         assert_eq!(ask(&health, "/readyz", "exclude=informers").await.unwrap().0, 200);
         assert_eq!(ask(&health, "/livez/ping", "").await, Some((200, "ok".into())));
         assert_eq!(ask(&health, "/livez/nope", "").await.unwrap().0, 404);

@@ -80,7 +80,10 @@ impl Listener {
 
 fn certified(identity: &Identity) -> Result<Arc<CertifiedKey>, String> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let key = provider.key_provider.load_private_key(identity.private_key()).map_err(|error| format!("the server's key cannot be used: {error}"))?;
+    let key = provider
+        .key_provider
+        .load_private_key(identity.private_key())
+        .map_err(|error| format!("the server's key cannot be used: {error}"))?;
     Ok(Arc::new(CertifiedKey::new(identity.chain(), key)))
 }
 
@@ -139,13 +142,14 @@ async fn http2(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: Tls
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(25 << 20)
         .max_concurrent_streams(limits.streams)
-        .max_send_buf_size(16 << 10)
+        .max_send_buf_size(32 << 10)
         .max_header_list_size(64 << 10)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(15));
     let service = service_fn(|request| {
         let (face, who) = (Arc::clone(face), Arc::clone(&who));
-        async move { Ok::<_, std::convert::Infallible>(face.answer(&who, request).await) }
+        // Boxed, so that a stream's task is no larger than its body: a watch lives for hours, its answer's making does not.
+        async move { Ok::<_, std::convert::Infallible>(Box::pin(face.answer(&who, request)).await) }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(tls), service));
     tokio::select! {
@@ -160,7 +164,8 @@ async fn http1(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: Tls
     builder.timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 << 10).keep_alive(true);
     let service = service_fn(|request| {
         let (face, who) = (Arc::clone(face), Arc::clone(&who));
-        async move { Ok::<_, std::convert::Infallible>(face.answer(&who, request).await) }
+        // Boxed, so that a stream's task is no larger than its body: a watch lives for hours, its answer's making does not.
+        async move { Ok::<_, std::convert::Infallible>(Box::pin(face.answer(&who, request)).await) }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(tls), service).with_upgrades());
     tokio::select! {

@@ -60,7 +60,8 @@ impl Drop for InFlight {
 impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::default();
-        let seconds: Family<Work, Histogram, fn() -> Histogram> = Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 9)));
+        let seconds: Family<Work, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 9)));
         let metrics = Self {
             requests: Family::default(),
             seconds,
@@ -81,11 +82,20 @@ impl Metrics {
 
     /// The label of a request; what is not in the registry counts as nothing in particular.
     pub fn label(&self, core: &Core, method: &Method, route: &Route) -> Label {
-        let plain = |verb: String| Label { verb, group: String::new(), version: String::new(), resource: String::new(), subresource: String::new(), code: 0 };
+        let plain = |verb: String| Label {
+            verb,
+            group: String::new(),
+            version: String::new(),
+            resource: String::new(),
+            subresource: String::new(),
+            code: 0,
+        };
         let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD].contains(method);
         let Route::Resource(asked) = route else { return plain(if known { method.as_str().to_owned() } else { "other".into() }) };
         let target = &asked.target;
-        let Some(kind) = core.registry().resource(&target.group, &target.version, &target.resource) else { return plain(asked.word.to_uppercase()) };
+        let Some(kind) = core.registry().resource(&target.group, &target.version, &target.resource) else {
+            return plain(asked.word.to_uppercase());
+        };
         let subresource = kind.subresource(&target.subresource).map(|sub| sub.name.to_string()).unwrap_or_default();
         Label {
             verb: asked.word.to_uppercase(),

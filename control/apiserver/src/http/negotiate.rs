@@ -68,7 +68,10 @@ pub fn resource(headers: &HeaderMap, query: &Query, listed: bool) -> Result<Want
     let header = accept(headers);
     let mut clauses = clauses(&header);
     clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
-    clauses.iter().find_map(|clause| wanted(clause, listed, pretty)).ok_or_else(|| Status::not_acceptable(&format!("{JSON}, {YAML}, {PROTOBUF}")))
+    clauses
+        .iter()
+        .find_map(|clause| wanted(clause, listed, pretty))
+        .ok_or_else(|| Status::not_acceptable(&format!("{JSON}, {YAML}, {PROTOBUF}")))
 }
 
 /// What a watch is answered as: as a resource, but never YAML.
@@ -128,7 +131,8 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
 fn clause(text: &str) -> Clause<'_> {
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next().unwrap_or_default();
-    let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))).collect();
+    let parameters: Vec<(&str, &str)> =
+        parts.filter_map(|part| part.split_once('=')).map(|(key, value)| (key.trim(), value.trim().trim_matches('"'))).collect();
     let quality = parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, value)| value.parse::<f32>().ok()).unwrap_or(1.0);
     Clause { media, quality: (quality.clamp(0.0, 1.0) * 1000.0) as u32, parameters }
 }
@@ -183,11 +187,17 @@ mod tests {
         for (accept, want) in [
             ("*/*", Some((compact, Shape::Plain))),
             ("application/vnd.kubernetes.protobuf,application/json", Some((Encoding::Protobuf, Shape::Plain))),
-            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some((compact, Shape::Table("v1")))),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+                Some((compact, Shape::Table("v1"))),
+            ),
             ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Some((compact, Shape::Table("v1beta1")))),
             ("application/json;q=0.5,application/yaml", Some((Encoding::Yaml, Shape::Plain))),
             ("application/json;as=Nope;v=v1;g=meta.k8s.io,application/json", Some((compact, Shape::Plain))),
-            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io", Some((compact, Shape::Table("v1")))),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io",
+                Some((compact, Shape::Table("v1"))),
+            ),
             ("text/html", None),
             ("application/json;as=Nope;v=v1;g=meta.k8s.io", None),
             ("application/json;q=0", None),

@@ -80,7 +80,8 @@ impl OpenApi {
         if let Some((_, hashes)) = kept.as_ref().filter(|(held, _)| Arc::ptr_eq(held, table)) {
             return Arc::clone(hashes);
         }
-        let hashes: Arc<BTreeMap<String, String>> = Arc::new(rows(table).iter().map(|(name, rows)| (name.clone(), fingerprint(rows))).collect());
+        let hashes: Arc<BTreeMap<String, String>> =
+            Arc::new(rows(table).iter().map(|(name, rows)| (name.clone(), fingerprint(rows))).collect());
         *kept = Some((Arc::clone(table), Arc::clone(&hashes)));
         hashes
     }

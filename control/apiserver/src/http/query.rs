@@ -152,7 +152,11 @@ mod tests {
     fn bad_options_are_told_in_upstreams_words() {
         for (query, verb, want) in [
             ("limit=x", Verb::List, "strconv.ParseInt: parsing \"x\": invalid syntax"),
-            ("dryRun=Some", Verb::Create, "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""),
+            (
+                "dryRun=Some",
+                Verb::Create,
+                "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"",
+            ),
             (
                 "fieldValidation=Loud",
                 Verb::Create,

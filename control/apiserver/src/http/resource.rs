@@ -82,6 +82,10 @@ where
         if options.field_manager.is_empty() {
             options.field_manager = user_agent_manager(self.headers);
         }
+        if verb != Verb::Get {
+            // Before the body is read: who may not write cannot fill our memory either.
+            self.face.authorize(self.user, &self.asked).await?;
+        }
         let sent = body(verb, self.headers, self.body).await?;
         let target = self.asked.target;
         let request = Request { verb, target: target.clone(), options, body: sent };
@@ -101,7 +105,14 @@ where
 }
 
 impl Face {
-    fn object(&self, kind: &kinds::KindRef, object: &Arc<client::Object>, code: u16, wanted: Wanted, include: Include) -> Result<Answer, Status> {
+    fn object(
+        &self,
+        kind: &kinds::KindRef,
+        object: &Arc<client::Object>,
+        code: u16,
+        wanted: Wanted,
+        include: Include,
+    ) -> Result<Answer, Status> {
         Shaper { kind, env: &self.env, wanted, include }.object(object, code)
     }
 }
@@ -138,7 +149,8 @@ where
     B::Error: std::fmt::Display,
 {
     let too_large = || Status::too_large(format!("Request entity too large: limit is {BODY_MAX}"));
-    let declared = headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
+    let declared =
+        headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
     if declared.is_some_and(|length| length > BODY_MAX as u64) {
         return Err(too_large());
     }

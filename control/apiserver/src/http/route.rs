@@ -124,7 +124,10 @@ mod tests {
             Route::Path => "path".into(),
             Route::Resource(Asked { target: t, word, verb, rest }) => {
                 let verb = if verb.is_some() { word.to_owned() } else { format!("{word}!") };
-                format!("{verb} {}/{} {} ns={} name={} sub={} rest={rest}", t.group, t.version, t.resource, t.namespace, t.name, t.subresource)
+                format!(
+                    "{verb} {}/{} {} ns={} name={} sub={} rest={rest}",
+                    t.group, t.version, t.resource, t.namespace, t.name, t.subresource
+                )
             }
         }
     }
@@ -146,7 +149,11 @@ mod tests {
             ("HEAD", "/api/v1/pods", "list! /v1 pods ns= name= sub= rest="),
             ("DELETE", "/apis/apps/v1/namespaces/d/deployments", "deletecollection apps/v1 deployments ns=d name= sub= rest="),
             ("PATCH", "/apis/apps/v1/namespaces/d/deployments/web/scale", "patch apps/v1 deployments ns=d name=web sub=scale rest="),
-            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "get rbac.authorization.k8s.io/v1 clusterroles ns= name=system:node sub= rest="),
+            (
+                "GET",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+                "get rbac.authorization.k8s.io/v1 clusterroles ns= name=system:node sub= rest=",
+            ),
             ("GET", "/api/v1/nodes/n/proxy/metrics/cadvisor", "get /v1 nodes ns= name=n sub=proxy rest=/metrics/cadvisor"),
             ("GET", "/api/v1/nodes/", "list /v1 nodes ns= name= sub= rest="),
             ("GET", "/api/v1", "path"),

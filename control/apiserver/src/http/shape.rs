@@ -78,7 +78,8 @@ impl Shaper<'_> {
 
     /// The answer that is a page of a collection.
     pub fn list(&self, list: List) -> Result<Answer, Status> {
-        let meta = ListMeta { continue_token: list.continue_token, resource_version: list.resource_version, remaining_item_count: list.remaining };
+        let meta =
+            ListMeta { continue_token: list.continue_token, resource_version: list.resource_version, remaining_item_count: list.remaining };
         let body = match (self.wanted.shape, self.wanted.encoding) {
             (Shape::Plain, Encoding::Protobuf) => {
                 let messages: Vec<Vec<u8>> = list.items.iter().map(|item| protobuf::encode(self.kind.ty, &item.value())).collect();
@@ -89,7 +90,9 @@ impl Shaper<'_> {
                 self.encode_pieces(concatenate(head, list.items.iter().map(|item| item.raw.clone())))?
             }
             (Shape::Table(version), _) => self.encode_pieces(self.table(version, &meta, &list.items, true)?)?,
-            (Shape::Partial(version) | Shape::PartialList(version), encoding) => self.partial_list(version, encoding, &meta, &list.items)?,
+            (Shape::Partial(version) | Shape::PartialList(version), encoding) => {
+                self.partial_list(version, encoding, &meta, &list.items)?
+            }
         };
         Ok(answer(200, self.wanted.content_type(), body))
     }
@@ -98,7 +101,8 @@ impl Shaper<'_> {
         let partials: Vec<Bytes> = items.iter().map(|item| partial(item, version)).collect::<Result<_, _>>()?;
         if encoding == Encoding::Protobuf {
             let ty = partial_type("PartialObjectMetadata")?;
-            let messages: Vec<Vec<u8>> = partials.iter().map(|raw| Ok(protobuf::encode(ty, &decode(raw)?))).collect::<Result<_, Status>>()?;
+            let messages: Vec<Vec<u8>> =
+                partials.iter().map(|raw| Ok(protobuf::encode(ty, &decode(raw)?))).collect::<Result<_, Status>>()?;
             let api_version = format!("meta.k8s.io/{version}");
             return Ok(Body::Bytes(protobuf::encode_list(&api_version, "PartialObjectMetadataList", meta, &messages).into()));
         }
@@ -265,9 +269,7 @@ const NAME_HELP: &str = "the object's name, unique within its namespace";
 const CREATED_HELP: &str = "when the server created the object, in RFC 3339 and UTC";
 
 fn definitions(columns: &[Column]) -> Value {
-    let one = |column: &Column| {
-        json!({"name": column.name, "type": column.ty, "format": column.format, "description": column.description, "priority": column.priority})
-    };
+    let one = |column: &Column| json!({"name": column.name, "type": column.ty, "format": column.format, "description": column.description, "priority": column.priority});
     columns.iter().map(one).collect()
 }
 

@@ -68,7 +68,9 @@ impl Watcher {
         for event in events {
             match self.wanted {
                 // The usual case needs no form of its own: the stored bytes go straight into the frame.
-                Wanted { encoding: Encoding::Json { .. }, shape: Shape::Plain } => line(&mut frame, event.kind, &event.object(&self.kind)?.raw),
+                Wanted { encoding: Encoding::Json { .. }, shape: Shape::Plain } => {
+                    line(&mut frame, event.kind, &event.object(&self.kind)?.raw)
+                }
                 _ => frame.extend_from_slice(&self.event(event)?),
             }
         }
@@ -83,10 +85,12 @@ impl Watcher {
             // Only rows without their cells' ages could be shared, and the first one is another form.
             Some(name) if !first_table => {
                 let mut fault = None;
-                let bytes = event.form(name, &self.kind.version, || self.encode(event.kind, &object, false).unwrap_or_else(|status| {
-                    fault = Some(status);
-                    Bytes::new()
-                }));
+                let bytes = event.form(name, &self.kind.version, || {
+                    self.encode(event.kind, &object, false).unwrap_or_else(|status| {
+                        fault = Some(status);
+                        Bytes::new()
+                    })
+                });
                 fault.map_or(Ok(bytes), Err)
             }
             _ => self.encode(event.kind, &object, first_table),

@@ -38,9 +38,16 @@ pub(super) fn pod_keys(object: &Object) -> Vec<String> {
         names.push((Kind::ServiceAccount, pod.spec.service_account_name.clone()));
         names.extend(pod.spec.image_pull_secrets.iter().map(|secret| (Kind::Secret, secret.name.clone())));
         let ephemeral = pod.spec.ephemeral_containers.iter().map(|one| &one.container);
-        pod.spec.init_containers.iter().chain(&pod.spec.containers).chain(ephemeral).for_each(|container| of_container(container, &mut names));
+        pod.spec
+            .init_containers
+            .iter()
+            .chain(&pod.spec.containers)
+            .chain(ephemeral)
+            .for_each(|container| of_container(container, &mut names));
         pod.spec.volumes.iter().for_each(|volume| of_volume(&object.meta.name, volume, &mut names));
-        names.extend(pod.spec.resource_claims.iter().filter_map(|claim| claim.resource_claim_name.clone()).map(|name| (Kind::ResourceClaim, name)));
+        names.extend(
+            pod.spec.resource_claims.iter().filter_map(|claim| claim.resource_claim_name.clone()).map(|name| (Kind::ResourceClaim, name)),
+        );
     }
     names.retain(|(_, name)| !name.is_empty());
     names.into_iter().map(|(kind, name)| key(node, kind, &object.meta.namespace, &name)).collect()
@@ -66,7 +73,17 @@ fn of_volume(pod: &str, volume: &Volume, names: &mut Vec<(Kind, String)>) {
         names.extend(source.secret.iter().map(|one| (Kind::Secret, one.name.clone())));
         names.extend(source.config_map.iter().map(|one| (Kind::ConfigMap, one.name.clone())));
     }
-    let foreign = [&volume.csi, &volume.iscsi, &volume.rbd, &volume.cephfs, &volume.cinder, &volume.flex_volume, &volume.scale_io, &volume.storageos, &volume.azure_file];
+    let foreign = [
+        &volume.csi,
+        &volume.iscsi,
+        &volume.rbd,
+        &volume.cephfs,
+        &volume.cinder,
+        &volume.flex_volume,
+        &volume.scale_io,
+        &volume.storageos,
+        &volume.azure_file,
+    ];
     for source in foreign.into_iter().flatten() {
         names.extend(secret_of(source).map(|name| (Kind::Secret, name)));
     }

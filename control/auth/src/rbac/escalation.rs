@@ -45,7 +45,13 @@ async fn check_role(authorizer: &dyn Authorizer, user: &UserInfo, resource: &str
     Ok(())
 }
 
-async fn check_binding(authorizer: &dyn Authorizer, user: &UserInfo, resource: &str, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+async fn check_binding(
+    authorizer: &dyn Authorizer,
+    user: &UserInfo,
+    resource: &str,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     let same = |path: &str| old.is_some_and(|old| old.at(path) == new.at(path));
     if same("subjects") && same("roleRef") {
         return Ok(());
@@ -62,7 +68,14 @@ async fn check_binding(authorizer: &dyn Authorizer, user: &UserInfo, resource: &
     confirm(authorizer, user, resource, namespace, name, &rules).await
 }
 
-async fn confirm(authorizer: &dyn Authorizer, user: &UserInfo, resource: &str, namespace: &str, name: &str, rules: &[PolicyRule]) -> Result<(), Status> {
+async fn confirm(
+    authorizer: &dyn Authorizer,
+    user: &UserInfo,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+    rules: &[PolicyRule],
+) -> Result<(), Status> {
     let missing = authorizer.missing(user, namespace, rules).await;
     if missing.is_empty() {
         return Ok(());

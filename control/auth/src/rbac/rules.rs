@@ -72,14 +72,16 @@ fn breakdown(rule: &PolicyRule) -> Vec<PolicyRule> {
         }
     }
     for url in &rule.non_resource_urls {
-        let of_verb = |verb: &String| PolicyRule { verbs: vec![verb.clone()], non_resource_urls: vec![url.clone()], ..PolicyRule::default() };
+        let of_verb =
+            |verb: &String| PolicyRule { verbs: vec![verb.clone()], non_resource_urls: vec![url.clone()], ..PolicyRule::default() };
         singles.extend(rule.verbs.iter().map(of_verb));
     }
     singles
 }
 
 fn rule_covers(owner: &PolicyRule, single: &PolicyRule) -> bool {
-    let names = owner.resource_names.is_empty() || (!single.resource_names.is_empty() && has_all(&owner.resource_names, &single.resource_names));
+    let names =
+        owner.resource_names.is_empty() || (!single.resource_names.is_empty() && has_all(&owner.resource_names, &single.resource_names));
     all_or(&owner.verbs, &single.verbs)
         && all_or(&owner.api_groups, &single.api_groups)
         && single.resources.iter().all(|resource| resource_covers(&owner.resources, resource))
@@ -133,7 +135,8 @@ pub fn describe(rule: &PolicyRule) -> String {
         ("ResourceNames", &rule.resource_names),
         ("Verbs", &rule.verbs),
     ];
-    let texts: Vec<String> = parts.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name}:{}", quoted(list))).collect();
+    let texts: Vec<String> =
+        parts.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name}:{}", quoted(list))).collect();
     format!("{{{}}}", texts.join(", "))
 }
 
@@ -149,7 +152,13 @@ mod tests {
 
     fn rule(verbs: &str, groups: &str, resources: &str, names: &str) -> PolicyRule {
         let list = |text: &str| text.split(',').filter(|one| *one != "-").map(str::to_owned).collect::<Vec<_>>();
-        PolicyRule { verbs: list(verbs), api_groups: list(groups), resources: list(resources), resource_names: list(names), non_resource_urls: vec![] }
+        PolicyRule {
+            verbs: list(verbs),
+            api_groups: list(groups),
+            resources: list(resources),
+            resource_names: list(names),
+            non_resource_urls: vec![],
+        }
     }
 
     #[test]
@@ -175,7 +184,8 @@ mod tests {
     #[test]
     fn paths_match_by_prefix_only_with_a_star() {
         let user = UserInfo::new("u", &[]);
-        let rule = PolicyRule { verbs: vec!["get".into()], non_resource_urls: vec!["/apis/*".into(), "/version".into()], ..PolicyRule::default() };
+        let rule =
+            PolicyRule { verbs: vec!["get".into()], non_resource_urls: vec!["/apis/*".into(), "/version".into()], ..PolicyRule::default() };
         for (path, want) in [("/apis/apps", true), ("/apis", false), ("/version", true), ("/version/", false)] {
             assert_eq!(allows(&rule, &Attributes::path(&user, "get", path)), want, "{path}");
         }
@@ -189,7 +199,10 @@ mod tests {
         let (covered, missing) = covers(&[rule("get", "", "pods,pods/log", "-"), rule("list", "", "pods", "x")], &wanted);
         assert!(!covered);
         let texts: Vec<String> = compact(&missing).iter().map(describe).collect();
-        assert_eq!(texts, [r#"{APIGroups:[""], Resources:["pods"], Verbs:["list"]}"#, r#"{APIGroups:[""], Resources:["pods/log"], Verbs:["list"]}"#]);
+        assert_eq!(
+            texts,
+            [r#"{APIGroups:[""], Resources:["pods"], Verbs:["list"]}"#, r#"{APIGroups:[""], Resources:["pods/log"], Verbs:["list"]}"#]
+        );
         assert!(!covers(&[rule("get", "", "pods", "a")], &[rule("get", "", "pods", "-")]).0, "a named right is no general one");
         assert!(covers(&[rule("get", "", "pods", "-")], &[rule("get", "", "pods", "a")]).0);
     }

@@ -7,7 +7,12 @@ use super::Version;
 use super::schemas::{gvk, list_name, reference};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-const PATCHES: [&str; 4] = ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const PATCHES: [&str; 4] = [
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
 const BODIES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// All paths of the rows.
@@ -70,7 +75,8 @@ const LIST: [(&str, &str); 10] = [
 ];
 const WRITE: [(&str, &str); 3] = [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
 const PATCH: [(&str, &str); 4] = [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
-const DELETE: [(&str, &str); 4] = [("dryRun", "string"), ("gracePeriodSeconds", "integer"), ("orphanDependents", "boolean"), ("propagationPolicy", "string")];
+const DELETE: [(&str, &str); 4] =
+    [("dryRun", "string"), ("gracePeriodSeconds", "integer"), ("orphanDependents", "boolean"), ("propagationPolicy", "string")];
 
 impl Maker<'_> {
     fn has(&self, verb: &str) -> bool {
@@ -87,13 +93,43 @@ impl Maker<'_> {
         let options = format!("{META}.DeleteOptions");
         let mut operations = Map::new();
         if self.has("list") {
-            operations.insert("get".into(), self.operation(Operation { action: "list", answer: &list, body: None, patch: false, query: &LIST, kind: self.kind(), code: "200" }));
+            operations.insert(
+                "get".into(),
+                self.operation(Operation {
+                    action: "list",
+                    answer: &list,
+                    body: None,
+                    patch: false,
+                    query: &LIST,
+                    kind: self.kind(),
+                    code: "200",
+                }),
+            );
         }
         if self.has("create") {
-            operations.insert("post".into(), self.operation(Operation { action: "post", answer: &own, body: Some(&own), patch: false, query: &WRITE, kind: self.kind(), code: "201" }));
+            operations.insert(
+                "post".into(),
+                self.operation(Operation {
+                    action: "post",
+                    answer: &own,
+                    body: Some(&own),
+                    patch: false,
+                    query: &WRITE,
+                    kind: self.kind(),
+                    code: "201",
+                }),
+            );
         }
         if self.has("deletecollection") {
-            let operation = Operation { action: "deletecollection", answer: &status, body: Some(&options), patch: false, query: &DELETE, kind: self.kind(), code: "200" };
+            let operation = Operation {
+                action: "deletecollection",
+                answer: &status,
+                body: Some(&options),
+                patch: false,
+                query: &DELETE,
+                kind: self.kind(),
+                code: "200",
+            };
             operations.insert("delete".into(), self.operation(operation));
         }
         operations
@@ -165,7 +201,8 @@ impl Maker<'_> {
                     value["consumes"] = json!(types);
                 }
                 value["produces"] = json!(BODIES);
-                value["responses"] = json!({operation.code: {"description": "OK", "schema": answer}, "401": {"description": "Unauthorized"}});
+                value["responses"] =
+                    json!({operation.code: {"description": "OK", "schema": answer}, "401": {"description": "Unauthorized"}});
             }
         }
         if !parameters.is_empty() {

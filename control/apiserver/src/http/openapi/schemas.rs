@@ -35,7 +35,9 @@ pub(super) fn of(rows: &[KindRef], version: Version) -> Map<String, Value> {
             maker.want(ty);
         }
     }
-    maker.made.insert(format!("{META}.Patch"), json!({"type": "object", "description": "a patch, in the form that its content type names"}));
+    maker
+        .made
+        .insert(format!("{META}.Patch"), json!({"type": "object", "description": "a patch, in the form that its content type names"}));
     maker.run(&kinds)
 }
 

@@ -20,7 +20,10 @@ async fn agent(world: &World) {
     use rustls::pki_types::pem::PemObject;
     roots.add(rustls::pki_types::CertificateDer::from_pem_slice(world.pki.ca().as_bytes()).unwrap()).unwrap();
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
-    let config = rustls::ServerConfig::builder().with_client_cert_verifier(verifier).with_single_cert(identity.chain(), identity.private_key()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.chain(), identity.private_key())
+        .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -42,12 +45,16 @@ async fn node(world: &World, port: u16) {
     let nodes = Target::of("v1", "nodes", "");
     let doc = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
     let mut doc = world.loopback.create(nodes.clone(), doc).await.unwrap().value();
-    doc["status"] = json!({"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}});
+    doc["status"] =
+        json!({"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}});
     world.loopback.update(nodes.named("n1").sub("status"), doc).await.unwrap();
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
     world.loopback.create(Target::of("v1", "serviceaccounts", "default"), account).await.unwrap();
-    for (name, containers) in [("one", json!([{"name": "c", "image": "i"}])), ("two", json!([{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]))] {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": "n1", "containers": containers}});
+    for (name, containers) in
+        [("one", json!([{"name": "c", "image": "i"}])), ("two", json!([{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]))]
+    {
+        let pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": "n1", "containers": containers}});
         world.loopback.create(Target::of("v1", "pods", "default"), pod).await.unwrap();
     }
 }
@@ -66,7 +73,8 @@ async fn handle(env: Env, mut request: Request<Incoming>) -> Result<Response<Ful
                 pipe.write_all(&bytes[..count]).await.unwrap();
             }
         });
-        let switched = Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "websocket").header("x-asked", path);
+        let switched =
+            Response::builder().status(101).header("connection", "Upgrade").header("upgrade", "websocket").header("x-asked", path);
         return Ok(switched.body(Full::default()).unwrap());
     }
     Ok(match path.split('/').nth(1) {
@@ -114,11 +122,11 @@ async fn running_something_over_a_get_needs_the_verb_create() {
     let world = World::start().await;
     agent(&world).await;
     let group = "rbac.authorization.k8s.io/v1";
-    let role = json!({"apiVersion": group, "kind": "Role", "metadata": {"name": "peek"}, "rules": [{"apiGroups": [""], "resources": ["pods/exec", "pods/log"], "verbs": ["get"]}]});
-    world.loopback.create(Target::of(group, "roles", "default"), role).await.unwrap();
-    let binding = json!({"apiVersion": group, "kind": "RoleBinding", "metadata": {"name": "peek"}, "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "alice"}],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "peek"}});
-    world.loopback.create(Target::of(group, "rolebindings", "default"), binding).await.unwrap();
+    let role = json!({"apiVersion": group, "kind": "ClusterRole", "metadata": {"name": "peek"}, "rules": [{"apiGroups": [""], "resources": ["pods/exec", "pods/log", "nodes/proxy"], "verbs": ["get"]}]});
+    world.loopback.create(Target::of(group, "clusterroles", ""), role).await.unwrap();
+    let binding = json!({"apiVersion": group, "kind": "ClusterRoleBinding", "metadata": {"name": "peek"}, "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "alice"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "peek"}});
+    world.loopback.create(Target::of(group, "clusterrolebindings", ""), binding).await.unwrap();
     let ask = |path: &'static str| {
         let mut request = Request::get(path).header("host", "x").header("authorization", "Bearer alice");
         for (name, value) in UPGRADE {
@@ -131,9 +139,14 @@ async fn running_something_over_a_get_needs_the_verb_create() {
     while ask("/api/v1/namespaces/default/pods/one/log").await.0 == 403 {
         tokio::task::yield_now().await;
     }
-    let (code, doc) = ask("/api/v1/namespaces/default/pods/one/exec?command=id").await;
-    assert_eq!(code, 403);
-    assert!(doc.str_at("message").contains("cannot create resource \"pods/exec\""), "{doc}");
+    for (path, resource) in [
+        ("/api/v1/namespaces/default/pods/one/exec?command=id", "pods/exec"),
+        ("/api/v1/nodes/n1/proxy/exec/default/one/c?command=id", "nodes/proxy"),
+    ] {
+        let (code, doc) = ask(path).await;
+        assert_eq!(code, 403);
+        assert!(doc.str_at("message").contains(&format!("cannot create resource {resource:?}")), "{doc}");
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,8 @@ async fn discovery_names_every_row_of_the_table() {
             }
         }
     }
-    let rows: BTreeSet<String> = world.core.registry().table().rows().iter().map(|row| format!("{}/{}/{}", row.group, row.version, row.resource)).collect();
+    let rows: BTreeSet<String> =
+        world.core.registry().table().rows().iter().map(|row| format!("{}/{}/{}", row.group, row.version, row.resource)).collect();
     assert_eq!(told, rows);
     for row in world.core.registry().table().rows() {
         let path = if row.group.is_empty() { format!("/api/{}", row.version) } else { format!("/apis/{}/{}", row.group, row.version) };
@@ -63,7 +64,8 @@ async fn openapi_resolves_and_has_what_kubectl_looks_for() {
             let name = reference.strip_prefix("#/components/schemas/").unwrap();
             assert!(schemas.contains_key(name), "{reference}");
         }
-        let (group, version) = name.rsplit_once('/').map(|(group, version)| (group.trim_start_matches("apis/").trim_start_matches("api"), version)).unwrap();
+        let (group, version) =
+            name.rsplit_once('/').map(|(group, version)| (group.trim_start_matches("apis/").trim_start_matches("api"), version)).unwrap();
         for row in world.core.registry().table().rows().iter().filter(|row| row.group == group && row.version == version) {
             let gvk = json!({"group": row.group, "version": row.version, "kind": row.kind});
             assert!(schemas.values().any(|schema| schema.items_at("x-kubernetes-group-version-kind").contains(&gvk)), "no schema of {gvk}");

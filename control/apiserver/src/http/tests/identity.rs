@@ -10,7 +10,8 @@ use super::*;
 
 async fn whoami(world: &World, identity: Option<&Identity>, token: Option<&str>) -> (u16, Value) {
     let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string();
-    let mut request = Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews").header("host", "x").header("content-type", "application/json");
+    let mut request =
+        Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews").header("host", "x").header("content-type", "application/json");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
@@ -68,10 +69,26 @@ async fn a_service_account_lives_and_dies_with_its_object() {
 async fn refusals_speak_upstreams_sentences() {
     let world = World::start().await;
     for (method, path, want) in [
-        (Method::GET, "/api/v1/namespaces/default/pods", r#"pods is forbidden: User "alice" cannot list resource "pods" in API group "" in the namespace "default""#),
-        (Method::GET, "/api/v1/nodes", r#"nodes is forbidden: User "alice" cannot list resource "nodes" in API group "" at the cluster scope"#),
-        (Method::GET, "/api/v1/namespaces/default", r#"namespaces "default" is forbidden: User "alice" cannot get resource "namespaces" in API group "" in the namespace "default""#),
-        (Method::POST, "/api/v1/namespaces/default/pods/x/exec", r#"pods "x" is forbidden: User "alice" cannot create resource "pods/exec" in API group "" in the namespace "default""#),
+        (
+            Method::GET,
+            "/api/v1/namespaces/default/pods",
+            r#"pods is forbidden: User "alice" cannot list resource "pods" in API group "" in the namespace "default""#,
+        ),
+        (
+            Method::GET,
+            "/api/v1/nodes",
+            r#"nodes is forbidden: User "alice" cannot list resource "nodes" in API group "" at the cluster scope"#,
+        ),
+        (
+            Method::GET,
+            "/api/v1/namespaces/default",
+            r#"namespaces "default" is forbidden: User "alice" cannot get resource "namespaces" in API group "" in the namespace "default""#,
+        ),
+        (
+            Method::POST,
+            "/api/v1/namespaces/default/pods/x/exec",
+            r#"pods "x" is forbidden: User "alice" cannot create resource "pods/exec" in API group "" in the namespace "default""#,
+        ),
         (Method::GET, "/metrics", r#"forbidden: User "alice" cannot get path "/metrics""#),
     ] {
         let request = Request::builder().method(method).uri(path).header("host", "x");

@@ -119,7 +119,9 @@ async fn tables_and_protobuf_can_be_watched() {
         let frame = next_bytes(frames.body_mut()).await;
         let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
         assert_eq!(frame.len(), length as usize + 4);
-        assert!(frame.windows(name.len() + 5).any(|part| part.starts_with(b"ADDED")) && frame.windows(4).any(|part| part == protobuf::MAGIC));
+        assert!(
+            frame.windows(name.len() + 5).any(|part| part.starts_with(b"ADDED")) && frame.windows(4).any(|part| part == protobuf::MAGIC)
+        );
     }
 }
 
