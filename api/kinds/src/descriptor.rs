@@ -99,6 +99,7 @@ pub trait Strategy: Send + Sync {
     fn to_stored(&self, doc: Value) -> Value {
         doc
     }
+    #[expect(clippy::wrong_self_convention, reason = "it reads as the way back of to_stored; the strategy is no part of the conversion")]
     fn from_stored(&self, doc: Value) -> Value {
         doc
     }
@@ -161,6 +162,15 @@ impl Descriptor {
 
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    /// The Warning that every request for this version answers with, if it is deprecated.
+    pub fn deprecation(&self) -> Option<&'static str> {
+        match (&*self.group, &*self.version, &*self.kind) {
+            ("", "v1", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+            ("", "v1", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+            _ => None,
+        }
     }
 
     /// `deployments.apps`, `pods`.

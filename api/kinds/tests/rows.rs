@@ -1,5 +1,7 @@
 //! What must hold of every row: defaults, columns and lookups on its fixture; paths that exist.
 
+#![expect(clippy::print_stdout, reason = "a test says what it skips and counts")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! One walk over every kind: what discovery publishes, files and rows, fixtures, paths.
 
+#![expect(clippy::print_stdout, reason = "a test says what it skips and counts")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

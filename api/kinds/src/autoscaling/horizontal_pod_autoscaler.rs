@@ -62,7 +62,7 @@ impl Kind for HorizontalPodAutoscaler {
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Reference", |doc| json!(format!("{}/{}", doc.str_at("spec.scaleTargetRef.kind"), doc.str_at("spec.scaleTargetRef.name")))),
-        Col::of("Targets", |doc| targets(doc)),
+        Col::of("Targets", targets),
         Col::of("MinPods", |doc| doc.i64_at("spec.minReplicas").map_or(json!("<unset>"), |count| json!(count.to_string()))),
         Col::of("MaxPods", |doc| json!(doc.i64_at("spec.maxReplicas").unwrap_or_default())),
         Col::of("Replicas", |doc| json!(doc.i64_at("status.currentReplicas").unwrap_or_default())),

@@ -34,10 +34,6 @@ impl Kind for Endpoints {
             check_subset(subset, &Path::new("subsets").index(at), errors);
         }
     }
-
-    fn warnings(_new: &Value, _old: Option<&Value>) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
-    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]

@@ -72,7 +72,7 @@ impl Kind for Event {
         Selectable::new("reason", |doc| doc.str_at("reason").to_owned()),
         Selectable::new("type", |doc| doc.str_at("type").to_owned()),
         Selectable::new("reportingComponent", |doc| doc.str_at("reportingComponent").to_owned()),
-        Selectable::new("source", |doc| source(doc)),
+        Selectable::new("source", source),
     ];
 
     fn fill_defaults(doc: &mut Value) {

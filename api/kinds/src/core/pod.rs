@@ -70,6 +70,9 @@ impl Kind for Pod {
     fn prepare_create(doc: &mut Value, _cx: &WriteContext<'_>) {
         let class = resources::qos_class(&doc["spec"]);
         doc.set_at("status", json!({"phase": "Pending", "qosClass": class}));
+        if !doc.items_at("spec.schedulingGates").is_empty() {
+            doc.set_at("status.conditions", json!([gated()]));
+        }
     }
 
     fn prepare_update(new: &mut Value, old: &Value, cx: &WriteContext<'_>) {
@@ -77,6 +80,7 @@ impl Kind for Pod {
             "ephemeralcontainers" => only(new, old, &["ephemeralContainers"]),
             "resize" => only(new, old, &["containers", "initContainers", "resources"]),
             "" => copy_member(new, old, "spec.ephemeralContainers"),
+            "status" => complete_status(&mut new["status"], &old["status"]),
             _ => {}
         }
     }
@@ -126,4 +130,24 @@ fn only(new: &mut Value, old: &Value, members: &[&str]) {
         copy_member(&mut new["spec"], &written, member);
     }
     copy_member(new, old, "status");
+}
+
+/// Why the scheduler does not look at a gated pod yet.
+fn gated() -> Value {
+    let message = "Scheduling is blocked due to non-empty scheduling gates";
+    json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": message})
+}
+
+/// A status writer need not know the quality of service, and may name the address once.
+fn complete_status(status: &mut Value, old: &Value) {
+    if status.str_at("qosClass").is_empty() {
+        copy_member(status, old, "qosClass");
+    }
+    let (one, listed) = (status.str_at("podIP").to_owned(), status.items_at("podIPs").first().map(|ip| ip.str_at("ip").to_owned()));
+    match listed {
+        Some(first) if one.is_empty() => status.set_at("podIP", first),
+        Some(first) if first == one => {}
+        _ if one.is_empty() => {}
+        _ => status.set_at("podIPs", json!([{"ip": one}])),
+    }
 }

@@ -29,7 +29,7 @@ pub struct Service {
 
 impl Kind for Service {
     const META: Meta = Meta {
-        name: names::is_dns1035_label,
+        name: names::is_dns1123_label,
         empty_status: r#"{"loadBalancer": {}}"#,
         short: &["svc"],
         categories: &["all"],

@@ -1,11 +1,12 @@
 //! ServiceAccount: who a pod is.
 
-use schema::{DocExt, ObjectMeta, json};
+use schema::{DocExt, ObjectMeta, Value, json};
 use serde::{Deserialize, Serialize};
 
 use super::ObjectReference;
 use super::pod::spec::LocalObjectReference;
 use crate::cells::{AGE, NAME, count};
+use crate::descriptor::WriteContext;
 use crate::kind::{Col, Kind, Meta, Sub};
 use crate::lens::{is_default, null_default};
 
@@ -29,4 +30,19 @@ impl Kind for ServiceAccount {
         ..Meta::namespaced("", "ServiceAccount", "serviceaccounts")
     };
     const COLUMNS: &[Col] = &[NAME, Col::of("Secrets", |doc| json!(count(doc.at("secrets")))), AGE];
+
+    fn prepare_create(doc: &mut Value, _cx: &WriteContext<'_>) {
+        names_only(doc);
+    }
+
+    fn prepare_update(new: &mut Value, _old: &Value, _cx: &WriteContext<'_>) {
+        names_only(new);
+    }
+}
+
+/// Secrets are of the account's own namespace: only their names count.
+fn names_only(doc: &mut Value) {
+    for secret in doc.items_at_mut("secrets") {
+        *secret = json!({"name": secret.str_at("name")});
+    }
 }

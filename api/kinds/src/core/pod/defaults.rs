@@ -6,6 +6,42 @@
 use schema::quantity::Format;
 use schema::{DocExt, Quantity, Value, json};
 
+/// The defaults of volume sources: source, field, value.
+const SOURCE_DEFAULTS: &[(&str, &str, Literal)] = &[
+    ("hostPath", "type", Literal::Text("")),
+    ("secret", "defaultMode", Literal::Number(0o644)),
+    ("configMap", "defaultMode", Literal::Number(0o644)),
+    ("downwardAPI", "defaultMode", Literal::Number(0o644)),
+    ("projected", "defaultMode", Literal::Number(0o644)),
+    ("iscsi", "iscsiInterface", Literal::Text("default")),
+    ("rbd", "pool", Literal::Text("rbd")),
+    ("rbd", "user", Literal::Text("admin")),
+    ("rbd", "keyring", Literal::Text("/etc/ceph/keyring")),
+    ("azureDisk", "cachingMode", Literal::Text("ReadWrite")),
+    ("azureDisk", "fsType", Literal::Text("ext4")),
+    ("azureDisk", "readOnly", Literal::Flag(false)),
+    ("azureDisk", "kind", Literal::Text("Shared")),
+    ("scaleIO", "storageMode", Literal::Text("ThinProvisioned")),
+    ("scaleIO", "fsType", Literal::Text("xfs")),
+];
+
+/// A JSON scalar that can stand in a constant.
+enum Literal {
+    Text(&'static str),
+    Number(i64),
+    Flag(bool),
+}
+
+impl Literal {
+    fn fill(&self, parent: &mut Value, name: &str) {
+        match self {
+            Self::Text(text) => parent.default_at(name, *text),
+            Self::Number(number) => parent.default_at(name, *number),
+            Self::Flag(flag) => parent.default_at(name, *flag),
+        }
+    }
+}
+
 /// A pod's own defaults, and those of its spec.
 pub(crate) fn pod(doc: &mut Value) {
     doc.default_at("spec", json!({}));
@@ -125,10 +161,9 @@ fn volume(volume: &mut Value) {
     if !has_source(volume) {
         volume.set_at("emptyDir", json!({}));
     }
-    for (source, defaults) in source_defaults() {
-        let Some(source) = volume.at_mut(source).filter(|source| source.is_object()) else { continue };
-        for (name, value) in defaults.as_object().into_iter().flatten() {
-            source.default_at(name, value.clone());
+    for (source, name, default) in SOURCE_DEFAULTS {
+        if let Some(source) = volume.at_mut(source).filter(|source| source.is_object()) {
+            default.fill(source, name);
         }
     }
     volume.items_at_mut("downwardAPI.items").iter_mut().for_each(selectors);
@@ -152,20 +187,6 @@ pub(crate) fn claim_spec(claim: &mut Value) {
 
 fn has_source(volume: &Value) -> bool {
     volume.as_object().into_iter().flatten().any(|(name, value)| name != "name" && !value.is_null())
-}
-
-fn source_defaults() -> [(&'static str, Value); 9] {
-    [
-        ("hostPath", json!({"type": ""})),
-        ("secret", json!({"defaultMode": 0o644})),
-        ("configMap", json!({"defaultMode": 0o644})),
-        ("downwardAPI", json!({"defaultMode": 0o644})),
-        ("projected", json!({"defaultMode": 0o644})),
-        ("iscsi", json!({"iscsiInterface": "default"})),
-        ("rbd", json!({"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"})),
-        ("azureDisk", json!({"cachingMode": "ReadWrite", "fsType": "ext4", "readOnly": false, "kind": "Shared"})),
-        ("scaleIO", json!({"storageMode": "ThinProvisioned", "fsType": "xfs"})),
-    ]
 }
 
 fn projection(source: &mut Value) {
