@@ -4,6 +4,7 @@
 //! and times are in their canonical form, unknown members are gone. Errors are upstream's sentences where clients see
 //! them (`json: cannot unmarshal …`, `invalid character …`, `strict decoding error` parts).
 
+mod in_place;
 mod json;
 mod source;
 mod typed;
@@ -124,7 +125,16 @@ fn json_stream(text: &str) -> Option<Vec<Value>> {
 
 /// Checks and prunes an already decoded value (after a patch), as [`json`] does.
 pub fn value(ty: TypeId, value: Value) -> Result<Decoded, DecodeError> {
-    typed::document(ty, &mut source::Tree::new(value))?.finish()
+    in_place::document(ty, value)?.finish()
+}
+
+/// How deep a value nests; a scalar not at all.
+fn depth_of(value: &Value) -> usize {
+    match value {
+        Value::Array(elements) => 1 + elements.iter().map(depth_of).max().unwrap_or_default(),
+        Value::Object(members) => 1 + members.values().map(depth_of).max().unwrap_or_default(),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

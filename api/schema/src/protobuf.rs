@@ -176,7 +176,10 @@ mod tests {
 
     #[test]
     fn torn_and_foreign_bytes_are_errors() {
-        let whole = encode_document(Facts::builtin().kind("v1", "Pod").expect("a kind"), &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}));
+        let whole = encode_document(
+            Facts::builtin().kind("v1", "Pod").expect("a kind"),
+            &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}),
+        );
         for cut in 0..whole.len() {
             let _ = decode_document(&whole[..cut]);
         }

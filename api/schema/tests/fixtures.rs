@@ -81,11 +81,16 @@ fn difference(got: &Value, want: &Value, path: &str) -> String {
             names.sort();
             let null = &Value::Null;
             let mut pairs = names.into_iter().map(|name| (name, one.get(name).unwrap_or(null), other.get(name).unwrap_or(null)));
-            pairs.find(|(_, one, other)| one != other).map_or_else(|| format!("{path}: null against absent"), |(name, one, other)| difference(one, other, &format!("{path}.{name}")))
+            pairs.find(|(_, one, other)| one != other).map_or_else(
+                || format!("{path}: null against absent"),
+                |(name, one, other)| difference(one, other, &format!("{path}.{name}")),
+            )
         }
         (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
             let mut pairs = one.iter().zip(other).enumerate();
-            pairs.find(|(_, (one, other))| one != other).map_or_else(String::new, |(at, (one, other))| difference(one, other, &format!("{path}[{at}]")))
+            pairs
+                .find(|(_, (one, other))| one != other)
+                .map_or_else(String::new, |(at, (one, other))| difference(one, other, &format!("{path}[{at}]")))
         }
         _ => format!("{path}: got {got}, want {want}"),
     }

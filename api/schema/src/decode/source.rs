@@ -93,8 +93,9 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(value: Value) -> Self {
-        Self { current: value, depth: 0 }
+    /// A value that lies `depth` levels deep in its document.
+    pub(super) fn below(value: Value, depth: usize) -> Self {
+        Self { current: value, depth }
     }
 
     fn enter(&mut self) -> Result<(), DecodeError> {

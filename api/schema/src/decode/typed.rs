@@ -19,7 +19,7 @@ const REPORTS_MAX: usize = 100;
 
 /// A document of type `ty`. A null document is an empty one.
 pub(super) fn document(ty: TypeId, source: &mut impl Source) -> Result<Walk, DecodeError> {
-    let mut walk = Walk::new(Facts::builtin());
+    let mut walk = Walk::new();
     let value = walk.object(ty, source)?;
     walk.value = value.unwrap_or_else(|| Value::Object(Map::new()));
     Ok(walk)
@@ -27,35 +27,35 @@ pub(super) fn document(ty: TypeId, source: &mut impl Source) -> Result<Walk, Dec
 
 /// A document without a type.
 pub(super) fn free_form(source: &mut impl Source) -> Result<Walk, DecodeError> {
-    let mut walk = Walk::new(Facts::builtin());
+    let mut walk = Walk::new();
     walk.value = walk.free(source, true)?;
     Ok(walk)
 }
 
 /// One step of the way to the value at hand.
-enum Step {
+pub(super) enum Step {
     Field { owner: &'static str, name: &'static str },
     Key(String),
     Index(usize),
 }
 
 pub(super) struct Walk {
-    facts: &'static Facts,
-    path: Vec<Step>,
+    pub(super) facts: &'static Facts,
+    pub(super) path: Vec<Step>,
     reports: Vec<String>,
     reported: BTreeSet<String>,
     mismatch: Option<String>,
     /// Set inside of forms whose own decoders upstream does not look into.
     silent: bool,
-    value: Value,
+    pub(super) value: Value,
 }
 
 type Walked<T> = Result<T, DecodeError>;
 
 impl Walk {
-    fn new(facts: &'static Facts) -> Self {
+    pub(super) fn new() -> Self {
         let (path, reports, reported) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Self { facts, path, reports, reported, mismatch: None, silent: false, value: Value::Null }
+        Self { facts: Facts::builtin(), path, reports, reported, mismatch: None, silent: false, value: Value::Null }
     }
 
     /// The outcome, once the source is known to hold nothing more.
@@ -99,7 +99,7 @@ impl Walk {
         Ok(Value::Object(members))
     }
 
-    fn field<S: Source>(&mut self, field: &Field, source: &mut S) -> Walked<Option<Value>> {
+    pub(super) fn field<S: Source>(&mut self, field: &Field, source: &mut S) -> Walked<Option<Value>> {
         match field.arity {
             Arity::One => self.one(field.shape, source),
             Arity::List => self.list(field.shape, source),
@@ -155,7 +155,7 @@ impl Walk {
         Ok(Some(Value::Object(members)))
     }
 
-    fn one<S: Source>(&mut self, shape: Shape, source: &mut S) -> Walked<Option<Value>> {
+    pub(super) fn one<S: Source>(&mut self, shape: Shape, source: &mut S) -> Walked<Option<Value>> {
         match shape {
             Shape::Object(ty) => self.object(ty, source),
             Shape::Any | Shape::FieldsV1 => Ok(Some(self.free(source, false)?).filter(|value| !value.is_null())),
@@ -208,7 +208,7 @@ impl Walk {
             (Shape::Int32, Token::Number(number)) => number.as_i64().and_then(|wide| i32::try_from(wide).ok()).map(Value::from),
             (Shape::IntOrString, Token::Number(number)) => number.as_i64().and_then(|wide| i32::try_from(wide).ok()).map(Value::from),
             (Shape::Int64, Token::Number(number)) => number.as_i64().map(Value::from),
-            (Shape::Number, Token::Number(number)) => number.as_f64().map(|_| number.to_value()),
+            (Shape::Number, Token::Number(number)) => number.as_f64().map(go_float),
             (Shape::Quantity, Token::Number(Numeral { text })) => {
                 return Ok(self.parsed(quantity::canonical_text(text).map_err(|error| error.0)));
             }
@@ -279,7 +279,7 @@ impl Walk {
         })
     }
 
-    fn report(&mut self, what: &str, name: &str) {
+    pub(super) fn report(&mut self, what: &str, name: &str) {
         if self.silent || self.reports.len() >= REPORTS_MAX {
             return;
         }
@@ -305,7 +305,7 @@ impl Walk {
         Ok(None)
     }
 
-    fn mismatched(&mut self, what: &str, want: &str) {
+    pub(super) fn mismatched(&mut self, what: &str, want: &str) {
         if self.mismatch.is_some() {
             return;
         }
@@ -361,8 +361,13 @@ fn integer_like(shape: Shape) -> bool {
     matches!(shape, Shape::Int32 | Shape::Int64 | Shape::IntOrString)
 }
 
+/// A float64 as Go prints it again: a whole one has no fraction.
+fn go_float(float: f64) -> Value {
+    if float.fract() == 0.0 && float.abs() < 1e15 { (float as i64).into() } else { float.into() }
+}
+
 /// `v1.Pod` of `io.k8s.api.core.v1.Pod`.
-fn go_name(definition: &str) -> String {
+pub(super) fn go_name(definition: &str) -> String {
     let mut parts = definition.rsplitn(3, '.');
     let (name, package) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     format!("{package}.{name}")
@@ -391,7 +396,7 @@ fn insert(members: &mut Map<String, Value>, name: String, value: Option<Value>, 
 }
 
 /// What a null stands for inside of a list or map.
-fn zero(shape: Shape) -> Value {
+pub(super) fn zero(shape: Shape) -> Value {
     match shape {
         Shape::String | Shape::Bytes => "".into(),
         Shape::Int32 | Shape::Int64 | Shape::Number | Shape::IntOrString => 0.into(),

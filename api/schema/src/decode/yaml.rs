@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
 
 use super::source::too_deep;
-use super::{DEPTH_MAX, DecodeError};
+use super::{DEPTH_MAX, DecodeError, depth_of};
 use crate::{Map, Value};
 
 /// Nodes that aliases may add to a document.
@@ -214,14 +214,6 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Val
     }
 }
 
-fn depth_of(value: &Value) -> usize {
-    match value {
-        Value::Array(elements) => 1 + elements.iter().map(depth_of).max().unwrap_or_default(),
-        Value::Object(members) => 1 + members.values().map(depth_of).max().unwrap_or_default(),
-        _ => 0,
-    }
-}
-
 fn syntax(error: &ScanError) -> DecodeError {
     DecodeError::Syntax(format!("yaml: line {}: {}", error.marker().line(), error.info()))
 }
@@ -237,8 +229,10 @@ mod tests {
 
     #[test]
     fn words_of_yaml_1_1_are_booleans_also_as_keys() {
-        assert_eq!(value("a: yes\nn: on\n'off': 0o17\ne: 017\nf: 1_000\ng: '1'\nh: 1e3\ni: 08\n"),
-            json!({"a": true, "false": true, "off": 15, "e": 15, "f": 1000, "g": "1", "h": 1000, "i": 8}));
+        assert_eq!(
+            value("a: yes\nn: on\n'off': 0o17\ne: 017\nf: 1_000\ng: '1'\nh: 1e3\ni: 08\n"),
+            json!({"a": true, "false": true, "off": 15, "e": 15, "f": 1000, "g": "1", "h": 1000, "i": 8})
+        );
     }
 
     #[test]

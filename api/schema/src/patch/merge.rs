@@ -46,9 +46,9 @@ fn members(mut doc: Map<String, Value>, patch: Map<String, Value>) -> Map<String
 /// Null members are dropped everywhere, null elements stay.
 fn without_nulls(value: Value) -> Value {
     match value {
-        Value::Object(members) => {
-            Value::Object(members.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, without_nulls(value))).collect())
-        }
+        Value::Object(members) => Value::Object(
+            members.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, without_nulls(value))).collect(),
+        ),
         Value::Array(elements) => Value::Array(elements.into_iter().map(without_nulls).collect()),
         other => other,
     }

@@ -32,7 +32,11 @@ impl Positions {
 
 /// Sorts the patch's part by the patch's order, the server's by the server's, and runs them together.
 pub(super) fn normalize(
-    patch: Vec<Value>, server_only: Vec<Value>, patch_order: &[Value], server_order: &[Value], merge_key: &str,
+    patch: Vec<Value>,
+    server_only: Vec<Value>,
+    patch_order: &[Value],
+    server_order: &[Value],
+    merge_key: &str,
 ) -> Result<Vec<Value>, String> {
     let patch = sorted(patch, patch_order, merge_key)?;
     let server_only = sorted(server_only, server_order, merge_key)?;
@@ -59,8 +63,7 @@ pub(super) fn sorted(list: Vec<Value>, order: &[Value], merge_key: &str) -> Resu
         (kept, deleted) = kept.into_iter().partition(|element| element[DIRECTIVE] != "delete");
     }
     let positions = Positions::of(order, merge_key);
-    let mut keyed: Vec<(Option<usize>, Value)> =
-        kept.into_iter().map(|element| (positions.get(&element, merge_key), element)).collect();
+    let mut keyed: Vec<(Option<usize>, Value)> = kept.into_iter().map(|element| (positions.get(&element, merge_key), element)).collect();
     insertion_sort(&mut keyed);
     Ok(keyed.into_iter().map(|(_, element)| element).chain(deleted).collect())
 }

@@ -128,7 +128,9 @@ fn parse(text: &str) -> Result<Quantity, String> {
 
 fn selectors(case: &Case<'_>) -> Result<(), String> {
     match case.line.str_at("how") {
-        "labels" => outcome(case, LabelSelector::parse(case.line.str_at("text")).map(|one| label_view(&one, case)).map_err(|error| error.0)),
+        "labels" => {
+            outcome(case, LabelSelector::parse(case.line.str_at("text")).map(|one| label_view(&one, case)).map_err(|error| error.0))
+        }
         "fields" => outcome(case, FieldSelector::parse(case.line.str_at("text")).map(|one| field_view(&one)).map_err(|error| error.0)),
         "struct" => structured(case),
         how => Err(format!("no engine for {how:?}")),
@@ -307,7 +309,8 @@ fn made_patches(case: &Case<'_>) -> Result<(), String> {
 fn strict_decoding(case: &Case<'_>) -> Result<(), String> {
     let text = case.line.str_at("text").as_bytes();
     let pod = || Facts::builtin().kind("v1", "Pod").ok_or("no type Pod");
-    let strict = |decoded: Result<Decoded, DecodeError>| decoded.map(|one| Value::from(one.strict_errors)).map_err(|error| error.to_string());
+    let strict =
+        |decoded: Result<Decoded, DecodeError>| decoded.map(|one| Value::from(one.strict_errors)).map_err(|error| error.to_string());
     match case.line.str_at("how") {
         "json into Pod" => outcome(case, strict(decode::json(pod()?, text))),
         "json into map" => outcome(case, strict(decode::json_object(text))),

@@ -25,7 +25,8 @@ pub(super) fn tagged(tag: &str, text: &str) -> Result<Value, DecodeError> {
     let value = match tag {
         "binary" => {
             let joined: String = text.split_whitespace().collect();
-            let bytes = BASE64.decode(joined).map_err(|_| DecodeError::Syntax("yaml: !!binary value contains invalid base64 data".into()))?;
+            let bytes =
+                BASE64.decode(joined).map_err(|_| DecodeError::Syntax("yaml: !!binary value contains invalid base64 data".into()))?;
             return Ok(String::from_utf8_lossy(&bytes).into_owned().into());
         }
         "int" | "float" | "bool" | "null" => plain(text)?,
