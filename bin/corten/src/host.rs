@@ -68,7 +68,7 @@ impl Host for Machine {
         leaf(&Leaf::api_server_to_agent())?;
         let name = node::name();
         let server = leaf(&Leaf::node_server(&name, &[name.clone(), instance.node_ip().to_string(), "127.0.0.1".into()]))?;
-        node::Keys { ca: pki.ca().to_owned(), client: leaf(&Leaf::node_client(&name))?, server }.write(instance)?;
+        node::Keys { ca: pki.ca().to_owned(), client: leaf(&Leaf::node_client(&name))?, proxy: leaf(&Leaf::component("system:kube-proxy"))?, server }.write(instance)?;
         give(&instance.control_dir())
     }
 

@@ -37,31 +37,35 @@ pub fn name() -> String {
 pub struct Keys {
     /// PEM of the cluster's authority.
     pub ca: String,
+    /// `system:node:<name>`
     pub client: Identity,
+    /// `system:kube-proxy`: services and DNS read what no node may, all Services and EndpointSlices.
+    pub proxy: Identity,
     pub server: Identity,
 }
 
-const FILES: [&str; 5] = ["ca.crt", "client.crt", "client.key", "server.crt", "server.key"];
+const FILES: [&str; 7] = ["ca.crt", "client.crt", "client.key", "proxy.crt", "proxy.key", "server.crt", "server.key"];
 
 impl Keys {
-    fn paths(instance: &Instance) -> [PathBuf; 5] {
+    fn paths(instance: &Instance) -> [PathBuf; 7] {
         FILES.map(|name| instance.node_dir().join("pki").join(name))
     }
 
     pub fn write(&self, instance: &Instance) -> Result<(), Failure> {
         let folder = instance.node_dir().join("pki");
         fs::create_dir_all(&folder).map_err(|error| Failure::io(&folder, error))?;
-        let texts = [&self.ca, &self.client.certificate, &self.client.key, &self.server.certificate, &self.server.key];
+        let pairs = [&self.client, &self.proxy, &self.server].into_iter().flat_map(|identity| [&identity.certificate, &identity.key]);
+        let texts = std::iter::once(&self.ca).chain(pairs);
         for (path, text) in Self::paths(instance).iter().zip(texts) {
             write_secret(path, text)?;
         }
         Ok(())
     }
 
-    /// The API as `system:node:<name>`, over a connection of its own.
-    fn client(&self, instance: &Instance, env: &Env) -> Client {
+    /// The API as `identity`, over a connection of its own.
+    fn client(&self, identity: &Identity, instance: &Instance, env: &Env) -> Client {
         let address = ([127, 0, 0, 1], instance.api_port()).into();
-        let tls = Arc::new(auth::pki::client_config(&self.ca, Some(&self.client)));
+        let tls = Arc::new(auth::pki::client_config(&self.ca, Some(identity)));
         let server_name = "localhost".try_into().expect("a constant name");
         let user_agent = concat!("corten-node/", env!("CARGO_PKG_VERSION")).into();
         Client::new(Https::new(HttpsConfig { address, server_name, tls, token: None, user_agent }, env))
@@ -72,8 +76,11 @@ impl Keys {
         for path in Self::paths(instance) {
             texts.push(fs::read_to_string(&path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?);
         }
-        let [ca, client, client_key, server, server_key] = texts.try_into().expect("as many as there are paths");
-        Ok(Self { ca, client: Identity { certificate: client, key: client_key }, server: Identity { certificate: server, key: server_key } })
+        let mut texts = texts.into_iter();
+        let mut next = || texts.next().expect("as many as there are paths");
+        let ca = next();
+        let mut identity = || Identity { certificate: next(), key: next() };
+        Ok(Self { ca, client: identity(), proxy: identity(), server: identity() })
     }
 }
 
@@ -81,7 +88,7 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     let env = Env::real();
     let mut terminate = signal(SignalKind::terminate())?;
     let keys = Keys::read(&instance)?;
-    let client = keys.client(&instance, &env);
+    let client = keys.client(&keys.client, &instance, &env);
     let name = name();
 
     let runtime = keeper::Driver::connect(&instance, &env).await.context("keeper")?;
@@ -93,13 +100,13 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     let volumes = Arc::new(volumes::Driver::open(&instance.node_dir().join("volumes"), &instance.run_dir(), &env).context("volumes")?);
     admin::serve(&instance, Arc::clone(&images) as _, &env).context("admin socket")?;
 
-    let watched = Watched::start(&env, &client);
+    let watched = Watched::start(&env, &keys.client(&keys.proxy, &instance, &env));
     let programmed = services::watch::start(&env, &name, service_driver, Arc::clone(&watched.services), Arc::clone(&watched.slices));
     drop(programmed);
 
     let config = AgentConfig::new(&name, IpAddr::V4(instance.node_ip()), instance.clone());
     let drivers = Drivers { runtime, images, volumes, podnet };
-    let agent = Agent::new(config, client, drivers, env.clone()).with_lease_client(keys.client(&instance, &env));
+    let agent = Agent::new(config, client, drivers, env.clone()).with_lease_client(keys.client(&keys.client, &instance, &env));
     let mut work = env.spawn("agent", Arc::clone(&agent).run());
     tracing::info!(node = name, "the node is up");
     tokio::select! {

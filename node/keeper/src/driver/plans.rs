@@ -146,7 +146,7 @@ fn pid_namespace(spec: &ContainerSpec, sandbox: &SandboxSpec) -> PidNamespace {
 }
 
 fn mounts(spec: &ContainerSpec) -> Vec<Mount> {
-    let termination = spec.termination_log.iter().map(|(source, destination)| Mount {
+    let termination = spec.termination_log.iter().map(|(destination, source)| Mount {
         source: source.clone(),
         destination: destination.clone(),
         ..Mount::default()
