@@ -27,7 +27,7 @@ use runtime::cgroup::Cgroups;
 use stdx::instance::Instance;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use self::connection::{Connection, Reply};
+use self::connection::{CallError, Connection, Reply};
 use self::namespaces::Namespaces;
 use self::state::Container;
 use crate::protocol::{Answer, Places, Request};
@@ -102,12 +102,28 @@ impl Driver {
 }
 
 impl Inner {
-    /// Asks the keeper, waiting for a new one when there is none just now.
+    /// Asks the keeper. When it dies over the question, the next one is asked, unless the first may have acted on it.
     async fn call(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply> {
+        tokio::select! {
+            reply = self.ask(request, fds) => reply,
+            () = self.env.shutdown().cancelled() => Err(Error::new(ErrorKind::Io, "the node is stopping")),
+        }
+    }
+
+    async fn ask(&self, request: Request, fds: Vec<OwnedFd>) -> Result<Reply> {
         let mut link = self.link.subscribe();
-        let connection = link.wait_for(Option::is_some).await.map_err(|error| Error::io("keeper", error))?.clone();
-        let connection = connection.ok_or_else(|| Error::new(ErrorKind::Io, "no keeper"))?;
-        connection.call(request, &fds).await.map_err(|error| Error::io("keeper", error))
+        let mut last: Option<Arc<Connection>> = None;
+        loop {
+            let fresh =
+                |now: &Option<Arc<Connection>>| now.as_ref().is_some_and(|now| last.as_ref().is_none_or(|last| !Arc::ptr_eq(now, last)));
+            let connection = link.wait_for(fresh).await.map_err(|error| Error::io("keeper", error))?.clone();
+            let connection = connection.expect("waited for one");
+            match connection.call(request.clone(), &fds).await {
+                Ok(reply) => return Ok(reply),
+                Err(CallError::Lost(error)) if matches!(request, Request::Start { .. }) => return Err(Error::io("keeper", error)),
+                Err(_) => last = Some(connection),
+            }
+        }
     }
 
     fn container(&self, id: &str) -> Result<Arc<Container>> {

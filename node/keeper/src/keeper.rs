@@ -136,6 +136,7 @@ impl Keeper {
         };
         adopt::containers(&mut keeper);
         adopt::children(&mut keeper);
+        keeper.children.remember();
         ready.caller.say_ready();
         Ok(keeper)
     }

@@ -17,7 +17,7 @@ pub(crate) struct Call {
     pub(crate) request: Request,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Descriptors: the plan, those of the plan, then `held` ones that the keeper keeps until `Remove`.
     Start {

@@ -360,18 +360,21 @@ fn mount_binds(root: &Root<'_>, container: &Container, both_ways: Vec<Option<Own
         let destination = mount.destination.display();
         refuse_proc(&mount.destination)?;
         let tree = ready.map_or_else(|| mounts::bind_source(mount), Ok)?;
-        let folder = FileType::from_raw_mode(fstat(&tree).context(mount.source.display())?.st_mode) == FileType::Directory;
+        let folder = is_folder(&tree).context(mount.source.display())?;
         let place = if folder { root.ensure_dir(&mount.destination) } else { root.ensure_file(&mount.destination) };
         let place = place.context(format_args!("mount destination {destination}"))?;
-        mounts::attach(&tree, &place).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOTDIR) => Failure::start(format!(
-                "mount {} at {destination}: not a directory: one is a directory and the other a file",
-                mount.source.display()
-            )),
-            _ => Failure::io(format_args!("mount {} at {destination}", mount.source.display()), error),
-        })?;
+        if folder != is_folder(&place).context(&destination)? {
+            let (what, other) = if folder { ("directory", "file") } else { ("file", "directory") };
+            let source = mount.source.display();
+            return Err(Failure::start(format!("mount {source} at {destination}: a {what} cannot be mounted on a {other}")));
+        }
+        mounts::attach(&tree, &place).context(format_args!("mount {} at {destination}", mount.source.display()))?;
     }
     Ok(())
+}
+
+fn is_folder(fd: &OwnedFd) -> std::io::Result<bool> {
+    Ok(FileType::from_raw_mode(fstat(fd)?.st_mode) == FileType::Directory)
 }
 
 /// `/proc` is mounted last and must be the real one.

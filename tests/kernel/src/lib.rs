@@ -99,7 +99,9 @@ fn in_a_process(name: &str) -> Outcome {
     let timed_out = watchdog.join().unwrap_or(false);
     match output {
         Ok(output) if output.status.success() => Outcome::Passed(begun.elapsed().as_secs_f64()),
-        Ok(output) if output.status.code() == Some(i32::from(SKIPPED)) => Outcome::Skipped(String::from_utf8_lossy(&output.stdout).trim().into()),
+        Ok(output) if output.status.code() == Some(i32::from(SKIPPED)) => {
+            Outcome::Skipped(String::from_utf8_lossy(&output.stdout).trim().into())
+        }
         Ok(output) => {
             let end = if timed_out { "timed out\n" } else { "" };
             Outcome::Failed(format!("{end}{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
@@ -121,7 +123,7 @@ fn run_case(name: &str) -> ExitCode {
                 ExitCode::from(SKIPPED)
             }
             None => {
-                eprintln!("{error:?}");
+                eprintln!("{error:#}");
                 ExitCode::FAILURE
             }
         },

@@ -1,6 +1,11 @@
 //! Keeper, launcher, runtime and driver against the kernel.
 
+mod attacks;
+mod bench;
+mod faults;
 mod life;
+mod limits;
+mod supply;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +16,7 @@ use contract::{ContainerSpec, Exec, ExecSpec, Exit, Runtime, SandboxSpec, Stdio}
 use keeper::Driver;
 use tokio::sync::mpsc;
 
-pub fn bench(_: &[&str]) -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+pub use self::bench::bench;
 use crate::Case;
 use crate::world::World;
 
@@ -27,6 +32,23 @@ pub const CASES: &[Case] = &[
     case("runtime::standard_input_ends_once", life::stdin_once),
     case("runtime::logs_rotate", life::logs_rotate),
     case("runtime::namespaces_are_shared_as_asked", life::namespaces),
+    case("runtime::a_fork_bomb_is_killed", limits::fork_bomb),
+    case("runtime::out_of_memory_is_told", limits::out_of_memory),
+    case("runtime::limits_reach_the_kernel", limits::limits_reach_the_kernel),
+    case("runtime::a_stubborn_container_is_killed", limits::stubborn),
+    case("runtime::a_new_node_finds_everything", faults::node_restart),
+    case("runtime::a_killed_keeper_is_replaced", faults::keeper_killed),
+    case("runtime::all_killed_and_still_running", faults::all_killed),
+    case("runtime::children_are_kept_running", faults::children),
+    case("runtime::a_second_keeper_is_refused", faults::second_keeper),
+    case("runtime::descriptors_outlive_the_node", supply::descriptors),
+    case("runtime::fifty_at_once", supply::fifty_at_once),
+    case("runtime::working_folder_through_a_descriptor", attacks::leaked_descriptor),
+    case("runtime::links_in_the_image_lead_nowhere", attacks::hostile_links),
+    case("runtime::a_sub_path_cannot_leave_its_volume", attacks::sub_path),
+    case("runtime::the_binary_cannot_be_overwritten", attacks::binary),
+    case("runtime::devices_of_the_host_stay_closed", attacks::devices),
+    case("runtime::capabilities_are_what_was_given", attacks::capabilities),
 ];
 
 const fn case(name: &'static str, run: fn() -> Result<()>) -> Case {
@@ -48,7 +70,15 @@ impl Pod {
 
     pub async fn with(world: &World, spec: SandboxSpec) -> Result<Self> {
         let driver = world.driver().await?;
-        driver.ensure_sandbox(&SandboxSpec { pod_uid: POD.into(), namespace: "default".into(), name: "test".into(), hostname: "test".into(), ..spec }).await?;
+        driver
+            .ensure_sandbox(&SandboxSpec {
+                pod_uid: POD.into(),
+                namespace: "default".into(),
+                name: "test".into(),
+                hostname: "test".into(),
+                ..spec
+            })
+            .await?;
         let exits = driver.exits().await?;
         Ok(Self { driver, exits })
     }

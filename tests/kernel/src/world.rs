@@ -68,7 +68,11 @@ pub fn run_keeper(config: &str) -> ExitCode {
 pub fn run_child(words: &[&str]) -> ExitCode {
     let [how, file] = words else { return ExitCode::FAILURE };
     let line = format!("{} {}\n", std::process::id(), rustix::process::getuid().as_raw());
-    let appended = fs::OpenOptions::new().append(true).create(true).open(file).and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
+    let appended = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(file)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
     if appended.is_err() || *how == "fail" {
         return ExitCode::FAILURE;
     }
@@ -187,10 +191,18 @@ pub fn busybox(root: &Path) -> Result<()> {
 pub fn assert_nothing_left(instance: &Instance) -> Result<()> {
     let run_dir = instance.run_dir();
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let left: Vec<&str> = mounts.lines().filter(|line| line.split(' ').nth(1).is_some_and(|place| Path::new(place).starts_with(&run_dir))).collect();
+    let left: Vec<&str> =
+        mounts.lines().filter(|line| line.split(' ').nth(1).is_some_and(|place| Path::new(place).starts_with(&run_dir))).collect();
     ensure!(left.is_empty(), "mounts left:\n{}", left.join("\n"));
-    ensure!(!run_dir.exists(), "left in {}: {:?}", run_dir.display(), fs::read_dir(&run_dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Vec<_>>());
-    for hierarchy in fs::read_dir("/sys/fs/cgroup")?.filter_map(Result::ok).map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
+    ensure!(
+        !run_dir.exists(),
+        "left in {}: {:?}",
+        run_dir.display(),
+        fs::read_dir(&run_dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Vec<_>>()
+    );
+    for hierarchy in
+        fs::read_dir("/sys/fs/cgroup")?.filter_map(Result::ok).map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")])
+    {
         let group = hierarchy.join(instance.cgroup());
         ensure!(!group.exists(), "cgroup {} is left", group.display());
     }
@@ -208,8 +220,11 @@ pub fn assert_nothing_left(instance: &Instance) -> Result<()> {
 }
 
 fn wait_for_end(process: &Path) -> Result<()> {
-    let pid = process.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).and_then(rustix::process::Pid::from_raw);
-    let Ok(pidfd) = rustix::process::pidfd_open(pid.context("a process number")?, rustix::process::PidfdFlags::empty()) else { return Ok(()) };
+    let pid =
+        process.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()).and_then(rustix::process::Pid::from_raw);
+    let Ok(pidfd) = rustix::process::pidfd_open(pid.context("a process number")?, rustix::process::PidfdFlags::empty()) else {
+        return Ok(());
+    };
     let mut wait = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
     let limit = rustix::event::Timespec { tv_sec: 2, tv_nsec: 0 };
     if rustix::event::poll(&mut wait, Some(&limit))? == 0 {

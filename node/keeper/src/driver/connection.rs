@@ -21,6 +21,17 @@ pub(super) struct Connection {
     number: AtomicU64,
 }
 
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// It never reached the keeper: the next one may be asked instead.
+    #[error("keeper: {0}")]
+    NotSent(io::Error),
+    /// The keeper may have acted on it.
+    #[error("keeper: {0}")]
+    Lost(io::Error),
+}
+
 /// An answer and the descriptors that came with it.
 pub(super) type Reply = (Answer, Vec<OwnedFd>);
 
@@ -35,20 +46,20 @@ impl Connection {
         })
     }
 
-    pub(super) async fn call(&self, request: Request, fds: &[OwnedFd]) -> io::Result<Reply> {
+    pub(super) async fn call(&self, request: Request, fds: &[OwnedFd]) -> Result<Reply, CallError> {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let bytes = serde_json::to_vec(&Call { number, request })?;
+        let bytes = serde_json::to_vec(&Call { number, request }).expect("calls are plain data");
         let (answer_tx, answer) = oneshot::channel();
         match self.pending.lock().expect("no holder panics").as_mut() {
             Some(pending) => drop(pending.insert(number, answer_tx)),
-            None => return Err(ended()),
+            None => return Err(CallError::NotSent(ended())),
         }
         let send = |socket: &OwnedFd| {
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
             seqpacket::send(socket, &bytes, &fds)
         };
-        self.socket.async_io(Interest::WRITABLE, send).await?;
-        answer.await.map_err(|_| ended())
+        self.socket.async_io(Interest::WRITABLE, send).await.map_err(CallError::NotSent)?;
+        answer.await.map_err(|_| CallError::Lost(ended()))
     }
 
     /// Hands exits to `exited` until the connection ends; every open call then fails.

@@ -50,9 +50,12 @@ impl Inner {
     /// Passes the exit on; kills the process when nobody waits for it any more.
     fn guard(&self, pidfd: Option<OwnedFd>, exit: oneshot::Receiver<Exit>) -> oneshot::Receiver<Exit> {
         let (mut sender, receiver) = oneshot::channel();
+        let stop = self.env.shutdown().clone();
         self.env.spawn("exec", async move {
             tokio::select! {
                 exit = exit => drop(exit.map(|exit| sender.send(exit))),
+                // The keeper kills what belongs to a connection that ends.
+                () = stop.cancelled() => {}
                 () = sender.closed() => {
                     let _ = pidfd.map(|pidfd| pidfd_send_signal(&pidfd, Signal::KILL));
                 }

@@ -100,7 +100,11 @@ impl Inner {
         let group = pod_group(&self.group, &spec.pod_uid).join(&spec.id);
         let tty = spec.stdio.tty;
         let container = Container::new(spec, group, &folder);
-        let terminal = if tty { connection.call(Request::Terminal { id: entry.id.clone() }, &[]).await?.1.pop() } else { None };
+        let terminal = if tty {
+            connection.call(Request::Terminal { id: entry.id.clone() }, &[]).await.map_err(io::Error::other)?.1.pop()
+        } else {
+            None
+        };
         let pidfd = entry.ended.is_none().then(|| open_process(entry.pid, entry.start_ticks)).flatten();
         self.take_up(&container, process, pidfd, terminal)?;
         self.containers.lock().expect("no holder panics").insert(entry.id.clone(), container.clone());

@@ -71,11 +71,16 @@ impl Output {
 
     async fn pump(self: Arc<Self>, stream: Stream, fd: AsyncFd<OwnedFd>) {
         let stop = self.env.shutdown().clone();
+        // A pipe whose writers were gone before it was opened gives its end, but never becomes ready.
+        let mut first = read_chunk(fd.get_ref()).ok();
         loop {
-            let chunk = tokio::select! {
-                biased;
-                chunk = read(&fd) => chunk,
-                () = stop.cancelled() => break,
+            let chunk = match first.take() {
+                Some(chunk) => Some(chunk).filter(|chunk| !chunk.is_empty()),
+                None => tokio::select! {
+                    biased;
+                    chunk = read(&fd) => chunk,
+                    () = stop.cancelled() => break,
+                },
             };
             let Some(chunk) = chunk else { break };
             self.log.lock().expect("writing a log does not panic").write(stream, &chunk, &self.now());
@@ -120,11 +125,22 @@ fn read_chunk(fd: &OwnedFd) -> io::Result<Bytes> {
     Ok(Bytes::copy_from_slice(&buffer[..length]))
 }
 
+/// A task that the node's own end ends too.
+fn until_shutdown(env: &Env, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = env.shutdown().clone();
+    env.spawn(name, async move {
+        tokio::select! {
+            () = work => {}
+            () = stop.cancelled() => {}
+        }
+    });
+}
+
 /// Passes everything read from `fd` on; ends the stream at its end.
 pub(super) fn reader(env: &Env, fd: OwnedFd) -> io::Result<mpsc::Receiver<Bytes>> {
     let fd = sys::reactor::register(nonblocking(fd)?, Interest::READABLE)?;
     let (chunks, receiver) = mpsc::channel(WAITING);
-    env.spawn("stream reader", async move {
+    until_shutdown(env, "stream reader", async move {
         loop {
             let chunk = tokio::select! {
                 chunk = read(&fd) => chunk,
@@ -143,7 +159,7 @@ pub(super) fn reader(env: &Env, fd: OwnedFd) -> io::Result<mpsc::Receiver<Bytes>
 pub(super) fn writer(env: &Env, fd: OwnedFd, done: impl FnOnce() + Send + 'static) -> io::Result<mpsc::Sender<Bytes>> {
     let fd = sys::reactor::register(nonblocking(fd)?, Interest::WRITABLE)?;
     let (sender, mut chunks) = mpsc::channel::<Bytes>(WAITING);
-    env.spawn("stream writer", async move {
+    until_shutdown(env, "stream writer", async move {
         while let Some(mut chunk) = chunks.recv().await {
             while !chunk.is_empty() {
                 match fd.async_io(Interest::WRITABLE, |fd| Ok(rustix::io::write(fd, &chunk)?)).await {
@@ -161,7 +177,7 @@ pub(super) fn writer(env: &Env, fd: OwnedFd, done: impl FnOnce() + Send + 'stati
 /// Sets the window size of a terminal for every message.
 pub(super) fn resizer(env: &Env, terminal: OwnedFd) -> mpsc::Sender<Terminal> {
     let (sender, mut sizes) = mpsc::channel::<Terminal>(4);
-    env.spawn("terminal size", async move {
+    until_shutdown(env, "terminal size", async move {
         while let Some(size) = sizes.recv().await {
             let size = rustix::termios::Winsize { ws_col: size.columns, ws_row: size.rows, ws_xpixel: 0, ws_ypixel: 0 };
             let _ = rustix::termios::tcsetwinsize(&terminal, size);

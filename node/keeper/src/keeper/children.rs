@@ -165,7 +165,7 @@ impl Children {
     }
 
     /// What the next keeper needs to know about them.
-    fn remember(&self) {
+    pub(super) fn remember(&self) {
         let children = self.all.iter().filter_map(|child| match child.state {
             State::Running { pid, .. } => {
                 Some(ChildMemory { name: child.spec.name.clone(), pid, start_ticks: sys::process::start_ticks(pid)? })

@@ -8,8 +8,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use runtime::cgroup::Cgroups;
-use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_change, mount_remount, unmount};
+use rustix::fs::{CWD, FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount, open_tree, unmount};
+use sys::mount::Attributes;
 use sys::process::{CStringArray, Side};
 
 use super::children::redirect;
@@ -82,13 +83,15 @@ fn protect(config: &KeeperConfig, places: &Places) -> io::Result<()> {
     if statvfs("/proc/self/exe")?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(());
     }
+    // Named before the namespace changes: afterwards the link leads into the old one.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let copy = open_tree(CWD, "/proc/self/exe", flags)?;
+    sys::mount::set_attributes(&copy, c"", Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() })?;
     sys::ns::unshare(sys::ns::MOUNT)?;
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     let binary = places.binary();
     OpenOptions::new().create(true).truncate(false).write(true).open(&binary).map_err(|error| named(&binary, &error))?;
-    // By its path: what /proc/self/exe itself leads to is a mount of the namespace that we have just left.
-    mount_bind(std::fs::read_link("/proc/self/exe")?, &binary)?;
-    mount_remount(&binary, MountFlags::BIND | MountFlags::RDONLY, "")?;
+    move_mount(&copy, "", CWD, &binary, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     let c_string = |text: &str| CString::new(text).map_err(io::Error::other);
     let argv = std::iter::once(Ok(c_string(&binary.to_string_lossy())?)).chain(config.argv.iter().skip(1).map(|text| c_string(text)));
     let env = config.env.iter().map(|(key, value)| c_string(&format!("{key}={value}")));

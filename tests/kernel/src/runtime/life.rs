@@ -53,7 +53,10 @@ pub fn exec_joins_and_answers() -> Result<()> {
         ensure!(collect(exec).await? == (0, "through".into(), String::new()));
 
         let missing = pod.driver.exec("a", &command(&["no-such"])).await.err().context("an error")?;
-        ensure!(missing.kind == ErrorKind::Start && missing.message == r#"exec: "no-such": executable file not found in $PATH"#, "{missing}");
+        ensure!(
+            missing.kind == ErrorKind::Start && missing.message == r#"exec: "no-such": executable file not found in $PATH"#,
+            "{missing}"
+        );
 
         let exec = pod.driver.exec("a", &command(&["sh", "-c", "echo $$; exec sleep 1000"])).await?;
         let contract::Exec { mut streams, exit } = exec;
@@ -105,10 +108,18 @@ pub fn confined() -> Result<()> {
     block_on(async {
         let mut pod = Pod::new(&world).await?;
         let status = pod.script(&world, "a", "grep -E 'Cap|NoNewPrivs|Seccomp:' /proc/self/status").await?;
-        for line in ["CapInh:\t0000000000000000", "CapBnd:\t00000000a80425fb", "CapEff:\t00000000a80425fb", "CapAmb:\t0000000000000000", "NoNewPrivs:\t0", "Seccomp:\t2"] {
+        for line in [
+            "CapInh:\t0000000000000000",
+            "CapBnd:\t00000000a80425fb",
+            "CapEff:\t00000000a80425fb",
+            "CapAmb:\t0000000000000000",
+            "NoNewPrivs:\t0",
+            "Seccomp:\t2",
+        ] {
             ensure!(status.contains(line), "{line} in\n{status}");
         }
-        let unprivileged = ContainerSpec { allow_privilege_escalation: false, ..spec(&world, "b", &["grep", "NoNewPrivs", "/proc/self/status"])? };
+        let unprivileged =
+            ContainerSpec { allow_privilege_escalation: false, ..spec(&world, "b", &["grep", "NoNewPrivs", "/proc/self/status"])? };
         ensure!(pod.script_with(unprivileged).await?.trim() == "NoNewPrivs:\t1");
         let open = ContainerSpec { seccomp: Seccomp::Unconfined, ..spec(&world, "c", &["grep", "Seccomp:", "/proc/self/status"])? };
         ensure!(pod.script_with(open).await?.trim() == "Seccomp:\t0");
@@ -117,8 +128,16 @@ pub fn confined() -> Result<()> {
         let lines: Vec<_> = seen.lines().collect();
         ensure!(lines[0].starts_with("1 "), "first process: {seen}");
         ensure!(lines[1..] == ["test", "0", "0", "12", "lo"] || lines[1..4] == ["test", "0", "0"], "{seen}");
-        for refused in ["echo 1 > /proc/sys/kernel/panic", "echo b > /proc/sysrq-trigger", "mount -t tmpfs x /tmp", "echo x > /sys/kernel/profiling", "mkdir /sys/fs/cgroup/memory/x"] {
-            pod.script(&world, &format!("r{}", refused.len()), &format!("! ({refused}) 2>/dev/null")).await.with_context(|| format!("{refused} was possible"))?;
+        for refused in [
+            "echo 1 > /proc/sys/kernel/panic",
+            "echo b > /proc/sysrq-trigger",
+            "mount -t tmpfs x /tmp",
+            "echo x > /sys/kernel/profiling",
+            "mkdir /sys/fs/cgroup/memory/x",
+        ] {
+            pod.script(&world, &format!("r{}", refused.len()), &format!("! ({refused}) 2>/dev/null"))
+                .await
+                .with_context(|| format!("{refused} was possible"))?;
         }
         let works = "echo x > /dev/null && head -c 4 /dev/zero | wc -c && head -c 4 /dev/urandom | wc -c && echo out > /dev/stdout && touch /dev/shm/x && ls -l /dev/fd /dev/ptmx >/dev/null && ls /dev/mqueue /dev/pts";
         ensure!(pod.script(&world, "e", works).await?.starts_with("4\n4\nout\n"));
@@ -132,12 +151,21 @@ pub fn user_and_folders() -> Result<()> {
     block_on(async {
         let mut pod = Pod::new(&world).await?;
         let script = "id -u; id -g; id -G; pwd; umask; echo $HOME; grep CapEff /proc/self/status; echo again > /dev/stdout";
-        let web = ContainerSpec { user_name: Some("web".into()), cwd: "/made/on/the/way".into(), user: User { umask: Some(0o77), ..User::default() }, ..spec(&world, "a", &["sh", "-c", script])? };
+        let web = ContainerSpec {
+            user_name: Some("web".into()),
+            cwd: "/made/on/the/way".into(),
+            user: User { umask: Some(0o77), ..User::default() },
+            ..spec(&world, "a", &["sh", "-c", script])?
+        };
         let text = pod.script_with(web).await?;
         ensure!(text == "33\n34\n34 50\n/made/on/the/way\n0077\n/home/web\nCapEff:\t0000000000000000\nagain\n", "{text}");
-        let numbers = ContainerSpec { user: User { uid: 1000, gid: 1001, additional_gids: vec![7], umask: None }, ..spec(&world, "b", &["sh", "-c", "id -u; id -g; id -G; umask; ! touch /x 2>/dev/null; touch /tmp/x"])? };
+        let numbers = ContainerSpec {
+            user: User { uid: 1000, gid: 1001, additional_gids: vec![7], umask: None },
+            ..spec(&world, "b", &["sh", "-c", "id -u; id -g; id -G; umask; ! touch /x 2>/dev/null; touch /tmp/x"])?
+        };
         ensure!(pod.script_with(numbers).await? == "1000\n1001\n1001 7\n0022\n");
-        let sealed = ContainerSpec { read_only_root: true, ..spec(&world, "c", &["sh", "-c", "! touch /x 2>/dev/null; touch /dev/shm/x"])? };
+        let sealed =
+            ContainerSpec { read_only_root: true, ..spec(&world, "c", &["sh", "-c", "! touch /x 2>/dev/null; touch /dev/shm/x"])? };
         pod.script_with(sealed).await?;
         world.end().await
     })
@@ -148,7 +176,10 @@ pub fn privileged() -> Result<()> {
     block_on(async {
         let mut pod = Pod::new(&world).await?;
         let script = "mount -t tmpfs x /tmp && grep Seccomp: /proc/self/status && ls /dev/loop-control /dev/kmsg >/dev/null && touch /sys/fs/cgroup/*/notify_on_release 2>/dev/null; mkdir /sys/fs/cgroup/*/test-probe 2>/dev/null; true";
-        let spec = ContainerSpec { privileged: true, ..spec(&world, "a", &["sh", "-c", &script.replace("mkdir /sys/fs/cgroup/*/test-probe 2>/dev/null; ", "")])? };
+        let spec = ContainerSpec {
+            privileged: true,
+            ..spec(&world, "a", &["sh", "-c", &script.replace("mkdir /sys/fs/cgroup/*/test-probe 2>/dev/null; ", "")])?
+        };
         ensure!(pod.script_with(spec).await?.contains("Seccomp:\t0"));
         world.end().await
     })
@@ -172,9 +203,16 @@ pub fn mounts() -> Result<()> {
         };
         let log = world.folder.path().join("termination");
         fs::write(&log, "")?;
-        let script = "cat /v/file /v/single /v/inner/file /one; ! touch /v/new 2>/dev/null; touch /made/here; echo bye > /dev/termination-log";
+        let script =
+            "cat /v/file /v/single /v/inner/file /one; ! touch /v/new 2>/dev/null; touch /made/here; echo bye > /dev/termination-log";
         let container = ContainerSpec {
-            mounts: vec![bind(Some("inner"), "/v/inner", true), bind(Some("file"), "/v/single", true), bind(None, "/v", true), bind(Some("new/sub"), "/made", false), bind(Some("file"), "/one", false)],
+            mounts: vec![
+                bind(Some("inner"), "/v/inner", true),
+                bind(Some("file"), "/v/single", true),
+                bind(None, "/v", true),
+                bind(Some("new/sub"), "/made", false),
+                bind(Some("file"), "/one", false),
+            ],
             termination_log: Some((log.clone(), "/dev/termination-log".into())),
             ..spec(&world, "a", &["sh", "-c", script])?
         };
@@ -184,7 +222,10 @@ pub fn mounts() -> Result<()> {
         let wrong = ContainerSpec { mounts: vec![bind(None, "/etc/passwd", false)], ..spec(&world, "b", &["true"])? };
         let error = pod.driver.start(&wrong).await.err().context("an error")?;
         ensure!(error.message.contains("/etc/passwd") && error.message.contains("directory"), "{error}");
-        let gone = ContainerSpec { mounts: vec![Mount { source: "/no/such".into(), destination: "/x".into(), ..Mount::default() }], ..spec(&world, "c", &["true"])? };
+        let gone = ContainerSpec {
+            mounts: vec![Mount { source: "/no/such".into(), destination: "/x".into(), ..Mount::default() }],
+            ..spec(&world, "c", &["true"])?
+        };
         let error = pod.driver.start(&gone).await.err().context("an error")?;
         ensure!(error.message.contains("/no/such"), "{error}");
         world.end().await
@@ -196,7 +237,14 @@ pub fn terminal() -> Result<()> {
     block_on(async {
         let mut pod = Pod::new(&world).await?;
         let tty = Stdio { tty: true, stdin: true, log_path: world.folder.path().join("log/a.log"), ..Stdio::default() };
-        let container = ContainerSpec { stdio: tty, ..spec(&world, "a", &["sh", "-c", "read word; echo got $word; test -t 0 && test -e /dev/console && echo $TERM; read word; stty size"])? };
+        let container = ContainerSpec {
+            stdio: tty,
+            ..spec(
+                &world,
+                "a",
+                &["sh", "-c", "read word; echo got $word; test -t 0 && test -e /dev/console && echo $TERM; read word; stty size"],
+            )?
+        };
         pod.driver.start(&container).await?;
         let streams = pod.driver.attach("a").await?;
         let (stdin, mut stdout, resize) = (streams.stdin.context("input")?, streams.stdout, streams.resize.context("resize")?);
@@ -215,7 +263,10 @@ pub fn terminal() -> Result<()> {
         ensure!(log_of(&container)?.contains("got word"));
 
         pod.driver.start(&spec(&world, "b", &["sleep", "1000"])?).await?;
-        let exec = pod.driver.exec("b", &ExecSpec { tty: true, stdin: true, ..command(&["sh", "-c", "tty || readlink /proc/self/fd/0; exit 4"]) }).await?;
+        let exec = pod
+            .driver
+            .exec("b", &ExecSpec { tty: true, stdin: true, ..command(&["sh", "-c", "tty || readlink /proc/self/fd/0; exit 4"]) })
+            .await?;
         let (code, out, _) = collect(exec).await?;
         ensure!(code == 4 && out.contains("/dev/pts/"), "{code} {out}");
         world.end().await
@@ -269,15 +320,23 @@ pub fn logs_rotate() -> Result<()> {
 pub fn namespaces() -> Result<()> {
     let world = World::new()?;
     block_on(async {
-        let shared = SandboxSpec { share_pid: true, sysctls: [("net.ipv4.ip_unprivileged_port_start".into(), "80".into())].into(), ..SandboxSpec::default() };
+        let shared = SandboxSpec {
+            share_pid: true,
+            sysctls: [("net.ipv4.ip_unprivileged_port_start".into(), "80".into())].into(),
+            ..SandboxSpec::default()
+        };
         let mut pod = Pod::with(&world, shared).await?;
         pod.driver.start(&spec(&world, "a", &["sleep", "1234"])?).await?;
-        let script = "ps | grep -v grep | grep -c 'sleep 1234'; echo $$; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; touch /dev/shm/mark";
+        let script =
+            "ps | grep -v grep | grep -c 'sleep 1234'; echo $$; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; touch /dev/shm/mark";
         let seen = pod.script(&world, "b", script).await?;
         let lines: Vec<_> = seen.lines().collect();
         ensure!(lines[0] == "1" && lines[1] != "1" && lines[2] == "80", "{seen}");
         ensure!(collect(pod.driver.exec("a", &command(&["ls", "/dev/shm"])).await?).await?.1 == "mark\n", "one /dev/shm per pod");
-        ensure!(collect(pod.driver.exec("a", &command(&["sh", "-c", "! ls /proc/1/root/ 2>/dev/null"])).await?).await?.0 == 0, "the pause shows nothing of the host");
+        ensure!(
+            collect(pod.driver.exec("a", &command(&["sh", "-c", "! ls /proc/1/root/ 2>/dev/null"])).await?).await?.0 == 0,
+            "the pause shows nothing of the host"
+        );
         pod.driver.kill("a").await?;
         ensure!(pod.next_exit().await?.code == 137);
         pod.driver.remove_sandbox(POD).await?;
@@ -285,13 +344,22 @@ pub fn namespaces() -> Result<()> {
         let host = SandboxSpec { pod_uid: "host".into(), host_network: true, host_pid: true, host_ipc: true, ..SandboxSpec::default() };
         let sandbox = pod.driver.ensure_sandbox(&host).await?;
         ensure!(sandbox.netns.is_none());
-        let container = ContainerSpec { pod_uid: "host".into(), host_pid: true, ..spec(&world, "c", &["sh", "-c", "readlink /proc/self/ns/pid /proc/self/ns/net /proc/self/ns/uts; sleep 77777 & echo left"])? };
+        let container = ContainerSpec {
+            pod_uid: "host".into(),
+            host_pid: true,
+            ..spec(&world, "c", &["sh", "-c", "for kind in pid net uts; do readlink /proc/self/ns/$kind; done; sleep 77777 & echo left"])?
+        };
         let seen = pod.script_with(container).await?;
         for kind in ["pid", "net", "uts"] {
             let ours = fs::read_link(format!("/proc/self/ns/{kind}"))?;
             ensure!(seen.contains(&*ours.to_string_lossy()), "{kind} of the host in {seen}");
         }
-        ensure!(!fs::read_dir("/proc")?.filter_map(std::result::Result::ok).any(|process| fs::read(process.path().join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x0077777"))), "what it left behind is killed");
+        ensure!(
+            !fs::read_dir("/proc")?
+                .filter_map(std::result::Result::ok)
+                .any(|process| fs::read(process.path().join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x0077777"))),
+            "what it left behind is killed"
+        );
         tokio::time::timeout(Duration::from_secs(5), pod.driver.remove_sandbox("host")).await??;
         world.end().await
     })
