@@ -22,11 +22,14 @@ mod volumes;
 pub use error::{Error, ErrorKind, Result};
 pub use images::suite as images_suite;
 pub use images::{Image, ImageConfig, Images, Rootfs};
+pub use podnet::suite as podnet_suite;
 pub use podnet::{PodAddress, PodNet};
 pub use runtime::suite as runtime_suite;
 pub use runtime::{
     ContainerId, ContainerSpec, ContainerState, Exec, ExecSpec, Exit, IdMap, Mount, Propagation, Resources, Runtime, Sandbox, SandboxSpec, Seccomp, Stats,
     Stdio, Streams, Terminal, User,
 };
+pub use services::suite as services_suite;
 pub use services::{Affinity, Endpoint, PortSpec, Protocol, ServiceSpec, Services};
+pub use volumes::suite as volumes_suite;
 pub use volumes::{Volume, VolumeContent, VolumeFile, VolumeMedium, VolumeSpec, Volumes};

@@ -1,4 +1,12 @@
 //! A pod's link and address.
+//!
+//! ```text
+//! ensure(uid, namespace) ──► linked, with an address ──namespace goes──► address still kept
+//!         ▲ again: same address                                             │ remove(uid)
+//!         └──────────────── a new sandbox of the pod ◄──────────────────────┘──► address free, given out last
+//! ```
+
+pub mod suite;
 
 use std::net::IpAddr;
 use std::path::Path;

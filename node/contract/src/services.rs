@@ -1,4 +1,9 @@
 //! Service addresses to endpoints, in the kernel.
+//!
+//! A service is ensured whole: its new state replaces the old in one step, and a connection meets either the one or the
+//! other. With endpoints it answers, without it refuses at once; under a `Local` policy with endpoints elsewhere only it drops.
+
+pub mod suite;
 
 use std::net::IpAddr;
 

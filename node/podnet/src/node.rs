@@ -19,6 +19,7 @@ const UNREACHABLE_METRIC: u32 = 4096;
 
 /// Makes the node's link and routes so. May be repeated.
 pub(crate) fn ensure(route: &mut Socket, instance: &Instance) -> Result<(), Error> {
+    raise_loopback(route)?;
     refuse_foreign_routes(route, instance)?;
     let name = instance.link();
     let link = match route.link(&name)? {
@@ -37,6 +38,17 @@ pub(crate) fn ensure(route: &mut Socket, instance: &Instance) -> Result<(), Erro
     for route in routes(instance, link.index) {
         batch.route(&route);
     }
+    Ok(route.transact(&mut batch)?)
+}
+
+/// Down in a fresh network namespace; without it the node could not reach its own addresses.
+fn raise_loopback(route: &mut Socket) -> Result<(), Error> {
+    let loopback = route.link("lo")?.ok_or_else(|| Error::Vanished("lo".to_owned()))?;
+    if loopback.is_up() {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    batch.change_link(loopback.index, &LinkChange { up: true, ..LinkChange::default() });
     Ok(route.transact(&mut batch)?)
 }
 

@@ -165,6 +165,44 @@ fn answering(count: usize, ask: impl Fn() -> std::io::Result<(String, String)>) 
     (0..count).map(|_| ask().unwrap().0).collect()
 }
 
+/// Connections of one pod to others that say their names.
+struct PodWire {
+    client: Pod,
+    node: Ipv4Addr,
+    backends: [Endpoint; 3],
+}
+
+impl PodWire {
+    fn answer(&self, ip: Ipv4Addr, port: u16) -> Option<(IpAddr, u16)> {
+        let name = self.client.ask(ip, port).ok()?.0;
+        let index: usize = name.parse().unwrap();
+        Some((self.backends[index].ip, self.backends[index].port))
+    }
+}
+
+#[async_trait::async_trait]
+impl contract::services_suite::Wire for PodWire {
+    async fn to_address(&self, ip: IpAddr, port: u16) -> Option<(IpAddr, u16)> {
+        let IpAddr::V4(ip) = ip else { return None };
+        self.answer(ip, port)
+    }
+
+    async fn to_node_port(&self, port: u16) -> Option<(IpAddr, u16)> {
+        self.answer(self.node, port)
+    }
+}
+
+#[test]
+fn it_passes_the_suite() {
+    in_namespace(|machine| async move {
+        let pods = [machine.pod("0").await, machine.pod("1").await, machine.pod("2").await];
+        let backends = pods.each_ref().map(Pod::endpoint);
+        let wire = PodWire { client: machine.pod("client").await, node: machine.instance.node_ip(), backends: backends.clone() };
+        let addresses = [77, 78].map(|last| IpAddr::from([10, 96, 0, last]));
+        contract::services_suite::run(&machine.services, &wire, addresses, 30_080, &backends).await;
+    });
+}
+
 #[test]
 fn a_cluster_ip_spreads_over_its_endpoints_from_everywhere() {
     in_namespace(|machine| async move {
