@@ -352,3 +352,31 @@ fn words_of(list: &Value) -> &'static [&'static str] {
 fn leak(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a test says why it skips")]
+    fn the_checked_in_table_is_what_the_release_says() -> Result<()> {
+        let Ok(release) = newest_release(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared")) else {
+            eprintln!("skipped: no kubernetes-* folder in ../shared");
+            return Ok(());
+        };
+        let sources = Sources::read(&release)?;
+        let facts = Builder::new(&sources).facts()?;
+        assert_eq!(&facts, Facts::builtin(), "run `cargo xtask schema`");
+        Ok(())
+    }
+
+    #[test]
+    fn names_fold_where_protobuf_spells_them_otherwise() {
+        let Some(webhook) = Facts::builtin().definition("io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration") else {
+            panic!("a definition");
+        };
+        let fields = &Facts::builtin().get(webhook).fields;
+        assert_eq!(find(fields, "Webhooks").map(|at| fields[at].name), Some("webhooks"));
+        assert_eq!(find(fields, "nothing"), None);
+    }
+}

@@ -81,3 +81,22 @@ fn field(words: &[&str], package: &str) -> Option<WireField> {
         kind,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_lists_and_maps_are_read_with_full_names() -> Result<()> {
+        let mut messages = Messages::default();
+        messages.read_file(
+            "package k8s.io.x.v1;\nmessage A {\n  optional B b = 1;\n  repeated .k8s.io.y.C c = 2;\n  map<string, string> m = 3;\n}\nmessage B {\n}\n",
+        )?;
+        let fields = &messages.get("k8s.io.x.v1.A").context("read just above")?.fields;
+        let seen: Vec<(&str, u32, bool, &str)> =
+            fields.iter().map(|one| (one.name.as_str(), one.number, one.repeated, one.kind.as_str())).collect();
+        assert_eq!(seen, [("b", 1, false, "k8s.io.x.v1.B"), ("c", 2, true, "k8s.io.y.C"), ("m", 3, true, "k8s.io.x.v1.string")]);
+        assert!(messages.get("k8s.io.x.v1.B").is_some_and(|one| one.fields.is_empty()));
+        Ok(())
+    }
+}
