@@ -9,6 +9,8 @@ use async_trait::async_trait;
 
 use crate::Result;
 
+pub mod suite;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VolumeMedium {
     #[default]

@@ -11,7 +11,7 @@ use crate::config::{ConfigFile, architecture};
 use crate::ingest::{Hex, decompress};
 use crate::layers::{Positioned, at};
 use crate::name;
-use crate::tar::{Entries, Extent, invalid};
+use crate::tarball::{Entries, Extent, invalid};
 use crate::tree::{Kind, Tree};
 
 /// Manifests and configurations are text; more than this is none.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ingest::Hex;
-use crate::tar::invalid;
+use crate::tarball::invalid;
 
 /// The document whose digest is the image's id.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::tar::{Attributes, Extent};
+use crate::tarball::{Attributes, Extent};
 use crate::tree::{Kind, Node, NodeId, ROOT, Tree};
 
 const BLOCK_BITS: u32 = 9;

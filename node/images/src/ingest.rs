@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use contract::{Error, ErrorKind, Result};
 
-use crate::tar::{Entries, Stream, invalid};
+use crate::tarball::{Entries, Stream, invalid};
 use crate::tree::Tree;
 
 const CHUNK_LEN: usize = 1 << 20;

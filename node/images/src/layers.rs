@@ -22,7 +22,7 @@ use contract::{Error, Result};
 
 use crate::ingest::{Hex, Ingested, ingest};
 use crate::mounts::{Method, mount_index, mounted_below, probe, release};
-use crate::tar::{Entries, Stream};
+use crate::tarball::{Entries, Stream};
 use crate::tree::Tree;
 use crate::{erofs, unpack};
 
@@ -102,7 +102,7 @@ impl Layers {
     fn adopt(&self, incoming: &Path, archive: &File, ingested: Ingested, expected: Option<&Hex>) -> Result<Added> {
         let Ingested { digest, len, tree } = ingested;
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
-            return Err(crate::tar::invalid(format!(
+            return Err(crate::tarball::invalid(format!(
                 "a layer is {}, its image says {}: the archive is damaged",
                 digest.digest(),
                 expected.digest()

@@ -11,9 +11,11 @@
 //! | `name.rs` | spellings of names |
 //! | `config.rs`, `bundle.rs`, `builtin.rs` | configurations, image archives, the image that is this binary |
 //! | `layers.rs`, `mounts.rs` | layers on disk and in the kernel |
-//! | `ingest.rs`, `tar.rs`, `tree.rs` | from a stream to a tree |
+//! | `ingest.rs`, `tarball.rs`, `tree.rs` | from a stream to a tree |
 //! | `erofs.rs`, `unpack.rs` | from a tree to an index or a directory |
+//! | `bench.rs` | how long that takes |
 
+pub mod bench;
 mod builtin;
 mod bundle;
 mod config;
@@ -24,7 +26,7 @@ mod layers;
 mod mounts;
 mod name;
 mod store;
-mod tar;
+mod tarball;
 #[cfg(test)]
 mod tests;
 mod tree;

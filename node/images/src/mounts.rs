@@ -17,7 +17,7 @@ use rustix::mount::{
 };
 
 use crate::erofs;
-use crate::tar::{Attributes, Extent};
+use crate::tarball::{Attributes, Extent};
 use crate::tree::{Kind, Node, ROOT, Tree};
 
 /// How this machine mounts indexes.

@@ -156,7 +156,7 @@ impl Inner {
         let _arrival = self.arrivals.read().expect("no import panics");
         let mut size = 0;
         for (path, digest) in image.layers.iter().zip(image.config.layers()?) {
-            let source = bundle.reader(path)?.ok_or_else(|| crate::tar::invalid(format!("{path} is missing in the archive")))?;
+            let source = bundle.reader(path)?.ok_or_else(|| crate::tarball::invalid(format!("{path} is missing in the archive")))?;
             let in_layer = |error: Error| Error::new(error.kind, format!("{path}: {}", error.message));
             size += self.layers.add(source, Some(&digest)).map_err(in_layer)?.bytes;
         }
@@ -236,7 +236,7 @@ impl Inner {
     fn remove_rootfs(&self, container: &str) -> Result<()> {
         let doomed = tempfile_in(&self.scratch)?;
         match std::fs::rename(self.container(container), doomed.join("container")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&self.container(container))(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(&self.container(container))(error)),
             _ => remove_tree(&doomed).map_err(at(&doomed)),
         }
     }
@@ -323,7 +323,7 @@ fn checked_id(id: &str) -> Result<String> {
         && id.len() <= 255
         && !id.starts_with('.')
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if good { Ok(id.to_owned()) } else { Err(crate::tar::invalid(format!("{id:?} is no container id"))) }
+    if good { Ok(id.to_owned()) } else { Err(crate::tarball::invalid(format!("{id:?} is no container id"))) }
 }
 
 /// The merged root shows the upper directory's own attributes.

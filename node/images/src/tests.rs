@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::tar::{Builder, EntryType, Header};
 use contract::{ErrorKind, Image, ImageConfig, Images};
 use env::Env;
 use expect_test::expect;
+use tar::{Builder, EntryType, Header};
 
 use crate::ingest::Hex;
 use crate::{Builtin, Layout, Store};

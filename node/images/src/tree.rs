@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use contract::Result;
 
-use crate::tar::{Attributes, Body, Entries, Entry, Extent, Stream, invalid, show};
+use crate::tarball::{Attributes, Body, Entries, Entry, Extent, Stream, invalid, show};
 
 /// Most directories in each other: bounds the recursion of those who walk the tree.
 const DEPTH_MAX: usize = 512;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Dev, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
 
-use crate::tar::{Attributes, Extent};
+use crate::tarball::{Attributes, Extent};
 use crate::tree::{Kind, NodeId, ROOT, Tree};
 
 /// Fills the empty directory `root`; the files' data is in `archive`.

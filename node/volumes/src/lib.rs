@@ -1,1 +1,17 @@
-//! Pod volumes: emptyDir, hostPath, configMap, secret, downwardAPI, projected.
+//! Pod volumes: emptyDir, hostPath, and the files of configMap, secret, downwardAPI and projected volumes.
+//!
+//! | file | what |
+//! |---|---|
+//! | `driver.rs` | the trait: where each volume lies, tmpfs mounts |
+//! | `files.rs` | files that change all at once |
+//! | `host_path.rs` | what a hostPath must be |
+//! | `beneath.rs` | opening and removing without ever leaving a folder |
+
+mod beneath;
+mod driver;
+mod files;
+mod host_path;
+#[cfg(test)]
+mod tests;
+
+pub use driver::Driver;
