@@ -165,10 +165,12 @@ fn https(address: std::net::SocketAddr, pki: &Pki, identity: &Identity, env: &En
     Https::new(HttpsConfig { address, server_name, tls, token: None, user_agent: concat!("corten/", env!("CARGO_PKG_VERSION")).into() }, env)
 }
 
-/// What a cluster leaves in the kernel beside processes; says what was there.
+/// What a cluster leaves in the kernel when its keeper is gone, and what the keeper does not own; says what was there.
 fn sweep(instance: &Instance) -> Result<Vec<String>, Failure> {
+    let mut removed = crate::sweep::sweep(instance);
     let swept = podnet::teardown(instance).map_err(|error| Failure::new(Kind::Other, chain(&error)))?;
-    Ok(swept.removed)
+    removed.extend(swept.removed);
+    Ok(removed)
 }
 
 fn install_program(instance: &Instance) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ mod host;
 mod logging;
 mod node;
 mod role;
+mod sweep;
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
