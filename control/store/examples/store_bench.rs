@@ -1,4 +1,4 @@
-//! `cargo run --release -p store --example bench [WRITERS] [SECONDS] [FOLDER]`: durable puts per second and CPU per put.
+//! `cargo run --release -p store --example store_bench [WRITERS] [SECONDS] [FOLDER]`: durable puts per second and CPU per put.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `cargo run --release -p images --example bench [FOLDER]`: a 10,000-file archive to a mounted root, a few times.
+//! `cargo run --release -p images --example images_bench [FOLDER]`: a 10,000-file archive to a mounted root, a few times.
 
 use std::path::PathBuf;
 
