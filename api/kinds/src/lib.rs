@@ -2,6 +2,14 @@
 //!
 //! Routes, discovery, OpenAPI, storage prefixes, table columns, short names, the owner graph and the "for every kind"
 //! tests iterate the table. A custom resource makes the same [`Descriptor`] at run time.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`core`], [`apps`], [`rbac`] … | one folder a group, one file a kind: lens, facts, columns, defaults, rules |
+//! | [`kind`] | how such a file is written, and what all kinds share |
+//! | [`descriptor`] | what the generic core sees of a kind |
+//! | [`lens`] | what typed views share: null as in Go, quantities, numbers that may be names |
+//! | [`unacted`] | what is stored but not acted on yet: Warning headers and the README's table |
 
 pub mod admissionregistration;
 pub mod apiextensions;
