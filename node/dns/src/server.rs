@@ -58,7 +58,9 @@ pub struct Dns {
     pub address: SocketAddr,
 }
 
-/// Binds both sockets, also to an address that this machine does not have yet.
+/// Binds both sockets, also to an address that this machine does not have yet. But where the loopback link never was
+/// up (a fresh network namespace), open the pod network first: before that the kernel takes any address for a broadcast
+/// address and would answer from another one.
 pub fn bind(address: SocketAddr) -> Result<Sockets, Error> {
     let failed = |cause: rustix::io::Errno| Error::Bind { address, cause: cause.into() };
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };

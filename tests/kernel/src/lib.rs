@@ -6,6 +6,7 @@
 //! To add cases: a module with `pub const CASES: &[Case]`, and a row in [`all`].
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test program talks to a person")]
 
+mod net_cluster;
 mod runtime;
 pub mod world;
 
@@ -32,7 +33,7 @@ const SKIPPED: u8 = 77;
 
 /// Every area's cases.
 fn all() -> Vec<&'static Case> {
-    [runtime::CASES].into_iter().flatten().collect()
+    [runtime::CASES, net_cluster::CASES].into_iter().flatten().collect()
 }
 
 /// The test binary's main; also the keeper, when started as one.
@@ -43,7 +44,7 @@ pub fn main() -> ExitCode {
         ["keeper", config] => world::run_keeper(config),
         ["child", ..] => world::run_child(&words[1..]),
         ["case", name] => run_case(name),
-        ["bench", ..] => runtime::bench(&words[1..]),
+        ["bench", ..] => runtime::bench(&words),
         _ => run_all(words.into_iter().find(|word| !word.starts_with('-')).unwrap_or("")),
     }
 }
