@@ -29,11 +29,20 @@ pub struct VolumeFile {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VolumeContent {
-    EmptyDir { medium: VolumeMedium, size_limit_bytes: Option<u64> },
+    EmptyDir {
+        medium: VolumeMedium,
+        size_limit_bytes: Option<u64>,
+    },
     /// `kind`: "", DirectoryOrCreate, Directory, FileOrCreate, File, Socket, CharDevice, BlockDevice.
-    HostPath { path: PathBuf, kind: String },
+    HostPath {
+        path: PathBuf,
+        kind: String,
+    },
     /// configMap, secret, downwardAPI, projected: all are files by now. Secrets live in memory (tmpfs).
-    Files { files: Vec<VolumeFile>, medium: VolumeMedium },
+    Files {
+        files: Vec<VolumeFile>,
+        medium: VolumeMedium,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,10 @@ pub struct FakeImages(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
+    /// By id, their names left out.
     images: BTreeMap<String, Image>,
+    /// Canonical names to ids.
+    names: BTreeMap<String, String>,
     /// Names that any pod may use without an import.
     accepts_all: bool,
     used: HashMap<String, String>,
@@ -36,9 +39,11 @@ impl FakeImages {
 
     pub fn add(&self, name: &str, config: ImageConfig) -> Image {
         let name = canonical(name);
-        let image = Image { id: format!("sha256:{:0>64}", hex(&name)), names: vec![name.clone()], size: 1 << 20, config, created: 0 };
-        self.lock().images.insert(name, image.clone());
-        image
+        let id = format!("sha256:{:0>64}", hex(&format!("{name} {config:?}")));
+        let mut state = self.lock();
+        state.images.insert(id.clone(), Image { id: id.clone(), names: Vec::new(), size: 1 << 20, config, created: 1_767_225_600 });
+        state.names.insert(name, id.clone());
+        state.image(&id).expect("it was just put there")
     }
 
     /// A name that stays missing also where every name is known.
@@ -53,6 +58,28 @@ impl FakeImages {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no holder of the fake's state panics")
     }
+}
+
+impl State {
+    fn image(&self, id: &str) -> Option<Image> {
+        let mut image = self.images.get(id)?.clone();
+        image.names = self.names.iter().filter(|(_, named)| *named == id).map(|(name, _)| name.clone()).collect();
+        Some(image)
+    }
+
+    /// By canonical name, else by id or the start of one.
+    fn find(&self, name: &str) -> Option<Image> {
+        let by_id = || self.images.keys().find(|id| id.starts_with(name) || id["sha256:".len()..].starts_with(name));
+        let id = self.names.get(&canonical(name)).or_else(by_id)?;
+        self.image(id)
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let good = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_graphic())
+        && !name.split([':', '@']).next().is_some_and(|path| path.bytes().any(|byte| byte.is_ascii_uppercase()));
+    if good { Ok(()) } else { Err(Error::new(ErrorKind::Invalid, format!("couldn't parse image name {name:?}: invalid reference format"))) }
 }
 
 fn hex(name: &str) -> String {
@@ -77,16 +104,15 @@ fn canonical(name: &str) -> String {
 #[async_trait]
 impl Images for FakeImages {
     async fn list(&self) -> Result<Vec<Image>> {
-        Ok(self.lock().images.values().cloned().collect())
+        let state = self.lock();
+        Ok(state.images.keys().filter_map(|id| state.image(id)).collect())
     }
 
     async fn resolve(&self, name: &str) -> Result<Option<Image>> {
-        let full = canonical(name);
+        check_name(name)?;
         let (known, makes_it) = {
             let state = self.lock();
-            let by_id = || state.images.values().find(|image| image.id == name || image.id.trim_start_matches("sha256:").starts_with(name));
-            let known = state.images.get(&full).or_else(by_id).cloned();
-            (known, state.accepts_all && !state.refused.contains(&full))
+            (state.find(name), state.accepts_all && !state.refused.contains(&canonical(name)))
         };
         match known {
             None if makes_it => Ok(Some(self.add(name, ImageConfig { cmd: vec!["/fake".into()], ..ImageConfig::default() }))),
@@ -98,13 +124,19 @@ impl Images for FakeImages {
         self.lock().pulls.push(name.to_owned());
         match self.resolve(name).await? {
             Some(image) => Ok(image),
-            None => Err(Error::new(ErrorKind::NotFound, format!("image {name:?} is not on this machine: import it with 'corten image import ROOTFS.tar {name}'"))),
+            None => Err(Error::new(
+                ErrorKind::NotFound,
+                format!("image {name:?} is not on this machine: import it with 'corten image import ROOTFS.tar {name}'"),
+            )),
         }
     }
 
     async fn ensure_rootfs(&self, image_id: &str, container_id: &str) -> Result<Rootfs> {
+        if container_id.is_empty() || container_id.starts_with('.') || container_id.contains('/') {
+            return Err(Error::new(ErrorKind::Invalid, format!("{container_id:?} is no container id")));
+        }
         let mut state = self.lock();
-        if !state.images.values().any(|image| image.id == image_id) {
+        if !state.images.contains_key(image_id) {
             return Err(Error::new(ErrorKind::NotFound, format!("image {image_id} does not exist")));
         }
         state.used.insert(container_id.into(), image_id.into());
@@ -117,7 +149,9 @@ impl Images for FakeImages {
         Ok(())
     }
 
-    async fn import(&self, _archive: &Path, name: &str, config: ImageConfig) -> Result<Image> {
+    async fn import(&self, archive: &Path, name: &str, config: ImageConfig) -> Result<Image> {
+        check_name(name)?;
+        std::fs::metadata(archive).map_err(|error| Error::io(archive.display(), error))?;
         Ok(self.add(name, config))
     }
 
@@ -126,12 +160,31 @@ impl Images for FakeImages {
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
-        let Some(image) = self.resolve(name).await? else { return Ok(()) };
         let mut state = self.lock();
-        if let Some((container, _)) = state.used.iter().find(|(_, used)| **used == image.id) {
-            return Err(Error::new(ErrorKind::Busy, format!("image {name:?} is used by container {container}")));
+        let Some(image) = state.find(name) else {
+            return Err(Error::new(ErrorKind::NotFound, format!("image {name} is not on this node")));
+        };
+        if image.names.len() <= 1 {
+            if let Some((container, _)) = state.used.iter().find(|(_, used)| **used == image.id) {
+                return Err(Error::new(ErrorKind::Busy, format!("image {name:?} is used by container {container}")));
+            }
+            state.images.remove(&image.id);
         }
-        state.images.retain(|_, held| held.id != image.id);
+        let doomed = image.names.iter().find(|held| **held == canonical(name)).or(image.names.first());
+        if let Some(doomed) = doomed {
+            state.names.remove(doomed);
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn passes_the_suite() {
+        let scratch = tempfile::tempdir().unwrap();
+        crate::images_suite::run(&FakeImages::new(), scratch.path()).await;
     }
 }

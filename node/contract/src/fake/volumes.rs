@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 
-use crate::{Result, Volume, VolumeContent, VolumeSpec, Volumes};
+use crate::{Error, ErrorKind, Result, Volume, VolumeContent, VolumeSpec, Volumes};
 
 /// Cheap to clone.
 #[derive(Clone, Default)]
@@ -45,6 +45,11 @@ fn volume(spec: &VolumeSpec) -> Volume {
 #[async_trait]
 impl Volumes for FakeVolumes {
     async fn ensure(&self, spec: &VolumeSpec) -> Result<Volume> {
+        for name in [&spec.pod_uid, &spec.name] {
+            if name.is_empty() || name.starts_with('.') || name.contains('/') {
+                return Err(Error::new(ErrorKind::Invalid, format!("{name:?} cannot name a folder")));
+            }
+        }
         self.lock().insert((spec.pod_uid.clone(), spec.name.clone()), spec.clone());
         Ok(volume(spec))
     }
@@ -56,5 +61,15 @@ impl Volumes for FakeVolumes {
 
     async fn observe(&self) -> Result<Vec<Volume>> {
         Ok(self.lock().values().map(volume).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn passes_the_suite() {
+        crate::volumes_suite::run(&FakeVolumes::new()).await;
     }
 }
