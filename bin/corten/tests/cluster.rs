@@ -1,0 +1,129 @@
+//! The whole machine: real `corten` processes, in a network namespace that has nothing but loopback.
+//!
+//! Needs root; each test has an instance, a folder and a namespace of its own, and checks at its end that nothing is left.
+//! Without root, or without the tools that a test drives (curl, kubectl), it says so and passes.
+#![expect(clippy::disallowed_methods, reason = "these tests start processes: that is what they test")]
+
+#[path = "cluster/kubectl.rs"]
+mod kubectl;
+#[path = "cluster/machine.rs"]
+mod machine;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use machine::Machine;
+
+const HELLO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/hello");
+
+/// The names of the pods that answered at `url` until there were three, or a bound.
+fn answering(machine: &Machine, url: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for _ in 0..200 {
+        let page = machine.run("curl", &["-sS", "-m", "2", url]).expect_ok("a request to the service");
+        names.extend(page.lines().find_map(|line| line.strip_prefix("pod: ")).map(str::to_owned));
+        if names.len() == 3 {
+            break;
+        }
+    }
+    names
+}
+
+/// The address that `up` printed for the hello service.
+fn address(output: &str) -> String {
+    let line = output.lines().find(|line| line.starts_with("hello ")).unwrap_or_else(|| panic!("no address in: {output}"));
+    line.split_whitespace().nth(1).expect("name and address").to_owned()
+}
+
+#[test]
+fn up_serves_hello_with_nothing_but_loopback_and_comes_back() {
+    let Some(machine) = Machine::new("up", &["curl"]) else { return };
+    let first = machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up");
+    let url = address(&first);
+    assert_eq!(answering(&machine, &url).len(), 3, "all three pods answer at {url}");
+
+    let status: serde_json::Value = serde_json::from_str(&machine.corten(&["status", "-o", "json"]).expect_ok("status")).unwrap();
+    assert_eq!((&status["pods"]["running"], &status["nodes"][0]["ready"]), (&3.into(), &true.into()), "{status}");
+
+    let again = machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up again");
+    assert_eq!(address(&again), url, "running it again changes nothing");
+
+    machine.corten(&["down"]).expect_ok("down");
+    assert!(!machine.corten(&["status"]).success, "it is down");
+    let back = machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up after down");
+    assert_eq!(address(&back), url, "the state is back");
+    assert_eq!(answering(&machine, &url).len(), 3);
+    machine.reset_leaves_nothing();
+}
+
+#[test]
+fn killing_each_part_touches_no_container_and_fails_no_request() {
+    let Some(machine) = Machine::new("kill", &["curl"]) else { return };
+    let url = address(&machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up"));
+    let containers = machine.containers();
+    assert_eq!(containers.len(), 3);
+    let client = machine.client_loop(&url);
+    for part in ["control", "node", "keeper"] {
+        let pid = machine.part(part).unwrap_or_else(|| panic!("{part} runs"));
+        machine.kill(pid);
+        machine.wait_for(&format!("a new {part}"), || machine.part(part).is_some_and(|new| new != pid));
+        machine.wait_for("the API", || machine.corten(&["status"]).success);
+    }
+    let (answered, failed) = client.stop();
+    assert!(answered > 0 && failed.is_empty(), "{answered} answered, failed: {failed:?}");
+    assert_eq!(machine.containers(), containers, "the same processes run on");
+    let again = machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up afterwards");
+    assert_eq!(address(&again), url);
+    machine.reset_leaves_nothing();
+}
+
+#[test]
+fn two_clusters_run_side_by_side() {
+    let Some(first) = Machine::new("side-a", &["curl"]) else { return };
+    let second = first.neighbour("side-b");
+    let a = address(&first.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up of the first"));
+    let b = address(&second.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up of the second"));
+    assert_ne!(a, b);
+    assert_eq!(answering(&first, &a).len(), 3);
+    second.reset_leaves_nothing();
+    assert_eq!(answering(&first, &a).len(), 3, "the first does not notice the end of the second");
+    first.reset_leaves_nothing();
+}
+
+#[test]
+fn what_cannot_start_says_what_why_and_the_fix() {
+    let Some(machine) = Machine::new("fails", &[]) else { return };
+    let port = machine.api_port();
+    let holder = machine.listen(port);
+    let outcome = machine.corten(&["up", "--no-kubeconfig"]);
+    assert!(!outcome.success);
+    assert!(outcome.stderr.contains(&format!("port {port} is in use by ")) && outcome.stderr.contains("hint: "), "{}", outcome.stderr);
+    drop(holder);
+    let outcome = machine.corten(&["up", "--no-kubeconfig", "/nowhere.yaml"]);
+    assert!(!outcome.success && outcome.stderr.contains("/nowhere.yaml"), "{}", outcome.stderr);
+    machine.reset_leaves_nothing();
+}
+
+#[test]
+fn acknowledged_writes_survive_fifty_kills_of_control() {
+    let Some(machine) = Machine::new("writes", &["kubectl"]) else { return };
+    machine.corten(&["up", "--no-kubeconfig"]).expect_ok("up");
+    let mut acknowledged = Vec::new();
+    let begun = Instant::now();
+    for round in 0..50 {
+        for n in 0..3 {
+            let name = format!("write-{round}-{n}");
+            if machine.kubectl(&["create", "configmap", &name, "--from-literal=a=b"]).success {
+                acknowledged.push(name);
+            }
+        }
+        let pid = machine.part("control");
+        pid.into_iter().for_each(|pid| machine.kill(pid));
+        machine.wait_for("the API", || machine.kubectl(&["get", "--raw", "/readyz"]).success);
+        assert!(begun.elapsed() < Duration::from_secs(400), "restarts take too long: {round} rounds");
+    }
+    let held = machine.kubectl(&["get", "configmaps", "-o", "name"]).expect_ok("list");
+    let lost: Vec<&String> = acknowledged.iter().filter(|name| !held.lines().any(|line| line == format!("configmap/{name}"))).collect();
+    assert!(lost.is_empty() && acknowledged.len() > 100, "{} acknowledged, lost: {lost:?}", acknowledged.len());
+    machine.reset_leaves_nothing();
+}
