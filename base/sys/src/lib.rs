@@ -4,6 +4,7 @@
 //! arranged for the call to make sense; none can break memory safety when called otherwise.
 #![expect(unsafe_code, reason = "this crate exists so that no other needs it")]
 
+pub mod beneath;
 pub mod bpf;
 pub mod daemon;
 pub mod fd;

@@ -14,11 +14,13 @@
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use contract::{Error, Result};
+use sys::beneath;
 
 use crate::ingest::{Hex, Ingested, ingest};
 use crate::mounts::{Method, mount_index, mounted_below, probe, release};
@@ -265,11 +267,14 @@ fn forget_derived(layer: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a folder and all in it, never following links. Fine if it is not there.
+/// Removes a folder and all in it, however deep, without following links or emptying what is mounted there. Fine if it is
+/// not there.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    match beneath::open_top(parent) {
+        Ok(parent) => beneath::remove(parent.as_fd(), name),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -608,3 +608,24 @@ async fn bundles_that_lie_are_refused() {
     }
     assert_eq!(fixture.store.list().await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn what_a_container_leaves_is_removed_however_deep() {
+    let Some(&layout) = layouts().first() else { return };
+    let fixture = Fixture::new(layout);
+    let image = fixture.import(&Tar::new().file("a", b"1").bytes(), "x").await.unwrap();
+    let rootfs = fixture.store.ensure_rootfs(&image.id, "c").await.unwrap();
+    let precious = fixture.path("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::write(precious.join("data"), "x").unwrap();
+    std::os::unix::fs::symlink(&precious, rootfs.upper.join("link")).unwrap();
+    let mut folder = sys::beneath::open_top(&rootfs.upper).unwrap();
+    for _ in 0..1200 {
+        rustix::fs::mkdirat(&folder, "d", rustix::fs::Mode::RWXU).unwrap();
+        folder = rustix::fs::openat(&folder, "d", rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    }
+    drop(folder);
+    fixture.store.remove_rootfs("c").await.unwrap();
+    assert!(!rootfs.upper.exists() && precious.join("data").exists());
+    assert_eq!(fs::read_dir(fixture.path("images/tmp")).unwrap().count(), 0);
+}

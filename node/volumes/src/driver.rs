@@ -26,7 +26,9 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::{beneath, files, host_path};
+use sys::beneath;
+
+use crate::{files, host_path};
 
 /// Pods whose volumes change at the same time; those of one pod wait for each other.
 const STRIPES: usize = 32;

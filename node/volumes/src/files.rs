@@ -20,7 +20,7 @@ use contract::{Error, ErrorKind, Result, VolumeFile};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::beneath;
+use sys::beneath;
 
 const DATA: &str = "..data";
 const DATA_NEXT: &str = "..data_tmp";

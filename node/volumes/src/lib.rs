@@ -5,9 +5,9 @@
 //! | `driver.rs` | the trait: where each volume lies, tmpfs mounts |
 //! | `files.rs` | files that change all at once |
 //! | `host_path.rs` | what a hostPath must be |
-//! | `beneath.rs` | opening and removing without ever leaving a folder |
+//!
+//! Folders are opened and removed by `sys::beneath`, which never leaves them.
 
-mod beneath;
 mod driver;
 mod files;
 mod host_path;

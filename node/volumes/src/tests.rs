@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use contract::{VolumeContent, VolumeFile, VolumeMedium, VolumeSpec, Volumes, volumes_suite};
 use env::Env;
 
-use crate::{Driver, beneath};
+use sys::beneath;
+
+use crate::Driver;
 
 /// A driver in folders of its own; what it mounted goes with it.
 struct Fixture {

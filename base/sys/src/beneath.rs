@@ -15,12 +15,12 @@ const DIR: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOE
 const STAY: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_XDEV);
 
 /// Opens a folder of the driver's own.
-pub(crate) fn open_top(path: &Path) -> io::Result<OwnedFd> {
+pub fn open_top(path: &Path) -> io::Result<OwnedFd> {
     Ok(fs::openat(CWD, path, DIR, Mode::empty())?)
 }
 
 /// Opens a folder below `dir`.
-pub(crate) fn open_dir(dir: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+pub fn open_dir(dir: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     Ok(open(dir, path.as_ref())?)
 }
 
@@ -35,7 +35,7 @@ fn open(dir: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// Opens a file below `dir` for reading; None if it is not there or no plain file.
-pub(crate) fn open_file(dir: BorrowedFd<'_>, path: &Path) -> io::Result<Option<OwnedFd>> {
+pub fn open_file(dir: BorrowedFd<'_>, path: &Path) -> io::Result<Option<OwnedFd>> {
     match fs::openat2(dir, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty(), STAY) {
         Ok(file) => Ok(Some(file)),
         Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => Ok(None),
@@ -44,7 +44,7 @@ pub(crate) fn open_file(dir: BorrowedFd<'_>, path: &Path) -> io::Result<Option<O
 }
 
 /// Names in a folder.
-pub(crate) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
+pub fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -60,7 +60,7 @@ pub(crate) fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
 ///
 /// A container may have nested folders deeper than any stack or number of descriptors: sub-folders are moved up before
 /// they are emptied, so two descriptors are enough for any depth.
-pub(crate) fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+pub fn remove(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     match unlink(dir, name)? {
         Unlinked::Gone => return Ok(()),
         Unlinked::Folder => {}
@@ -132,7 +132,7 @@ fn move_up(from: BorrowedFd<'_>, name: &OsStr, top: BorrowedFd<'_>, moved: &mut 
 }
 
 /// Whether a file system is mounted at `name` below `dir`.
-pub(crate) fn is_mount(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
+pub fn is_mount(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
     let here = fs::fstat(dir)?;
     match fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(there) => Ok(there.st_dev != here.st_dev),
