@@ -18,6 +18,7 @@ use client::{Client, Informer, Options, Target};
 use env::Env;
 use stdx::Instance;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch::Receiver;
 
 use crate::{admin, role};
 use crate::host::write_secret;
@@ -102,7 +103,8 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
 
     let watched = Watched::start(&env, &keys.client(&keys.proxy, &instance, &env));
     let programmed = services::watch::start(&env, &name, service_driver, Arc::clone(&watched.services), Arc::clone(&watched.slices));
-    drop(programmed);
+    let names = dns::serve(dns::Config::new(&instance), None, Arc::clone(&watched.services), Arc::clone(&watched.slices), &env).context("DNS")?;
+    env.spawn("ready", report_ready(programmed, names.ready));
 
     let config = AgentConfig::new(&name, IpAddr::V4(instance.node_ip()), instance.clone());
     let drivers = Drivers { runtime, images, volumes, podnet };
@@ -115,6 +117,13 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     }
     env.stop(STOP_GRACE).await;
     Ok(())
+}
+
+/// One line when Services and names are complete: what a person looks for in the log.
+async fn report_ready(mut services: Receiver<bool>, mut names: Receiver<bool>) {
+    if services.wait_for(|ready| *ready).await.is_ok() && names.wait_for(|ready| *ready).await.is_ok() {
+        tracing::info!("services and names are complete");
+    }
 }
 
 /// Collections that several parts of the node read: one informer each.
