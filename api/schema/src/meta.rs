@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use validate::{
-    NameRule, validate_annotations, validate_conditions, validate_field_manager, validate_labels, validate_object_meta_create,
-    validate_object_meta_update,
+    NameRule, validate_annotations, validate_conditions, validate_dry_run, validate_field_manager, validate_field_validation,
+    validate_labels, validate_object_meta_create, validate_object_meta_update,
 };
 
 /// The fields that our own code reads. The document stays the truth; what is not named here is not lost.

@@ -1,6 +1,12 @@
 //! Name formats (`apimachinery/pkg/util/validation`): each check returns the texts of what is wrong, empty when right
 //! (golden/names.jsonl). Lengths are bytes, as upstream counts them.
 
+mod network;
+
+pub use network::{
+    ip_warning, validate_cidr, validate_domain_prefixed_path, validate_fqdn, validate_fully_qualified_name, validate_ip, validate_legacy_ip,
+};
+
 const LABEL_MAX: usize = 63;
 const SUBDOMAIN_MAX: usize = 253;
 

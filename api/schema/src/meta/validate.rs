@@ -258,6 +258,21 @@ pub fn validate_field_manager(manager: &str, path: &Path, errors: &mut FieldErro
     }
 }
 
+/// `dryRun=` of a request.
+pub fn validate_dry_run(values: &[&str], path: &Path, errors: &mut FieldErrors) {
+    if values.iter().any(|value| *value != "All") {
+        errors.not_supported(path, values, &["All"]);
+    }
+}
+
+/// `fieldValidation=` of a request.
+pub fn validate_field_validation(value: &str, path: &Path, errors: &mut FieldErrors) {
+    let supported = ["", "Ignore", "Strict", "Warn"];
+    if !supported.contains(&value) {
+        errors.not_supported(path, value, &supported);
+    }
+}
+
 /// Go's `unicode.IsPrint`, as far as the standard library tells it: no controls, and of white space only the blank.
 fn is_print(c: char) -> bool {
     c == ' ' || !(c.is_control() || c.is_whitespace())
