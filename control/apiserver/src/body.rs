@@ -60,13 +60,18 @@ pub fn document(expected: &Expected, body: &Body, options: &Options, warnings: &
     Ok(value)
 }
 
-/// Checks and prunes what a patch made. 422 where it is no document of its kind any more.
-pub fn patched(expected: &Expected, value: Value, options: &Options, warnings: &mut Vec<String>) -> Result<Value, Status> {
-    let text = value.to_string();
-    let decoded = decode::value(expected.ty, value).map_err(|error| misfit(&text, &error.to_string()))?;
+/// Checks and prunes what a patch made. 422 where it is no document of its kind any more; `text` is the document then.
+pub fn patched(
+    expected: &Expected,
+    value: Value,
+    text: impl Fn() -> String,
+    options: &Options,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let decoded = decode::value(expected.ty, value).map_err(|error| misfit(&text(), &error.to_string()))?;
     match options.field_validation {
         FieldValidation::Strict if !decoded.strict_errors.is_empty() => {
-            Err(misfit(&text, &format!("strict decoding error: {}", decoded.strict_errors.join(", "))))
+            Err(misfit(&text(), &format!("strict decoding error: {}", decoded.strict_errors.join(", "))))
         }
         how => {
             report(expected, &decoded.strict_errors, how, warnings)?;

@@ -58,7 +58,18 @@ impl Core {
         let stored = registry.table().stored().cloned().collect();
         let cache = Arc::new(Cache::new(Arc::clone(&store), env.clone(), stored, config.ring_bytes_max));
         let flow = Flow::new(&config);
-        Arc::new(Self { store, env, config, authorizer, registry, cache, admission: Chain::built_in(), flow, tokens: OnceLock::new(), loaded: OnceCell::new() })
+        Arc::new(Self {
+            store,
+            env,
+            config,
+            authorizer,
+            registry,
+            cache,
+            admission: Chain::built_in(),
+            flow,
+            tokens: OnceLock::new(),
+            loaded: OnceCell::new(),
+        })
     }
 
     /// Sets who issues and reads service-account tokens. Before that `serviceaccounts/token` and TokenReview answer 503.
@@ -211,11 +222,7 @@ impl<'a> Call<'a> {
     fn subresource(&self, verb: Verb) -> Result<Subresource, Status> {
         let name = &self.target.subresource;
         let found = self.kind.subresource(name).cloned().ok_or_else(no_such_resource)?;
-        if found.verbs.contains(&verb.as_str()) {
-            Ok(found)
-        } else {
-            Err(no_such_method())
-        }
+        if found.verbs.contains(&verb.as_str()) { Ok(found) } else { Err(no_such_method()) }
     }
 
     async fn get(&self) -> Result<Response, Status> {

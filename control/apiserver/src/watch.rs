@@ -97,7 +97,8 @@ impl Watcher<'_> {
             "0" if initial == Some(false) => Ok(From::After(self.cache.applied())),
             "0" => Ok(From::State(0)),
             text => {
-                let asked = list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?;
+                let asked =
+                    list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?;
                 Ok(if initial == Some(true) { From::State(asked) } else { From::After(asked) })
             }
         }
@@ -126,7 +127,8 @@ impl Watcher<'_> {
             ring.subscribe(&start.topic, start.after)
         };
         // A later state than the place is fine only if its events are not told twice: the state is read again under its own lock.
-        let lister = Lister { cache: self.cache, store: self.store, kind: self.kind, kind_cache: self.kind_cache, namespace: self.namespace };
+        let lister =
+            Lister { cache: self.cache, store: self.store, kind: self.kind, kind_cache: self.kind_cache, namespace: self.namespace };
         let (items, _, revision) = lister.matching(&start.selector);
         (start.initial, start.after) = (items, revision);
         Cursor::new(Arc::clone(self.cache), Arc::clone(self.kind_cache), start, place, notify)
@@ -160,7 +162,8 @@ impl Watcher<'_> {
         let (mut backlog, mut bytes) = (VecDeque::new(), 0);
         while let Some(batch) = events.next().await {
             let batch = batch.map_err(|_| gone(until))?;
-            for event in batch.iter().filter(|event| event.revision.0 <= until && event.key.starts_with(self.kind.storage_prefix.as_ref())) {
+            for event in batch.iter().filter(|event| event.revision.0 <= until && event.key.starts_with(self.kind.storage_prefix.as_ref()))
+            {
                 let event = self.replayed(event)?;
                 if event.is_in(topic) {
                     bytes += event.weight();

@@ -363,7 +363,11 @@ async fn a_follower_always_knows_what_a_list_shows() {
 }
 
 /// Follows as far as there is something to hear, then compares with a list.
-async fn agree(cluster: &Cluster, (selector, known, watch): &mut (&str, std::collections::BTreeMap<String, String>, client::Watch), seed: u64) {
+async fn agree(
+    cluster: &Cluster,
+    (selector, known, watch): &mut (&str, std::collections::BTreeMap<String, String>, client::Watch),
+    seed: u64,
+) {
     while let Ok(event) = tokio::time::timeout(Duration::from_millis(1), watch.next()).await {
         let event = event.unwrap().unwrap();
         let (name, version) = (event.object.meta.name.clone(), event.object.meta.resource_version.clone());

@@ -18,7 +18,8 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, S
     let (kind, expected, options) = (call.kind.clone(), Expected::of(&call.kind), call.options);
     let object = modify(call, |old, warnings| {
         let patched = patch.apply(&kind, old)?;
-        body::patched(&expected, patched, options, warnings)
+        let text = || patch.apply(&kind, old).map(|doc| doc.to_string()).unwrap_or_default();
+        body::patched(&expected, patched, text, options, warnings)
     });
     Ok(Response::Object { object: object.await?, created: false })
 }

@@ -184,7 +184,7 @@ async fn prepare(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut
     };
     call.core.admission.mutate(&mut admission, new, Some(old)).await?;
     kind.strategy.fill_defaults(new);
-    if kind.has_generation && kind.strategy.bumps_generation(new, old) {
+    if kind.has_generation && counts(&call.target.subresource) && kind.strategy.bumps_generation(new, old) {
         meta::bump_generation(new);
     }
     let mut errors = FieldErrors::default();
@@ -195,6 +195,11 @@ async fn prepare(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut
         return Err(Status::invalid(&kind.group, &kind.kind, &call.target.name, &errors));
     }
     call.core.admission.validate(&mut admission, Some(new), Some(old)).await
+}
+
+/// Subresources through which the spec is changed; a status, a binding or an approval is no new generation.
+fn counts(subresource: &str) -> bool {
+    matches!(subresource, "" | "resize" | "ephemeralcontainers")
 }
 
 /// Whether this change removes the last thing that an object on its way out waited for.
