@@ -198,7 +198,7 @@ fn own_node(node: &str, asked: &Attributes<'_>) -> Result<(), String> {
         // A node registers itself: the name stands in the body.
         ("", "create") => Ok(()),
         ("", "list" | "watch") if asked.name.is_empty() => selects(asked, "metadata.name", node),
-        ("", "get" | "watch" | "update" | "patch") | ("status", "update" | "patch") if own => Ok(()),
+        ("", "get" | "list" | "watch" | "update" | "patch") | ("status", "update" | "patch") if own => Ok(()),
         _ => Err(format!("node {node:?} may only read and write its own node")),
     }
 }
