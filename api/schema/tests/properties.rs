@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use schema::facts::{Arity, Facts, Field, Shape};
-use schema::{Map, Quantity, TypeId, Value, decode, protobuf, quantity};
+use schema::{Map, Quantity, TypeId, Value, decode, patch, protobuf, quantity};
 
 /// A small generator: the documents are made from a seed, so that a failing one can be made again.
 struct Maker {
@@ -157,6 +157,25 @@ proptest! {
         let _ = decode::json(ty, &text);
         let _ = decode::yaml(ty, &text);
         let _ = decode::json_value(&text[..at]);
+    }
+
+    #[test]
+    fn patches_of_any_shape_never_panic(kind in any::<usize>(), seed in any::<u64>(), other in any::<u64>()) {
+        let (ty, doc) = made(kind, seed);
+        let mut maker = Maker { state: other | 1 };
+        let (mut patch, mut live) = (maker.document(ty, 0), maker.document(ty, 0));
+        maker.spoil(&mut patch);
+        maker.spoil(&mut live);
+        let _ = patch::strategic(ty, &doc, &patch);
+        let _ = patch::create::three_way(ty, &doc, &patch, &live, false);
+        let _ = patch::create::three_way_merge(&doc, &patch, &live);
+        let operations = serde_json::json!([
+            {"op": "add", "path": "/metadata/labels/x", "value": patch}, {"op": "move", "from": "/spec", "path": "/status/0"},
+            {"op": "replace", "path": "/kind", "value": live}, {"op": "remove", "path": "/-1"},
+        ]);
+        for operation in operations.as_array().expect("a list") {
+            let _ = patch::json(&live, serde_json::json!([operation]).to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -155,7 +155,8 @@ fn pointer<'o>(operation: &'o Value, member: &str) -> Option<&'o str> {
 /// The container that a pointer leads into, and the last step. What stands before the first slash is passed over.
 fn find<'d>(doc: &'d mut Value, path: &str) -> Option<(&'d mut Value, String)> {
     let (parents, last) = path.rsplit_once('/')?;
-    let mut here = doc;
+    let is_container = |value: &Value| value.is_object() || value.is_array();
+    let mut here = Some(doc).filter(|doc| is_container(doc))?;
     for step in parents.split('/').skip(1) {
         here = match here {
             Value::Array(elements) => {
@@ -164,7 +165,7 @@ fn find<'d>(doc: &'d mut Value, path: &str) -> Option<(&'d mut Value, String)> {
             }
             object => object.get_mut(unescape(step))?,
         };
-        if !here.is_object() && !here.is_array() {
+        if !is_container(here) {
             return None;
         }
     }
