@@ -83,20 +83,33 @@ fn protect(config: &KeeperConfig, places: &Places) -> io::Result<()> {
     if statvfs("/proc/self/exe")?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(());
     }
+    let binary = places.binary();
+    // A replacement is started by `node`, which lives in the first keeper's namespace: it stays there, where the pins are.
+    if statvfs(&binary).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+        return Err(become_binary(config, &binary));
+    }
     // Named before the namespace changes: afterwards the link leads into the old one.
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let copy = open_tree(CWD, "/proc/self/exe", flags)?;
     sys::mount::set_attributes(&copy, c"", Attributes { set: sys::mount::READ_ONLY, ..Attributes::default() })?;
     sys::ns::unshare(sys::ns::MOUNT)?;
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
-    let binary = places.binary();
     OpenOptions::new().create(true).truncate(false).write(true).open(&binary).map_err(|error| named(&binary, &error))?;
     move_mount(&copy, "", CWD, &binary, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Err(become_binary(config, &binary))
+}
+
+/// Runs on from the read-only mount; returns only why it could not.
+fn become_binary(config: &KeeperConfig, binary: &Path) -> io::Error {
     let c_string = |text: &str| CString::new(text).map_err(io::Error::other);
-    let argv = std::iter::once(Ok(c_string(&binary.to_string_lossy())?)).chain(config.argv.iter().skip(1).map(|text| c_string(text)));
-    let env = config.env.iter().map(|(key, value)| c_string(&format!("{key}={value}")));
-    let (argv, env) = (argv.collect::<io::Result<_>>()?, env.collect::<io::Result<_>>()?);
-    Err(sys::process::execve(&c_string(&binary.to_string_lossy())?, &CStringArray::new(argv), &CStringArray::new(env)))
+    let exec = || {
+        let program = c_string(&binary.to_string_lossy())?;
+        let argv = std::iter::once(Ok(program.clone())).chain(config.argv.iter().skip(1).map(|text| c_string(text)));
+        let env = config.env.iter().map(|(key, value)| c_string(&format!("{key}={value}")));
+        let (argv, env) = (argv.collect::<io::Result<_>>()?, env.collect::<io::Result<_>>()?);
+        Err(sys::process::execve(&program, &CStringArray::new(argv), &CStringArray::new(env)))
+    };
+    exec().map_or_else(|error: io::Error| error, |never: std::convert::Infallible| match never {})
 }
 
 enum Detached {
