@@ -17,7 +17,8 @@ pub mod route;
 
 use std::borrow::Cow;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 pub(crate) const REQUEST: u16 = libc::NLM_F_REQUEST as u16;
 pub(crate) const ACK: u16 = libc::NLM_F_ACK as u16;
@@ -214,6 +215,17 @@ impl Socket {
         }
     }
 
+    /// Waits for a multicast message; false: none came.
+    fn wait(&self, patience: Duration) -> Result<bool> {
+        let mut fds = [rustix::event::PollFd::new(&self.fd, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
+        match rustix::event::poll(&mut fds, Some(&patience)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => Err(Error::Io(error.into())),
+        }
+    }
+
     fn receive(&mut self) -> Result<Vec<Result<Message>>> {
         let length = receive(&self.fd, &mut self.buffer, 0).map_err(overrun_or)?;
         Ok(Messages(&self.buffer[..length]).collect())
@@ -223,6 +235,12 @@ impl Socket {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

@@ -64,16 +64,6 @@ impl std::borrow::Borrow<[u8]> for Name {
     }
 }
 
-/// The labels of a wire name, without the last, empty one.
-pub(crate) fn labels(mut name: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (length, rest) = name.split_first()?;
-        let label = rest.get(..usize::from(*length)).filter(|label| !label.is_empty())?;
-        name = &rest[label.len()..];
-        Some(label)
-    })
-}
-
 /// The labels before `suffix`, None where the name does not end in it.
 pub(crate) fn labels_before<'a>(name: &'a [u8], suffix: &[u8]) -> Option<Vec<&'a [u8]>> {
     let head = name.len().checked_sub(suffix.len())?;

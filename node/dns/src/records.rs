@@ -132,7 +132,8 @@ mod tests {
     }
 
     fn text(name: &Name) -> String {
-        crate::name::labels(name.as_bytes()).map(String::from_utf8_lossy).collect::<Vec<_>>().join(".")
+        let labels = crate::name::labels_before(name.as_bytes(), b"\0").unwrap();
+        labels.into_iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(".")
     }
 
     #[test]

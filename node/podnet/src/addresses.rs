@@ -207,6 +207,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        // Each step writes the file.
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
         #[test]
         fn no_address_has_two_owners(ops in proptest::collection::vec((0u8..12, proptest::bool::ANY), 0..80)) {
             let folder = tempfile::tempdir().unwrap();

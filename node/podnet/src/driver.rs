@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use contract::{PodAddress, PodNet};
 use env::Env;
-use sys::netlink::nft::{Element, Transaction};
+use sys::netlink::nft::{Element, Event, Monitor, TableFamily, Transaction};
 use sys::netlink::{self, Batch, Family, Socket};
 use sys::netns::Netns;
+use tokio_util::sync::DropGuard;
 
 use crate::addresses::Addresses;
 use crate::{Config, Error, foreign, link, node, rules};
@@ -19,6 +20,7 @@ use crate::{Config, Error, foreign, link, node, rules};
 /// the kernel's own lock would serialise them anyway.
 pub struct Driver {
     inner: Arc<Mutex<Inner>>,
+    _stop: DropGuard,
 }
 
 struct Inner {
@@ -35,9 +37,11 @@ struct Inner {
 
 impl Driver {
     /// Makes the node's link, routes, settings and rules in the calling thread's network namespace, and adopts the
-    /// pod links that are there. Blocks for a few milliseconds.
+    /// pod links that are there; a task of `env` puts back what others flush and answers policies of drop that come
+    /// later. Blocks for a few milliseconds. Needs a tokio runtime.
     pub fn open(config: Config, env: &Env) -> Result<Self, Error> {
-        let _ = env;
+        // Before the first look, so that no change falls between.
+        let monitor = Monitor::open()?;
         let (base, prefix) = config.instance.node_pod_range();
         let mut route = Socket::open(Family::Route)?;
         let netfilter = Socket::open(Family::Netfilter)?;
@@ -52,13 +56,31 @@ impl Driver {
         inner.adopt_links()?;
         inner.program_rules()?;
         foreign::open_the_way(&mut inner.netfilter, &inner.config.instance)?;
-        Ok(Self { inner: Arc::new(Mutex::new(inner)) })
+        let inner = Arc::new(Mutex::new(inner));
+        let stop = env.shutdown().child_token();
+        env.spawn("podnet-rules", stop.clone().run_until_cancelled_owned(mend(Arc::clone(&inner), monitor)));
+        Ok(Self { inner, _stop: stop.drop_guard() })
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&mut Inner) -> Result<T, Error> + Send + 'static) -> contract::Result<T> {
         let inner = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || work(&mut inner.lock().expect("no holder of the driver panics")));
         Ok(done.await.map_err(|error| contract::Error::io("pod network", error))??)
+    }
+}
+
+/// Answers what others do to nftables while we run.
+async fn mend(inner: Arc<Mutex<Inner>>, mut monitor: Monitor) {
+    loop {
+        let events = match monitor.events().await {
+            Ok(events) => events,
+            Err(error) => return tracing::error!(%error, "changes of other people's rules are not seen any more"),
+        };
+        let inner = Arc::clone(&inner);
+        let mended = tokio::task::spawn_blocking(move || inner.lock().expect("no holder of the driver panics").answer(&events)).await;
+        if let Ok(Err(error)) = mended {
+            tracing::warn!(%error, "rules of the pod network could not be put back");
+        }
     }
 }
 
@@ -80,6 +102,21 @@ impl PodNet for Driver {
 }
 
 impl Inner {
+    fn answer(&mut self, events: &[Event]) -> Result<(), Error> {
+        let ours = |table: &str, family: TableFamily| table == self.table && family == TableFamily::Ip;
+        let gone = |event: &Event| matches!(event, Event::TableGone { table, family } if ours(table, *family));
+        let foreign = |event: &Event| matches!(event, Event::Chain { table, family } if !ours(table, *family));
+        let lost = events.contains(&Event::Lost);
+        let (mend, look) = (lost || events.iter().any(gone), lost || events.iter().any(foreign));
+        if mend {
+            self.program_rules()?;
+        }
+        if look {
+            foreign::open_the_way(&mut self.netfilter, &self.config.instance)?;
+        }
+        Ok(())
+    }
+
     fn ensure(&mut self, uid: &str, netns: &Path) -> Result<PodAddress, Error> {
         let netns = Netns::open(netns)?;
         let ip = self.addresses.assign(uid)?;
@@ -97,6 +134,7 @@ impl Inner {
         self.guard(uid, link.index, ip)?;
         link::configure_node_side(&mut self.route, &link, uid, ip, self.config.instance.node_ip())?;
         link::configure_pod_side(&netns, ip)?;
+        link::settle(&mut self.route, &name)?;
         Ok(pod_address(uid, ip))
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use sys::netlink::route::{Link, LinkChange, Mac, NewVeth, Route};
 use sys::netlink::{self, Batch, Family, Socket};
@@ -12,6 +13,8 @@ use crate::Error;
 /// The pod's name for its link, as everywhere.
 const POD_SIDE: &str = "eth0";
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The kernel takes microseconds, or milliseconds under load.
+const SETTLE_PATIENCE: Duration = Duration::from_millis(500);
 const GATEWAY_MAC: Mac = [0xee; 6];
 
 /// `<prefix><address in hex>`: unique because addresses are.
@@ -65,6 +68,20 @@ pub(crate) fn configure_pod_side(netns: &Netns, ip: Ipv4Addr) -> Result<(), Erro
         batch.route(&Route { gateway: Some(GATEWAY), ..Route::on_link(Ipv4Addr::UNSPECIFIED, 0, eth0.index) });
         Ok(route.transact(&mut batch)?)
     })?
+}
+
+/// The node's side came up before it had a carrier, so its queue starts only now, in the kernel's own time. Until then the
+/// first packet to the pod would be lost, and a connection would take a second.
+pub(crate) fn settle(route: &mut Socket, name: &str) -> Result<(), Error> {
+    match route.wait_until_it_sends(name, SETTLE_PATIENCE)? {
+        Some(sends) => {
+            if !sends {
+                tracing::warn!(link = name, "link is slow to come up: first packets to its pod may be lost");
+            }
+            Ok(())
+        }
+        None => Err(Error::Vanished(name.to_owned())),
+    }
 }
 
 /// Whether the other end of `link` is this namespace's link.

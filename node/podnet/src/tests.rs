@@ -239,9 +239,11 @@ fn two_instances_live_side_by_side_and_leave_nothing() {
         let (a, b) = (Pod::join(&one, "a").await, Pod::join(&two, "a").await);
         b.serve(80);
         assert!(ask(b.ip, 80).is_ok());
+        drop(one);
         let done = teardown(&machine.instance).unwrap();
         assert!(done.removed.iter().any(|what| what == "link corten0"), "{done:?}");
         assert!(ask(b.ip, 80).is_ok(), "the other instance still forwards");
+        drop(two);
         teardown(&blue).unwrap();
         assert_eq!(Inventory::take(), before);
         assert_eq!(teardown(&blue).unwrap().removed, Vec::<String>::new(), "the second time there is nothing to do");
@@ -273,8 +275,29 @@ fn a_forward_policy_of_drop_is_answered_and_left_as_it_was() {
         let once = rules();
         drop(machine.open());
         assert_eq!(rules(), once, "opening again adds nothing");
+        drop(driver);
         teardown(&machine.instance).unwrap();
         assert_eq!(Inventory::take(), before);
+    });
+}
+
+#[test]
+fn a_firewall_that_starts_later_is_answered_too() {
+    in_namespace(|machine| async move {
+        let driver = machine.open();
+        let (a, b) = (Pod::join(&driver, "a").await, Pod::join(&driver, "b").await);
+        b.serve(80);
+        nft("flush ruleset
+             table ip filter {
+               chain FORWARD { type filter hook forward priority 0; policy drop; }
+             }");
+        let mut netfilter = Socket::open(Family::Netfilter).unwrap();
+        while netfilter.rules(TableFamily::Ip, "filter").unwrap().is_empty()
+            || netfilter.rules(TableFamily::Ip, "corten").unwrap().is_empty()
+        {
+            tokio::task::yield_now().await;
+        }
+        assert!(a.ask(b.ip, 80).is_ok());
     });
 }
 

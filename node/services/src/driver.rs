@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use contract::{ServiceSpec, Services};
 use env::Env;
 use sys::netlink::conntrack::Which;
-use sys::netlink::nft::{Chain, Element, Transaction};
+use sys::netlink::nft::{Chain, Element, Event, Monitor, TableFamily, Transaction};
 use sys::netlink::{Family, Socket};
+use tokio_util::sync::DropGuard;
 
 use crate::front::{self, FrontKey};
 use crate::layout::{self, Class, SetId};
@@ -21,6 +22,7 @@ const PORTION: usize = 10_000;
 /// One per node and instance. A change is tens of microseconds of blocking work, so it runs on the blocking pool.
 pub struct Driver {
     inner: Arc<Mutex<Inner>>,
+    _stop: DropGuard,
 }
 
 struct Inner {
@@ -30,23 +32,43 @@ struct Inner {
     state: State,
     /// A transaction failed half known: compare with the kernel before the next.
     doubtful: bool,
+    /// The state says everything that is wanted.
+    replaced: bool,
 }
 
 impl Driver {
     /// Works in the calling thread's network namespace. Touches nothing yet: the first [`Services::replace`] compares
-    /// with what the kernel has from the last run.
+    /// with what the kernel has from the last run. A task of `env` puts back what others flush. Needs a tokio runtime.
     pub fn open(config: Config, env: &Env) -> Result<Self, Error> {
-        let _ = env;
+        let monitor = Monitor::open()?;
         let netfilter = Socket::open(Family::Netfilter)?;
         let table = config.instance.table();
-        let inner = Inner { config, table, netfilter, state: State::default(), doubtful: true };
-        Ok(Self { inner: Arc::new(Mutex::new(inner)) })
+        let inner = Inner { config, table, netfilter, state: State::default(), doubtful: true, replaced: false };
+        let inner = Arc::new(Mutex::new(inner));
+        let stop = env.shutdown().child_token();
+        env.spawn("services-rules", stop.clone().run_until_cancelled_owned(mend(Arc::clone(&inner), monitor)));
+        Ok(Self { inner, _stop: stop.drop_guard() })
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&mut Inner) -> Result<T, Error> + Send + 'static) -> contract::Result<T> {
         let inner = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || work(&mut inner.lock().expect("no holder of the driver panics")));
         Ok(done.await.map_err(|error| contract::Error::io("services", error))??)
+    }
+}
+
+/// Puts the table back when somebody flushes it: a firewall's restart must not end the services.
+async fn mend(inner: Arc<Mutex<Inner>>, mut monitor: Monitor) {
+    loop {
+        let events = match monitor.events().await {
+            Ok(events) => events,
+            Err(error) => return tracing::error!(%error, "flushes of the services' rules are not seen any more"),
+        };
+        let inner = Arc::clone(&inner);
+        let mended = tokio::task::spawn_blocking(move || inner.lock().expect("no holder of the driver panics").answer(&events)).await;
+        if let Ok(Err(error)) = mended {
+            tracing::warn!(%error, "services could not be put back");
+        }
     }
 }
 
@@ -71,6 +93,16 @@ impl Services for Driver {
 }
 
 impl Inner {
+    fn answer(&mut self, events: &[Event]) -> Result<(), Error> {
+        let gone = |event: &Event| matches!(event, Event::TableGone { table, family: TableFamily::Ip } if *table == self.table);
+        // Before the first `replace` nothing is wanted yet; comparing now would remove what the last run left working.
+        if self.replaced && events.iter().any(gone) {
+            tracing::warn!(table = self.table, "somebody flushed our rules: putting them back");
+            return self.resync();
+        }
+        Ok(())
+    }
+
     fn wanted(&self, service: &ServiceSpec) -> Result<Wanted, Error> {
         let instance = &self.config.instance;
         Ok(Wanted { fronts: front::fronts(service, instance)?, hairpins: front::local_addresses(service, instance) })
@@ -103,6 +135,7 @@ impl Inner {
             }
         }
         self.state = state;
+        self.replaced = true;
         self.resync()?;
         faults.into_iter().next().map_or(Ok(()), Err)
     }

@@ -475,6 +475,20 @@ fn a_flushed_ruleset_comes_back_with_the_next_change() {
 }
 
 #[test]
+fn a_flushed_ruleset_comes_back_by_itself() {
+    in_namespace(|machine| async move {
+        let a = machine.pod("a").await;
+        machine.services.replace(vec![service("web", vec![a.endpoint()])]).await.unwrap();
+        run("nft", &["flush", "ruleset"]);
+        let mut netfilter = Socket::open(Family::Netfilter).unwrap();
+        while netfilter.set_elements("corten", "svc").unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(a.ask(VIP, 80).is_ok());
+    });
+}
+
+#[test]
 fn the_first_service_to_name_an_address_has_it() {
     in_namespace(|machine| async move {
         let (a, b) = (machine.pod("a").await, machine.pod("b").await);

@@ -11,8 +11,11 @@
 //! Each rule carries a hash of its own expressions as its comment, so that a later run can tell by a dump whether a
 //! chain is what it wants ([`Rule::digest`]).
 
+mod monitor;
+
 use std::net::Ipv4Addr;
 
+pub use self::monitor::{Event, Monitor};
 use super::{APPEND, Attributes, Batch, CREATE, Message, Result, Socket, Writer, attributes, number, string};
 
 const SUBSYSTEM: u16 = 10;

@@ -5,8 +5,9 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
-use super::{ACK, Attributes, Batch, CREATE, EXCLUSIVE, Message, REPLACE, Result, Socket, Writer, attributes, number, string};
+use super::{ACK, Attributes, Batch, CREATE, EXCLUSIVE, Family, Message, REPLACE, Result, Socket, Writer, attributes, number, string};
 
 const IFINFO: usize = 16;
 const ADDRESS_HEADER: usize = 8;
@@ -16,6 +17,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_QDISC: u16 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
@@ -28,6 +30,7 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_MODE_NONE: u8 = 1;
 const IPV4_DEVCONF_ROUTE_LOCALNET: u16 = 26;
 
+const GROUP_LINK: u32 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
@@ -59,11 +62,18 @@ pub struct Link {
     pub flags: u32,
     /// Index of the other end (of a veth: in the other end's namespace).
     pub peer: u32,
+    /// Queueing discipline: `noop` (drops everything) until the link is really ready to send.
+    pub queue: String,
 }
 
 impl Link {
     pub fn is_up(&self) -> bool {
         self.flags & libc::IFF_UP as u32 != 0
+    }
+
+    /// Up, and what is sent leaves: the kernel activates a link's queue a moment after its carrier came.
+    pub fn can_send(&self) -> bool {
+        self.is_up() && self.queue != "noop"
     }
 }
 
@@ -234,6 +244,28 @@ impl Socket {
         }
     }
 
+    /// Waits until the link can send; false where it does not within `patience`. None: it is gone.
+    ///
+    /// Since Linux 6.8 the question itself activates the queue; before, a notification says when it happened.
+    pub fn wait_until_it_sends(&mut self, name: &str, patience: Duration) -> Result<Option<bool>> {
+        let can_send = |this: &mut Self| Ok::<_, super::Error>(this.link(name)?.map(|link| link.can_send()));
+        if let decided @ (None | Some(true)) = can_send(self)? {
+            return Ok(decided);
+        }
+        let mut listener = Self::open(Family::Route)?;
+        listener.subscribe(GROUP_LINK)?;
+        loop {
+            // Asked after the subscription: no change falls between.
+            if let decided @ (None | Some(true)) = can_send(self)? {
+                return Ok(decided);
+            }
+            if !listener.wait(patience)? {
+                return Ok(Some(false));
+            }
+            let _ = listener.notifications();
+        }
+    }
+
     /// Every address with its link and prefix length.
     pub fn addresses(&mut self) -> Result<Vec<(u32, Ipv4Addr, u8)>> {
         let mut request = Batch::dump("listing addresses", libc::RTM_GETADDR, &address_header(0, 0), |_| {});
@@ -311,6 +343,7 @@ fn link(message: &Message) -> Link {
             IFLA_ADDRESS => link.mac = payload.to_vec(),
             IFLA_MTU => link.mtu = number(payload),
             IFLA_LINK => link.peer = number(payload),
+            IFLA_QDISC => link.queue = string(payload),
             IFLA_LINKINFO => link.kind = attributes(payload).find_kind(IFLA_INFO_KIND).map(string).unwrap_or_default(),
             _ => {}
         }
