@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use store::bench::{Figures, bare_log, durable_puts};
+use store::bench::{Figures, bare_log, durable_puts, open_again};
 
 #[expect(clippy::print_stdout, reason = "a command's data goes to stdout")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,6 +14,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (bare_dir, store_dir) = (parent.join("store-bench-bare"), parent.join("store-bench"));
     let bare = bare_log(&bare_dir, writers, Duration::from_secs(seconds))?;
     let store = durable_puts(&store_dir, writers, Duration::from_secs(seconds))?;
+    let (open_time, open_bytes) = open_again(&store_dir)?;
+    std::fs::remove_dir_all(&store_dir)?;
+    let (first_time, _) = open_again(&store_dir)?;
     std::fs::remove_dir_all(bare_dir)?;
     std::fs::remove_dir_all(store_dir)?;
     let print = |name: &str, figures: &Figures| {
@@ -26,6 +29,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "store / bare log: {:.2} x the CPU, {:.2} x the rate",
         store.cpu_us_per_put / bare.cpu_us_per_put,
         store.puts_per_second / bare.puts_per_second
+    );
+    println!(
+        "open: new {:.1} ms, again {:.0} ms for {} MB",
+        first_time.as_secs_f64() * 1e3,
+        open_time.as_secs_f64() * 1e3,
+        open_bytes >> 20
     );
     Ok(())
 }

@@ -59,6 +59,19 @@ pub fn durable_puts(dir: &Path, writers: usize, duration: Duration) -> Result<Fi
     })
 }
 
+/// How long the store in `dir` takes to open, and how many bytes of log and snapshot it reads.
+pub fn open_again(dir: &Path) -> Result<(Duration, u64), crate::OpenError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+    let _inside = runtime.enter();
+    let bytes =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum();
+    let start = now();
+    let log = Log::open(dir, &Env::real(), LogConfig::default())?;
+    let elapsed = start.elapsed();
+    drop(log);
+    Ok((elapsed, bytes))
+}
+
 async fn put_until(log: Arc<Log>, writer: u64, stop: Instant) -> Vec<u32> {
     let mut keys = Keys(writer + 1);
     let mut value = vec![b'x'; VALUE_LEN];

@@ -22,7 +22,7 @@ pub struct HistoryConfig {
 
 impl Default for HistoryConfig {
     fn default() -> Self {
-        Self { keep: Duration::from_secs(300), bytes_max: 256 << 20 }
+        Self { keep: Duration::from_secs(300), bytes_max: 128 << 20 }
     }
 }
 
