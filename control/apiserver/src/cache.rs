@@ -85,8 +85,13 @@ impl Cache {
     /// Reads the state and starts to follow the store; resolves when the newest revision shows.
     pub async fn load(self: &Arc<Self>) -> Result<(), StoreError> {
         let newest = self.store.revision();
-        let from = self.start_revision(newest);
-        self.read_state(from).await?;
+        let mut from = self.start_revision(newest);
+        while let Err(error) = self.read_state(from).await {
+            match error {
+                StoreError::Compacted { .. } => from = self.start_revision(newest), // history ended while it was read
+                error => return Err(error),
+            }
+        }
         let cache = Arc::clone(self);
         drop(self.env.spawn("watch cache", async move { cache.follow(from).await }));
         self.wait(newest.0).await

@@ -163,7 +163,9 @@ impl Core {
     pub(crate) async fn read_list(&self, kind: &KindRef, target: &Target, options: &Options) -> Result<List, Status> {
         check_scope(kind, target)?;
         check_verb(kind, Verb::List)?;
-        let kind_cache = self.kind_cache(kind)?;
+        let Some(kind_cache) = self.cache.kind(&kind.storage_prefix) else {
+            return Ok(self.nothing()); // a kind that keeps no objects (component statuses)
+        };
         let lister = Lister { cache: &self.cache, store: &*self.store, kind, kind_cache, namespace: &target.namespace };
         lister.list(&named_only(target, options)).await
     }
@@ -176,6 +178,11 @@ impl Core {
         watcher.watch(&named_only(target, options)).await
     }
 
+    /// An empty list.
+    fn nothing(&self) -> List {
+        List { items: Vec::new(), resource_version: self.revision().to_string(), continue_token: String::new(), remaining: None }
+    }
+
     pub(crate) fn kind_cache(&self, kind: &KindRef) -> Result<&Arc<KindCache>, Status> {
         self.cache.kind(&kind.storage_prefix).ok_or_else(|| Status::method_not_supported(&kind.group, &kind.resource, "get"))
     }
@@ -183,12 +190,12 @@ impl Core {
 
 impl<'a> Call<'a> {
     /// The same request about another target; the warnings so far move along and have to be taken back.
-    pub(crate) fn about<'b>(&mut self, target: &'b Target) -> Call<'b>
+    pub(crate) fn about<'b>(&mut self, target: &'b Target, options: &'b Options) -> Call<'b>
     where
         'a: 'b,
     {
         let warnings = std::mem::take(&mut self.warnings);
-        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options: self.options, warnings }
+        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options, warnings }
     }
 
     async fn respond(&mut self, verb: Verb, body: client::Body) -> Result<Response, Status> {
@@ -231,7 +238,8 @@ impl<'a> Call<'a> {
             Some(text) => list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?,
         };
         list::wait(&self.core.cache, asked).await?;
-        let item = self.core.kind_cache(&self.kind)?.get(&self.key()).ok_or_else(|| self.not_found())?;
+        let cached = self.core.cache.kind(&self.kind.storage_prefix).and_then(|cache| cache.get(&self.key()));
+        let item = cached.ok_or_else(|| self.not_found())?;
         Ok(Response::Object { object: convert::served(&self.kind, Arc::clone(&item.object))?, created: false })
     }
 

@@ -32,3 +32,28 @@ pub fn plain(message: impl Into<String>) -> Status {
 pub fn invalid_options(kind: &str, errors: &schema::FieldErrors) -> Status {
     Status::invalid("meta.k8s.io", kind, "", errors)
 }
+
+#[cfg(test)]
+mod tests {
+    use store::Revision;
+
+    use super::*;
+
+    #[test]
+    fn failures_of_the_store_say_who_can_mend_them() {
+        let cases = [
+            (StoreError::ReadOnly("/var".into()), 503, "the store's disk is full: /var; free some space, writing goes on by itself"),
+            (StoreError::Failed("i/o error".into()), 503, "the store has failed: i/o error"),
+            (
+                StoreError::Compacted { asked: Revision(1), oldest: Revision(5) },
+                410,
+                "The resourceVersion for the provided list is too old.",
+            ),
+            (StoreError::Future { asked: Revision(9), current: Revision(5) }, 504, "Timeout: Too large resource version: 9, current: 5"),
+        ];
+        for (error, code, message) in cases {
+            let status = of_store(&error);
+            assert_eq!((status.code, status.message.as_str()), (code, message));
+        }
+    }
+}

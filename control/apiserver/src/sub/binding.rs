@@ -20,7 +20,7 @@ pub(super) async fn bind_named(call: &mut Call<'_>, body: &Body) -> Result<Respo
     let name = binding.str_at("metadata.name").to_owned();
     let pods: KindRef = call.core.registry().resource("", "v1", "pods").ok_or_else(no_such_resource)?;
     let target = Target { resource: "pods".into(), name, subresource: "binding".into(), ..call.target.clone() };
-    let mut pod = Call { kind: pods, ..call.about(&target) };
+    let mut pod = Call { kind: pods, ..call.about(&target, call.options) };
     let answer = assign(&mut pod, &binding).await;
     call.warnings = pod.warnings;
     answer

@@ -1,6 +1,6 @@
 //! `pods/eviction`: a delete that asks first. Disruption budgets have their place in [`allowed`]; nothing counts them yet.
 
-use client::{Body, Delete, Response};
+use client::{Body, Response};
 use schema::{DocExt, Status, Value, json};
 
 use crate::body::{self, Expected};
@@ -14,15 +14,8 @@ pub(super) async fn evict(call: &mut Call<'_>, body: &Body) -> Result<Response, 
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     allowed(call, &eviction)?;
-    let options = Delete {
-        grace_period_seconds: eviction.i64_at("deleteOptions.gracePeriodSeconds"),
-        propagation_policy: eviction.at("deleteOptions.propagationPolicy").and_then(Value::as_str).map(str::to_owned),
-        orphan_dependents: None,
-        uid: eviction.at("deleteOptions.preconditions.uid").and_then(Value::as_str).map(str::to_owned),
-        resource_version: eviction.at("deleteOptions.preconditions.resourceVersion").and_then(Value::as_str).map(str::to_owned),
-    };
-    let name = call.target.name.clone();
-    write::delete_named(call, &name, &options).await?;
+    let options = write::overlaid(call.options, eviction.at("deleteOptions").unwrap_or(&Value::Null))?;
+    write::delete_whole(call, &options).await?;
     let value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     Ok(Response::Value { value, code: 201 })
 }

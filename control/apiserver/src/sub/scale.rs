@@ -36,7 +36,7 @@ pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Resu
 async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
     let name = target.name.clone();
-    let mut object = call.about(&target);
+    let mut object = call.about(&target, call.options);
     let written = write::modify(&mut object, |old, _| {
         let scale = change(&of(old)?)?;
         check(&scale, &name)?;

@@ -174,3 +174,49 @@ async fn delete_options_come_from_the_body() {
         assert!(status.is_conflict(), "{api_version}: {status}");
     }
 }
+
+#[tokio::test]
+async fn a_dry_run_in_the_body_deletes_nothing() {
+    let cluster = Cluster::bare().await;
+    with_account(&cluster).await;
+    cluster.create(pods(), pod("a")).await.unwrap();
+    let body = |doc: Value| Body::Encoded { content_type: "application/json".into(), bytes: Bytes::from(doc.to_string()) };
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "dryRun": ["All"]});
+    cluster.call(Verb::Delete, pods().named("a"), Options::default(), body(options.clone())).await.unwrap();
+    cluster.call(Verb::DeleteCollection, pods(), Options::default(), body(options.clone())).await.unwrap();
+    let eviction = json!({"metadata": {"name": "a"}, "deleteOptions": options});
+    cluster.call(Verb::Create, pods().named("a").sub("eviction"), Options::default(), Body::Value(eviction)).await.unwrap();
+    cluster.get(pods().named("a")).await.unwrap();
+    let wrong = json!({"kind": "DeleteOptions", "apiVersion": "v1", "dryRun": ["Some"]});
+    let status = cluster.call(Verb::Delete, pods().named("a"), Options::default(), body(wrong)).await.err().unwrap();
+    assert_eq!(
+        status.message,
+        "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
+    );
+}
+
+/// Whatever is created in a namespace is there before the namespace begins to go, or refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_slips_into_a_namespace_that_goes() {
+    let cluster = Arc::new(Cluster::bare().await);
+    for round in 0..10 {
+        let name = format!("ns{round}");
+        cluster.create(Target::of("v1", "namespaces", ""), json!({"metadata": {"name": name}})).await.unwrap();
+        let creates = (0..8).map(|n| {
+            let (cluster, name) = (Arc::clone(&cluster), name.clone());
+            let env = cluster.core.env().clone();
+            env.spawn("create", async move {
+                cluster.create(Target::of("v1", "configmaps", &name), json!({"metadata": {"name": n.to_string()}})).await
+            })
+        });
+        let creates: Vec<_> = creates.collect();
+        let dying = cluster.delete(Target::of("v1", "namespaces", "").named(&name), Options::default()).await.unwrap();
+        let went: u64 = dying.str_at("metadata.resourceVersion").parse().unwrap();
+        for create in creates {
+            match create.await.unwrap() {
+                Ok(doc) => assert!(doc.str_at("metadata.resourceVersion").parse::<u64>().unwrap() < went),
+                Err(status) => assert_eq!(status.code, 403, "{status}"),
+            }
+        }
+    }
+}

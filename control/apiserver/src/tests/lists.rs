@@ -209,3 +209,12 @@ async fn another_version_of_a_kind_shows_the_same_objects() {
     assert_eq!(doc["regarding"]["name"], "p");
     assert_eq!(doc["metadata"]["resourceVersion"], list.items[0].meta.resource_version);
 }
+
+#[tokio::test]
+async fn a_kind_that_keeps_nothing_lists_nothing() {
+    let cluster = Cluster::bare().await;
+    let list = cluster.list(Target::of("v1", "componentstatuses", ""), Options::default()).await.unwrap();
+    assert!(list.items.is_empty());
+    let status = cluster.get(Target::of("v1", "componentstatuses", "").named("x")).await.unwrap_err();
+    assert_eq!((status.code, status.message.as_str()), (404, "componentstatuses \"x\" not found"));
+}

@@ -41,14 +41,19 @@ const ANSWERS_OBJECT: &[(&str, &str)] = &[
 /// Deletes the call's object.
 pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
     let options = delete_options(call, &body)?;
-    delete_with(call, &options).await
+    let target = call.target.clone();
+    delete_one(call, &target, &options).await
 }
 
-/// Deletes the object `name` of the call's collection.
-pub(crate) async fn delete_named(call: &mut Call<'_>, name: &str, options: &Delete) -> Result<Response, Status> {
-    let target = Target { name: name.to_owned(), subresource: String::new(), ..call.target.clone() };
-    let mut one = call.about(&target);
-    let answer = delete_with(&mut one, options).await;
+/// Deletes the object that the call is about, whatever subresource it came by, as `options` say.
+pub(crate) async fn delete_whole(call: &mut Call<'_>, options: &Options) -> Result<Response, Status> {
+    let target = Target { subresource: String::new(), ..call.target.clone() };
+    delete_one(call, &target, options).await
+}
+
+async fn delete_one(call: &mut Call<'_>, target: &Target, options: &Options) -> Result<Response, Status> {
+    let mut one = call.about(target, options);
+    let answer = delete_with(&mut one, &options.delete).await;
     call.warnings = one.warnings;
     answer
 }
@@ -56,11 +61,12 @@ pub(crate) async fn delete_named(call: &mut Call<'_>, name: &str, options: &Dele
 /// Deletes what the call's selectors match; answers with the list of it as one document.
 pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
     let options = delete_options(call, &body)?;
-    let list_options = Options { timeout_seconds: None, ..call.options.clone() };
-    let list = call.core.read_list(&call.kind, call.target, &list_options).await?;
+    let list = call.core.read_list(&call.kind, call.target, &options).await?;
     for object in &list.items {
-        let options = Delete { uid: Some(object.meta.uid.clone()), ..options.clone() };
-        match delete_in(call, &object.meta.namespace, &object.meta.name, &options).await {
+        let this_one = Delete { uid: Some(object.meta.uid.clone()), ..options.delete.clone() };
+        let options = Options { delete: this_one, ..options.clone() };
+        let target = Target { namespace: object.meta.namespace.clone(), name: object.meta.name.clone(), ..call.target.clone() };
+        match delete_one(call, &target, &options).await {
             Ok(_) => {}
             Err(status) if status.is_not_found() || status.is_conflict() => {} // somebody else was faster
             Err(status) => return Err(status),
@@ -72,36 +78,37 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
     Ok(Response::Value { value, code: 200 })
 }
 
-async fn delete_in(call: &mut Call<'_>, namespace: &str, name: &str, options: &Delete) -> Result<Response, Status> {
-    let target = Target { namespace: namespace.to_owned(), ..call.target.clone() };
-    let mut within = call.about(&target);
-    let answer = delete_named(&mut within, name, options).await;
-    call.warnings = within.warnings;
-    answer
-}
-
-/// The body's options where there is a body, else the query's.
-fn delete_options(call: &mut Call<'_>, body: &Body) -> Result<Delete, Status> {
+/// The request's options, with the body's in place of the query's where there is a body.
+fn delete_options(call: &mut Call<'_>, body: &Body) -> Result<Options, Status> {
     let body_is_empty = match body {
         Body::None => true,
         Body::Encoded { bytes, .. } => bytes.is_empty(),
         _ => false,
     };
     if body_is_empty {
-        return check_options(call.options.delete.clone());
+        check_options(&call.options.delete, &[])?;
+        return Ok(call.options.clone());
     }
-    let expected = Expected::option("v1", "DeleteOptions")?;
-    let doc = body::document(&expected, body, call.options, &mut call.warnings)?;
-    check_options(Delete {
-        grace_period_seconds: doc.i64_at("gracePeriodSeconds"),
-        propagation_policy: doc.at("propagationPolicy").and_then(Value::as_str).map(str::to_owned),
-        orphan_dependents: doc.at("orphanDependents").and_then(Value::as_bool),
-        uid: doc.at("preconditions.uid").and_then(Value::as_str).map(str::to_owned),
-        resource_version: doc.at("preconditions.resourceVersion").and_then(Value::as_str).map(str::to_owned),
-    })
+    let doc = body::document(&Expected::option("v1", "DeleteOptions")?, body, call.options, &mut call.warnings)?;
+    overlaid(call.options, &doc)
 }
 
-fn check_options(options: Delete) -> Result<Delete, Status> {
+/// `options` with what a `DeleteOptions` document says.
+pub(crate) fn overlaid(options: &Options, doc: &Value) -> Result<Options, Status> {
+    let text = |path: &str| doc.at(path).and_then(Value::as_str).map(str::to_owned);
+    let delete = Delete {
+        grace_period_seconds: doc.i64_at("gracePeriodSeconds"),
+        propagation_policy: text("propagationPolicy"),
+        orphan_dependents: doc.at("orphanDependents").and_then(Value::as_bool),
+        uid: text("preconditions.uid"),
+        resource_version: text("preconditions.resourceVersion"),
+    };
+    let dry_run = doc.items_at("dryRun");
+    check_options(&delete, dry_run)?;
+    Ok(Options { delete, dry_run: options.dry_run || !dry_run.is_empty(), ..options.clone() })
+}
+
+fn check_options(options: &Delete, dry_run: &[Value]) -> Result<(), Status> {
     let mut errors = schema::FieldErrors::default();
     let path = schema::Path::new("propagationPolicy");
     match options.propagation_policy.as_deref() {
@@ -114,7 +121,10 @@ fn check_options(options: Delete) -> Result<Delete, Status> {
             errors.add(&path, schema::field::Reason::NotSupported, message);
         }
     }
-    if errors.is_empty() { Ok(options) } else { Err(crate::failure::invalid_options("DeleteOptions", &errors)) }
+    if dry_run.iter().any(|stage| stage != "All") {
+        errors.not_supported(&schema::Path::new("dryRun"), dry_run.to_vec(), &["All"]);
+    }
+    if errors.is_empty() { Ok(()) } else { Err(crate::failure::invalid_options("DeleteOptions", &errors)) }
 }
 
 async fn delete_with(call: &mut Call<'_>, options: &Delete) -> Result<Response, Status> {
