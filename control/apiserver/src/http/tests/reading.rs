@@ -151,3 +151,16 @@ async fn many_watches_share_one_connection() {
         assert!(next_bytes(watch.body_mut()).await.starts_with(b"{\"type\":\"ADDED\""));
     }
 }
+
+/// A watch is its body and its stream's task; both are allocated once and live for hours.
+#[tokio::test]
+async fn a_watchs_own_memory_is_small() {
+    let world = World::start().await;
+    let user = auth::loopback_user();
+    let cursor = world.core.watch(&user, &Target::of("v1", "configmaps", "default"), &client::Options::default()).await.unwrap();
+    let cursor_bytes = std::mem::size_of_val(&cursor);
+    let wanted = crate::http::negotiate::watch(&HeaderMap::new(), &crate::http::query::Query::default()).unwrap();
+    let body = crate::http::watch::stream(cursor, wanted, crate::http::shape::Include::Metadata);
+    let bytes = std::mem::size_of_val(&body);
+    assert!(bytes <= 1024, "a watch's body takes {bytes} bytes, {cursor_bytes} of them its cursor");
+}

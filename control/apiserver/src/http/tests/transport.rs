@@ -1,7 +1,5 @@
 //! Connections, limits and bodies.
 
-use std::time::Instant;
-
 use http::{Method, Request};
 use http_body_util::Full;
 use schema::DocExt;
@@ -84,7 +82,7 @@ async fn the_end_is_graceful() {
     let world = World::start().await;
     let watch = world.ask(Method::GET, "/api/v1/configmaps?watch=1", &[], "").await;
     assert_eq!(watch.status(), 200);
-    let started = Instant::now();
+    let started = world.env.instant();
     world.env.stop(Duration::from_secs(5)).await;
     assert!(started.elapsed() < Duration::from_secs(4), "watches end with the server");
 }
