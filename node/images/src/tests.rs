@@ -629,3 +629,53 @@ async fn what_a_container_leaves_is_removed_however_deep() {
     assert!(!rootfs.upper.exists() && precious.join("data").exists());
     assert_eq!(fs::read_dir(fixture.path("images/tmp")).unwrap().count(), 0);
 }
+
+/// A small archive with one of everything, headers dense enough that a change hits one.
+fn dense() -> Vec<u8> {
+    let mut tar = Tar::new();
+    tar.add("d", EntryType::Directory, |_| (), b"").file("d/f", b"x").link("d/l", EntryType::Link, "d/f").link(
+        "d/s",
+        EntryType::Symlink,
+        "../d",
+    );
+    tar.file("d/s/through", b"y").file("d/.wh.gone", b"").file("d/.wh..wh..opq", b"").file(&"long/".repeat(40), b"");
+    tar.pax(&[("SCHILY.xattr.user.note", b"hi"), ("mtime", b"12.5"), ("path", b"renamed")]).file("x", b"z");
+    let sparse = sparse_archives().into_iter().flat_map(|(_, archive)| archive[..archive.len() - 1024].to_vec());
+    let mut bytes = tar.bytes();
+    bytes.truncate(bytes.len() - 1024);
+    bytes.extend(sparse);
+    bytes
+}
+
+/// Corrects the checksum of the header that holds `at`, so that the change is believed.
+fn believe(archive: &mut [u8], at: usize) {
+    let start = at / 512 * 512;
+    let Some(block) = archive.get_mut(start..start + 512) else { return };
+    let sum: u32 = block.iter().enumerate().map(|(index, byte)| if (148..156).contains(&index) { 32 } else { u32::from(*byte) }).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 2000, ..Default::default() })]
+
+    #[test]
+    fn no_archive_makes_the_reader_or_the_index_panic(changes in proptest::collection::vec((0..20_000usize, 0..=255u8, proptest::bool::weighted(0.8)), 1..6)) {
+        use crate::layers::Positioned;
+        use crate::tarball::Entries;
+        use crate::tree::Tree;
+
+        let mut archive = dense();
+        for (at, byte, believed) in changes {
+            let at = at % archive.len();
+            archive[at] = byte;
+            if believed {
+                believe(&mut archive, at);
+            }
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&archive).unwrap();
+        if let Ok(tree) = Tree::read(&mut Entries::new(Positioned::whole(&file, archive.len() as u64))) {
+            let _ = crate::erofs::index(&tree, &file, archive.len() as u64);
+        }
+    }
+}

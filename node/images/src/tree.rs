@@ -13,6 +13,9 @@ use crate::tarball::{Attributes, Body, Entries, Entry, Extent, Stream, invalid, 
 /// Most directories in each other: bounds the recursion of those who walk the tree.
 const DEPTH_MAX: usize = 512;
 
+/// Most entries: bounds memory against an archive that is small only while it is compressed.
+const NODES_MAX: usize = 4_000_000;
+
 /// Most symbolic links on the way to one path, as in the kernel.
 const LINKS_MAX: usize = 40;
 
@@ -60,6 +63,9 @@ impl Tree {
     pub(crate) fn read<S: Stream>(entries: &mut Entries<S>) -> Result<Self> {
         let mut tree = Self::empty();
         while let Some(entry) = entries.next()? {
+            if tree.nodes.len() > NODES_MAX {
+                return Err(invalid(format!("more than {NODES_MAX} entries")));
+            }
             let Entry { path, attributes, body } = entry;
             tree.add(&path, attributes, body)
                 .map_err(|error| contract::Error::new(error.kind, format!("{}: {}", show(&path), error.message)))?;
