@@ -2,6 +2,7 @@
 
 mod golden;
 mod schema;
+mod worlds;
 
 use clap::{Parser, Subcommand};
 
@@ -18,11 +19,17 @@ enum Command {
     Schema(schema::Arguments),
     /// Replay golden vectors: passed and failed per file
     Golden(golden::Arguments),
+    /// Run the tests: all worlds, or those whose name contains a word
+    Test(worlds::Arguments),
+    /// Run the real-kernel world alone
+    Kernel,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
+        Command::Test(arguments) => worlds::test(&arguments),
+        Command::Kernel => worlds::kernel(),
     }
 }

@@ -1,0 +1,129 @@
+//! `cargo xtask test` and `kernel`: the test worlds, least powerful first, with the number of tests of each.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only worlds whose name contains this
+    only: Option<String>,
+}
+
+/// One world: what cargo is asked.
+struct World {
+    name: &'static str,
+    what: &'static str,
+    arguments: &'static [&'static str],
+}
+
+/// `pure` holds the in-process cluster too: both need nothing but cargo.
+const ALL: &[World] = &[
+    World {
+        name: "pure",
+        what: "rules, tables, properties, goldens, the house, the cluster in one process; drivers in namespaces where root",
+        arguments: &["test", "--workspace", "--exclude", "kernel-tests", "--exclude", "corten", "--no-fail-fast"],
+    },
+    World { name: "kernel", what: "drivers and runtime against this kernel", arguments: &["test", "--package", "kernel-tests", "--no-fail-fast"] },
+    World {
+        name: "machine",
+        what: "real processes on loopback alone, with real clients",
+        arguments: &["test", "--package", "corten", "--no-fail-fast", "--", "--test-threads=2"],
+    },
+];
+
+pub fn test(arguments: &Arguments) -> anyhow::Result<()> {
+    run(arguments.only.as_deref().unwrap_or_default())
+}
+
+pub fn kernel() -> anyhow::Result<()> {
+    run("kernel")
+}
+
+#[derive(Default)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+fn run(only: &str) -> anyhow::Result<()> {
+    let worlds: Vec<&World> = ALL.iter().filter(|world| world.name.contains(only)).collect();
+    if worlds.is_empty() {
+        bail!("no world {only:?}; there are {}", ALL.iter().map(|world| world.name).collect::<Vec<_>>().join(", "));
+    }
+    let (mut rows, mut broken) = (Vec::new(), Vec::new());
+    for world in worlds {
+        println!("== {}: {}", world.name, world.what);
+        let (count, success) = run_world(world)?;
+        if !success {
+            broken.push(world.name);
+        }
+        rows.push((world.name, count));
+    }
+    println!("\n{:<10} {:>7} {:>7} {:>8}", "world", "passed", "failed", "skipped");
+    for (name, count) in &rows {
+        println!("{name:<10} {:>7} {:>7} {:>8}", count.passed, count.failed, count.skipped);
+    }
+    let sum = |of: fn(&Count) -> usize| rows.iter().map(|(_, count)| of(count)).sum::<usize>();
+    println!("{} passed, {} failed", sum(|count| count.passed), sum(|count| count.failed));
+    if !broken.is_empty() {
+        bail!("failed: {}", broken.join(", "));
+    }
+    Ok(())
+}
+
+/// Runs cargo, shows its output, counts the closing lines of its test programs.
+fn run_world(world: &World) -> anyhow::Result<(Count, bool)> {
+    #[expect(clippy::disallowed_methods, reason = "a developer's command that runs cargo")]
+    let mut child = Command::new(env!("CARGO")).args(world.arguments).stdout(Stdio::piped()).spawn().context("cargo")?;
+    let mut count = Count::default();
+    for line in BufReader::new(child.stdout.take().context("cargo's output")?).lines() {
+        let line = line?;
+        count.take(&line);
+        println!("{line}");
+    }
+    Ok((count, child.wait()?.success()))
+}
+
+impl Count {
+    /// `test result: ok. 3 passed; 0 failed; 1 ignored; …` and `3 passed, 0 failed, 1 skipped`.
+    fn take(&mut self, line: &str) {
+        let line = line.trim();
+        let closing = match line.strip_prefix("test result: ") {
+            Some(rest) => rest.split_once(". ").map_or(rest, |(_, rest)| rest),
+            None if line.ends_with(" skipped") || line.ends_with(" failed") => line,
+            None => return,
+        };
+        for part in closing.split([';', ',']) {
+            let mut words = part.split_whitespace();
+            let (Some(Ok(number)), Some(word)) = (words.next().map(str::parse::<usize>), words.next()) else { continue };
+            match word {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" | "skipped" => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_of_both_forms_count() {
+        let mut count = Count::default();
+        for line in [
+            "test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "5 passed, 0 failed, 4 skipped",
+            "test x ... ok",
+            "running 3 tests",
+        ] {
+            count.take(line);
+        }
+        assert_eq!((count.passed, count.failed, count.skipped), (8, 1, 6));
+    }
+}
