@@ -49,12 +49,17 @@ impl Cgroups {
         self.limit(group, limits)
     }
 
-    /// How a container's first process gets in, devices included.
-    pub fn join(&self, group: &Path, devices: &Devices) -> io::Result<CgroupJoin> {
+    /// Decides about devices for a group that was just made; once, before anything joins it.
+    pub fn confine(&self, group: &Path, devices: &Devices) -> io::Result<()> {
+        self.restrict_devices(group, devices)
+    }
+
+    /// How a process of a container gets in: its first, and every later exec.
+    pub fn join(&self, group: &Path, devices: &Devices) -> CgroupJoin {
         let mut folders = self.v1_folders(group);
-        folders.extend(self.device_folder(group, devices)?);
+        folders.extend(self.device_folder(group, devices));
         let v1_tasks = folders.into_iter().map(|folder| folder.join("tasks")).collect();
-        Ok(CgroupJoin { v2: self.v2().map(|root| root.join(group)), v1_tasks })
+        CgroupJoin { v2: self.v2().map(|root| root.join(group)), v1_tasks }
     }
 
     /// What a container sees of its own group.

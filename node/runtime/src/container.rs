@@ -96,11 +96,10 @@ pub(crate) fn join(cgroup: &CgroupJoin) -> Result<Joined, Failure> {
     Ok(Joined { tasks, v2 })
 }
 
-/// Lowering needs CAP_SYS_RESOURCE: without it the score stays where it is, which is the nearest allowed.
+/// The keeper's own low score must not be inherited, so none means 0. Lowering needs CAP_SYS_RESOURCE: without it the
+/// score stays where it is, which is the nearest allowed.
 pub(crate) fn set_oom_score(score: Option<i32>) {
-    if let Some(score) = score {
-        let _ = std::fs::write("/proc/self/oom_score_adj", score.clamp(-1000, 1000).to_string());
-    }
+    let _ = std::fs::write("/proc/self/oom_score_adj", score.unwrap_or(0).clamp(-1000, 1000).to_string());
 }
 
 /// Mounts that must stay peers of the host's are copied in the host's own mount namespace.

@@ -61,7 +61,8 @@ impl Inner {
         let sandbox = sandbox.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("pod {} has no sandbox", spec.pod_uid)))?;
         let io = |error: io::Error| Error::io(format_args!("container {}", spec.name), error);
         self.cgroups.create(&container.group, &plans::limits(&spec.resources)).map_err(io)?;
-        let join = self.cgroups.join(&container.group, &plans::devices(spec)).map_err(io)?;
+        self.cgroups.confine(&container.group, &plans::devices(spec)).map_err(io)?;
+        let join = plans::join(&self.cgroups, &container.group, spec);
         let folder = self.sandbox_folder(&spec.pod_uid)?;
         let places = SandboxPlaces { spec: &sandbox, folder: &folder, scratch: &self.places.scratch() };
         let plan = plans::container(spec, &places, join, self.cgroups.view(&container.group))?;

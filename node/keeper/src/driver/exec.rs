@@ -21,7 +21,7 @@ impl Inner {
         let stopped = || Error::new(ErrorKind::NotFound, format!("cannot exec in container {id}: it is not running"));
         let running = container.running().filter(|_| container.exit().is_none()).ok_or_else(stopped)?;
         let pidfd = running.pidfd.as_ref().ok_or_else(stopped)?.try_clone().map_err(io)?;
-        let join = plans::join(&self.cgroups, &container.group, &container.spec).map_err(io)?;
+        let join = plans::join(&self.cgroups, &container.group, &container.spec);
         let plan = plans::exec(&container.spec, spec, join)?.seal().map_err(io)?;
         let mut fds = vec![plan, pidfd];
         let ours = if spec.tty { None } else { Some(Ends::make(spec.stdin, &mut fds).map_err(io)?) };

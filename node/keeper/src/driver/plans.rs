@@ -83,7 +83,7 @@ pub(super) fn pod_group(instance: &Path, pod_uid: &str) -> PathBuf {
 }
 
 /// How an exec joins: where the container is.
-pub(super) fn join(cgroups: &Cgroups, group: &Path, spec: &ContainerSpec) -> std::io::Result<CgroupJoin> {
+pub(super) fn join(cgroups: &Cgroups, group: &Path, spec: &ContainerSpec) -> CgroupJoin {
     cgroups.join(group, &devices(spec))
 }
 

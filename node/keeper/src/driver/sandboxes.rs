@@ -25,12 +25,14 @@ pub(super) fn pause_id(pod_uid: &str) -> String {
 impl Inner {
     pub(super) async fn make_sandbox(&self, spec: &SandboxSpec) -> Result<Sandbox> {
         let folder = self.sandbox_folder(&spec.pod_uid)?;
-        if self.sandbox_spec(&spec.pod_uid).is_some() {
-            return Ok(sandbox(spec, &folder));
-        }
-        // What a start that was cut off has left.
-        self.clear_sandbox(&spec.pod_uid).await?;
         check(spec)?;
+        if folder.exists() {
+            if self.sandbox_spec(&spec.pod_uid).is_some() && (pinned(&folder) || self.pin_again(&spec.pod_uid, &folder).is_ok()) {
+                return Ok(sandbox(spec, &folder));
+            }
+            // What a start that was cut off has left.
+            self.clear_sandbox(&spec.pod_uid).await?;
+        }
         let what = format!("sandbox of pod {}/{}", spec.namespace, spec.name);
         std::fs::create_dir_all(&folder).map_err(|error| Error::io(&what, error))?;
         let made = self.furnish_sandbox(spec, &folder).await;
@@ -53,11 +55,22 @@ impl Inner {
         write_whole(&folder.join(SPEC_FILE), spec).map_err(|error| Error::io("state", error))
     }
 
+    /// All of keeper, control and node were killed, and their mounts went with them: a process of the pod that still
+    /// runs has the namespaces.
+    fn pin_again(&self, pod_uid: &str, folder: &Path) -> io::Result<()> {
+        let pid = *self.cgroups.processes(&pod_group(&self.group, pod_uid)).first().ok_or(io::ErrorKind::NotFound)?;
+        for name in ["net", "ipc", "uts"] {
+            rustix::mount::mount_bind(format!("/proc/{pid}/ns/{name}"), folder.join(name))?;
+        }
+        mount_shm(&folder.join("shm"))
+    }
+
     async fn start_pause(&self, pod_uid: &str, pod_group: &Path) -> Result<()> {
         let (id, group) = (pause_id(pod_uid), pod_group.join("pause"));
         let io = |error: io::Error| Error::io("pause process", error);
         self.cgroups.create(&group, &runtime::cgroup::Limits::default()).map_err(io)?;
-        let join = self.cgroups.join(&group, &runtime::cgroup::Devices::Confined).map_err(io)?;
+        self.cgroups.confine(&group, &runtime::cgroup::Devices::Confined).map_err(io)?;
+        let join = self.cgroups.join(&group, &runtime::cgroup::Devices::Confined);
         let plan = pause(&self.places.scratch(), join).seal().map_err(io)?;
         let folder = self.places.container(&id);
         std::fs::create_dir_all(&folder).map_err(io)?;
@@ -89,8 +102,10 @@ impl Inner {
         }
         self.wait_for_processes(&group).await;
         let pause = pause_id(pod_uid);
-        let _ = self.call(Request::Remove { id: pause.clone() }, Vec::new()).await;
-        remove_folder(&self.places.container(&pause))?;
+        if self.places.container(&pause).exists() {
+            let _ = self.call(Request::Remove { id: pause.clone() }, Vec::new()).await;
+            remove_folder(&self.places.container(&pause))?;
+        }
         if folder.exists() {
             for name in ["net", "ipc", "uts", "shm"] {
                 match unmount(folder.join(name), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
@@ -117,6 +132,12 @@ impl Inner {
         let good = !pod_uid.is_empty() && pod_uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if good { Ok(self.places.sandboxes().join(pod_uid)) } else { Err(Error::new(ErrorKind::Invalid, format!("pod uid {pod_uid:?}"))) }
     }
+}
+
+/// The namespaces are there, not only the files they were mounted on.
+fn pinned(folder: &Path) -> bool {
+    const NSFS_MAGIC: i64 = 0x6e73_6673;
+    rustix::fs::statfs(folder.join("net")).is_ok_and(|status| status.f_type == NSFS_MAGIC)
 }
 
 fn check(spec: &SandboxSpec) -> Result<()> {

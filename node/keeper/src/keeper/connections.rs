@@ -75,8 +75,9 @@ impl Connections {
         let bytes = serde_json::to_vec(message).expect("messages are plain data");
         connection.waiting.push_back((bytes, fds));
         if connection.waiting.len() > WAITING_MAX {
-            connection.closed = true;
             connection.waiting.clear();
+            // The loop hears of it as of any other end.
+            let _ = rustix::net::shutdown(&connection.socket, rustix::net::Shutdown::Both);
         }
         self.flush(epoll, token);
     }

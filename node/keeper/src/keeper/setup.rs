@@ -15,7 +15,7 @@ use sys::process::{CStringArray, Side};
 
 use super::children::redirect;
 use crate::KeeperConfig;
-use crate::protocol::Places;
+use crate::protocol::{Memory, Places, read_whole};
 
 pub(super) enum Role {
     /// The process that asked for a detached keeper, with its exit code.
@@ -84,7 +84,9 @@ fn protect(config: &KeeperConfig, places: &Places) -> io::Result<()> {
         return Ok(());
     }
     let binary = places.binary();
-    // A replacement is started by `node`, which lives in the first keeper's namespace: it stays there, where the pins are.
+    // A replacement stays in the namespace of the first keeper, where the pins are. When `node` starts it, it is there
+    // already; when a person does, a child that outlived the first keeper shows the way.
+    join_survivor(places);
     if statvfs(&binary).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY)) {
         return Err(become_binary(config, &binary));
     }
@@ -97,6 +99,15 @@ fn protect(config: &KeeperConfig, places: &Places) -> io::Result<()> {
     OpenOptions::new().create(true).truncate(false).write(true).open(&binary).map_err(|error| named(&binary, &error))?;
     move_mount(&copy, "", CWD, &binary, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     Err(become_binary(config, &binary))
+}
+
+/// Enters the mount namespace of a child that outlived the keeper before this one, if there is one.
+fn join_survivor(places: &Places) {
+    let memory: Memory = read_whole(&places.memory()).unwrap_or_default();
+    let living = memory.children.iter().find(|child| sys::process::start_ticks(child.pid) == Some(child.start_ticks));
+    if let Some(namespace) = living.and_then(|child| std::fs::File::open(format!("/proc/{}/ns/mnt", child.pid)).ok()) {
+        let _ = sys::ns::enter(namespace, sys::ns::MOUNT);
+    }
 }
 
 /// Runs on from the read-only mount; returns only why it could not.

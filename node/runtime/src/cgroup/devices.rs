@@ -40,29 +40,30 @@ const fn character(major: u32, minor: Option<u32>) -> Rule {
 }
 
 impl Cgroups {
-    /// v1: the directory whose `tasks` a container joins. v2: puts the program on the group. None: nothing to join.
-    pub(super) fn device_folder(&self, group: &Path, devices: &Devices) -> io::Result<Option<PathBuf>> {
+    /// v1: makes the directory that the container joins. v2: puts a program on the group.
+    pub(super) fn restrict_devices(&self, group: &Path, devices: &Devices) -> io::Result<()> {
         let rules = match devices {
-            Devices::All => return Ok(None),
+            Devices::All => return Ok(()),
             Devices::Confined => HARMLESS.to_vec(),
             Devices::Also(paths) => {
                 HARMLESS.into_iter().map(Ok).chain(paths.iter().map(|path| rule_of(path))).collect::<io::Result<_>>()?
             }
         };
-        let Some(root) = self.v1("devices") else {
-            self.attach_program(group, &rules)?;
-            return Ok(None);
-        };
-        let folder = match devices {
-            Devices::Confined => {
-                root.join(group.components().next().map_or(Path::new(""), |first| Path::new(first.as_os_str()))).join("confined")
-            }
-            _ => root.join(group),
-        };
-        if !folder.is_dir() {
-            confine(&folder, &rules)?;
+        match self.device_folder(group, devices) {
+            None => self.attach_program(group, &rules),
+            Some(folder) if folder.is_dir() => Ok(()),
+            Some(folder) => confine(&folder, &rules),
         }
-        Ok(Some(folder))
+    }
+
+    /// v1: the directory whose `tasks` a container joins. None: nothing to join.
+    pub(super) fn device_folder(&self, group: &Path, devices: &Devices) -> Option<PathBuf> {
+        let root = self.v1("devices")?;
+        match devices {
+            Devices::All => None,
+            Devices::Confined => Some(root.join(group.components().next()?).join("confined")),
+            Devices::Also(_) => Some(root.join(group)),
+        }
     }
 
     /// What [`Cgroups::device_folder`] may have made for this group alone.
@@ -79,7 +80,7 @@ impl Cgroups {
     }
 }
 
-/// Rules are complete before anybody can join: the directory gets its name last where two might race.
+/// Two containers may do this at once: each finds the same rules, and "deny all" first never opens anything.
 fn confine(folder: &Path, rules: &[Rule]) -> io::Result<()> {
     make(folder)?;
     let write = |file: &str, line: &str| {

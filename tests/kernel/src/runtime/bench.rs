@@ -1,7 +1,8 @@
 //! create + start + exit + delete of the same bundle: ours, crun, runc and the physical floor, in one run.
 //!
 //! `kernel bench [ROUNDS]` prints medians, back to back and with pauses. Contestants take turns, so that what else the
-//! machine does falls on all of them alike. It is no timed test: nothing here fails for being slow.
+//! machine does falls on all of them alike. `TMPDIR=/dev/shm` keeps the disk out of it, as the floor does. It is no timed
+//! test: nothing here fails for being slow.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -18,7 +19,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 pub fn bench(words: &[&str]) -> ExitCode {
     let done = match words {
-        ["bench", "peer", program, bundle, rounds, pause] => peer(program, Path::new(bundle), rounds.parse().unwrap_or(10), *pause == "spaced"),
+        ["bench", "peer", program, bundle, rounds, pause] => {
+            peer(program, Path::new(bundle), rounds.parse().unwrap_or(10), *pause == "spaced")
+        }
         ["bench", rounds, ..] => compare(rounds.parse().unwrap_or(20)),
         _ => compare(20),
     };
@@ -43,9 +46,15 @@ fn compare(rounds: usize) -> Result<()> {
     isolate(false)?;
     let world = World::new()?;
     let bundle = world.folder.path().join("bundle");
-    let mut peers: Vec<Row> = ["crun", "runc"].into_iter().filter(|name| make_bundle(name, &bundle.join(name)).is_ok()).map(named).collect();
+    let mut peers: Vec<Row> =
+        ["crun", "runc"].into_iter().filter(|name| make_bundle(name, &bundle.join(name)).is_ok()).map(named).collect();
     let floor = build_floor(world.folder.path());
-    let (mut whole, mut container, mut start, mut exec) = (named("corten: sandbox + container"), named("corten: container in a pod"), named("corten: start only"), named("corten: exec true"));
+    let (mut whole, mut container, mut start, mut exec) = (
+        named("corten: sandbox + container"),
+        named("corten: container in a pod"),
+        named("corten: start only"),
+        named("corten: exec true"),
+    );
     let mut floor_row = named("floor.c");
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -207,18 +216,21 @@ fn build_floor(folder: &Path) -> Option<PathBuf> {
     (built && busybox(&rootfs).is_ok()).then_some(program)
 }
 
-/// Everything it can, with v1 cgroups joined by the child itself. It times itself; the median of its own rounds.
+/// Everything it can, its writable layer in memory as ours is then, with v1 cgroups joined by the child itself. It times itself; the median of its own rounds.
 #[expect(clippy::disallowed_methods, reason = "the floor is a program")]
 fn run_floor(program: &Path, rounds: usize, spaced: bool) -> Result<Duration> {
     let folder = program.parent().context("a folder")?;
     let count = format!("n={}", rounds.max(3));
-    let mut arguments = vec!["all", "net", "lo", "mounts", "masks", "seccomp", "volatile", "v1self", "quiet", &count];
+    let mut arguments = vec!["all", "net", "lo", "mounts", "masks", "seccomp", "tmpfs", "volatile", "v1self", "quiet", &count];
     if spaced {
         arguments.push("gap=250");
     }
     let output = Command::new(program).args(arguments).current_dir(folder).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find(|line| line.trim_start().starts_with("TOTAL")).with_context(|| format!("floor: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("TOTAL"))
+        .with_context(|| format!("floor: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
     let micros: f64 = line.split_whitespace().nth(2).context("a median")?.parse()?;
     Ok(Duration::from_micros(micros as u64))
 }

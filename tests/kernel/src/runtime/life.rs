@@ -213,7 +213,7 @@ pub fn mounts() -> Result<()> {
                 bind(Some("new/sub"), "/made", false),
                 bind(Some("file"), "/one", false),
             ],
-            termination_log: Some((log.clone(), "/dev/termination-log".into())),
+            termination_log: Some(("/dev/termination-log".into(), log.clone())),
             ..spec(&world, "a", &["sh", "-c", script])?
         };
         fs::write(volume.join("single"), "")?;
