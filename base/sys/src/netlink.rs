@@ -10,8 +10,10 @@
 //! | [`route`] | links, addresses, routes, neighbours |
 //! | [`nft`] | nftables: tables, chains, rules, sets, in one transaction |
 //! | [`conntrack`] | finding and dropping connection tracking entries |
+//! | [`legacy`] | the policy of the older iptables (no netlink, but the same subject) |
 
 pub mod conntrack;
+pub mod legacy;
 pub mod nft;
 pub mod route;
 

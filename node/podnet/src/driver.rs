@@ -56,6 +56,9 @@ impl Driver {
         inner.adopt_links()?;
         inner.program_rules()?;
         foreign::open_the_way(&mut inner.netfilter, &inner.config.instance)?;
+        if let Ok(Some(fix)) = foreign::legacy_fix(&inner.config.instance) {
+            tracing::warn!(fix, "the older iptables drop forwarded packets: pods will not reach other pods until this is run");
+        }
         let inner = Arc::new(Mutex::new(inner));
         let stop = env.shutdown().child_token();
         env.spawn("podnet-rules", stop.clone().run_until_cancelled_owned(mend(Arc::clone(&inner), monitor)));

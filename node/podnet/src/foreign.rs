@@ -10,10 +10,22 @@ use sys::netlink::{Family, Socket};
 
 use crate::Error;
 
-/// Chains whose policy drops what we need, as `family table/chain (hook)`, for `corten check`.
+/// Chains whose policy drops what we need, as `family table/chain (hook)`, for `corten check`. They are answered by themselves;
+/// see [`legacy_fix`] for the one that is not.
 pub fn dropping_chains(instance: &Instance) -> Result<Vec<String>, Error> {
     let mut netfilter = Socket::open(Family::Netfilter)?;
     Ok(find(&mut netfilter, instance)?.iter().map(describe).collect())
+}
+
+/// The older iptables keep a table of their own that we cannot put a rule into without replacing all of it. Where its
+/// FORWARD policy is drop: the commands that let pods through.
+pub fn legacy_fix(instance: &Instance) -> Result<Option<String>, Error> {
+    let path = std::path::PathBuf::from("/proc/thread-self/net/ip_tables_names");
+    if !sys::netlink::legacy::forward_drops().map_err(|cause| Error::State { path, cause })? {
+        return Ok(None);
+    }
+    let (base, prefix) = instance.pod_range();
+    Ok(Some(format!("iptables-legacy -I FORWARD -s {base}/{prefix} -j ACCEPT; iptables-legacy -I FORWARD -d {base}/{prefix} -j ACCEPT")))
 }
 
 /// Puts an accept for this instance's pods at the head of each such chain; chains that have it stay untouched.

@@ -302,6 +302,23 @@ fn a_firewall_that_starts_later_is_answered_too() {
 }
 
 #[test]
+fn the_older_iptables_are_seen() {
+    in_namespace(|machine| async move {
+        assert_eq!(foreign::legacy_fix(&machine.instance).unwrap(), None);
+        let Some(()) = try_run("iptables-legacy", &["-P", "FORWARD", "DROP"]) else { return };
+        let fix = foreign::legacy_fix(&machine.instance).unwrap().unwrap();
+        let driver = machine.open();
+        let (a, b) = (Pod::join(&driver, "a").await, Pod::join(&driver, "b").await);
+        b.serve(80);
+        assert!(a.ask(b.ip, 80).is_err());
+        run("sh", &["-c", &fix]);
+        assert!(a.ask(b.ip, 80).is_ok(), "the fix is one");
+        run("iptables-legacy", &["-P", "FORWARD", "ACCEPT"]);
+        assert_eq!(foreign::legacy_fix(&machine.instance).unwrap(), None);
+    });
+}
+
+#[test]
 fn a_route_in_the_way_is_named() {
     in_namespace(|machine| async move {
         ip("link add way type veth peer name wayp");
@@ -342,6 +359,16 @@ fn nft(rules: &str) {
 
 fn ip(arguments: &str) {
     run("ip", &arguments.split(' ').collect::<Vec<_>>());
+}
+
+/// None where the machine does not have it.
+#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "a test with an unusual tool, which says where it is missing")]
+fn try_run(program: &str, arguments: &[&str]) -> Option<()> {
+    let works = std::process::Command::new(program).args(arguments).status().is_ok_and(|status| status.success());
+    if !works {
+        eprintln!("skipped: {program} does not work here");
+    }
+    works.then_some(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests inspect the kernel with the usual tools")]
