@@ -17,6 +17,7 @@ use crate::admission::{self, NodeFacts, Taken};
 use crate::config::{AgentConfig, Drivers};
 use crate::context::Context;
 use crate::files::Dns;
+use crate::inotify::Inotify;
 use crate::machine::{self, Capacity};
 use crate::node::{self, NodeReporter};
 use crate::objects::References;
@@ -25,7 +26,7 @@ use crate::registry::Registry;
 use crate::slot::labels;
 use crate::status_writer::StatusWriter;
 use crate::tokens::TokenManager;
-use crate::{lease, rotation};
+use crate::lease;
 
 /// Ends of pods that may wait to be noticed.
 const FINISHED_MAX: usize = 256;
@@ -61,7 +62,9 @@ impl Agent {
         let node = Informer::start(&env, client.clone(), Target::of("v1", "nodes", ""), only("metadata.name"), &[]);
         let services = Informer::start(&env, client.clone(), Target::of("v1", "services", ""), Options::default(), &[]);
         let host_dns = std::fs::read_to_string(&config.host_resolv_conf).map(|text| Dns::parse(&text)).unwrap_or_default();
+        let inotify = if config.write_files { watch_files(&env) } else { None };
         let cx = Arc::new(Context {
+            inotify,
             recorder: Recorder::start(&env, client.clone(), "kubelet", &config.node_name),
             references: References::new(&env, client.clone()),
             tokens: TokenManager::new(&env, client.clone()),
@@ -97,6 +100,11 @@ impl Agent {
         &self.cx
     }
 
+    /// The pods of this node as the API has them.
+    pub(crate) fn pods(&self) -> Vec<Arc<Object>> {
+        self.pods.store.all()
+    }
+
     /// Runs until the environment shuts down. Containers run on after it.
     pub async fn run(self: Arc<Self>) -> contract::Result<()> {
         let shutdown = self.cx.env.shutdown().clone();
@@ -111,7 +119,6 @@ impl Agent {
         let mut changes_rx = self.pods.changes();
         self.pods.synced().await;
         self.take_up(&mut dispatcher).await?;
-        rotation::spawn(&self.cx);
         loop {
             tokio::select! {
                 change = changes_rx.recv() => match change {
@@ -311,6 +318,11 @@ impl Agent {
             max_pods: u64::from(cx.config.max_pods),
         }
     }
+}
+
+fn watch_files(env: &Env) -> Option<Inotify> {
+    let started = Inotify::start(env);
+    started.inspect_err(|error| tracing::error!(%error, "no inotify: logs are not rotated and following them is refused")).ok()
 }
 
 /// A thread whose only work is the heartbeat.

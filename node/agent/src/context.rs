@@ -12,6 +12,7 @@ use crate::config::{AgentConfig, Drivers};
 use crate::downward::Surroundings;
 use crate::environment::service_variables;
 use crate::files::Dns;
+use crate::inotify::Inotify;
 use crate::machine::Capacity;
 use crate::objects::References;
 use crate::registry::Registry;
@@ -31,6 +32,8 @@ pub struct Context {
     pub registry: Registry,
     pub capacity: Capacity,
     pub host_dns: Dns,
+    /// None where no file is written (fakes), or the kernel gave none.
+    pub inotify: Option<Inotify>,
 }
 
 impl Context {

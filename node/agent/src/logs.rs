@@ -2,9 +2,13 @@
 //!
 //! One file a run (`<restarts>.log`), rotated copies beside it (`<restarts>.log.<time>`).
 
+mod read;
+
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+pub use read::{LogOptions, Source, stream};
 
 /// Removes the files of one run.
 pub async fn remove(dir: &Path, restarts: u32) {

@@ -73,6 +73,20 @@ pub fn processes() -> Option<(u64, u64)> {
     Some((now, read("/proc/sys/kernel/pid_max").parse().ok()?))
 }
 
+/// USER_HZ, which is 100 on every architecture that we run on.
+const TICKS_A_SECOND: u64 = 100;
+
+/// Time that all processors together have worked since boot.
+pub fn cpu_nanos() -> u64 {
+    cpu_ticks(&read("/proc/stat")).unwrap_or_default() * (1_000_000_000 / TICKS_A_SECOND)
+}
+
+/// user, nice, system, irq, softirq and steal of the first line.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let numbers: Vec<u64> = stat.lines().next()?.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    Some([0, 1, 2, 5, 6, 7].iter().filter_map(|index| numbers.get(*index)).sum())
+}
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
@@ -84,6 +98,7 @@ mod tests {
     #[test]
     fn meminfo() {
         assert_eq!(memory_field("MemTotal:       16 kB\nMemAvailable:   5 kB\n", "MemAvailable"), Some(5120));
+        assert_eq!(cpu_ticks("cpu  1 2 3 100 100 4 5 6 0 0\ncpu0 1"), Some(21));
         assert_eq!(memory_field("MemTotal2:       16 kB\n", "MemTotal"), None);
     }
 

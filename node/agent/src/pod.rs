@@ -35,6 +35,7 @@ use crate::objects::PodObjects;
 use crate::plan::{self, Action, Ending, Plan, Setup};
 use crate::probe::{self, Kind};
 use crate::registry::{ContainerEntry, PodEntry};
+use crate::rotation;
 use crate::slot::{self, Run, Slot, State, Unhealthy, Why};
 use crate::status::{self, Facts};
 
@@ -179,6 +180,7 @@ impl Worker {
         }
         for index in std::mem::take(&mut self.adopted) {
             self.probe(index);
+            self.rotate_log(index);
         }
         loop {
             let plan = self.plan_and_act();
@@ -439,6 +441,19 @@ impl Worker {
             let target = probe::Target { pod: Arc::clone(&self.pod), container: container.clone(), id: id.clone(), pod_ip: self.pod_ips().first().cloned() };
             probe::spawn(&self.cx, target, kind, probe, started_at, index, token.child_token(), self.tx.clone());
         }
+    }
+
+    /// Keeps the log of the current run within its bounds.
+    fn rotate_log(&mut self, index: usize) {
+        let State::Running(run) = &self.slots[index].state else { return };
+        if self.cx.inotify.is_none() {
+            return;
+        }
+        let (id, slot, meta) = (run.id.clone(), &self.slots[index], &self.pod.metadata);
+        let dir = self.cx.config.log_dir(&meta.namespace, &meta.name, &meta.uid).join(&slot.name);
+        let path = dir.join(format!("{}.log", slot.restarts));
+        let token = self.run_token(index);
+        rotation::spawn(&self.cx, &id, path, token.child_token());
     }
 
     fn container(&self, index: usize) -> Option<kinds::core::Container> {

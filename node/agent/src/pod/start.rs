@@ -96,7 +96,10 @@ impl Worker {
                 slot.state = State::Running(run.clone());
                 match early {
                     Some(exit) => self.end_run(index, run, &exit).await,
-                    None => self.probe(index),
+                    None => {
+                        self.probe(index);
+                        self.rotate_log(index);
+                    }
                 }
             }
             Outcome::NoImage(why) => {
