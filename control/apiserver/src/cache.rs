@@ -106,10 +106,10 @@ impl Cache {
     async fn read_state(&self, at: Revision) -> Result<(), StoreError> {
         let mut found: HashMap<&str, Vec<(Key, Arc<Item>)>> = HashMap::new();
         self.allocations.clear();
-        let mut start = String::from("/");
-        while at.0 > 0 {
-            let page = self.store.range(&start, "0", Some(at), LOAD_PAGE).await?;
-            let last = page.entries.last().map(|entry| format!("{}\0", entry.key));
+        let mut start = (at.0 > 0).then(|| String::from("/")); // before the first commit there is nothing
+        while let Some(from) = start.take() {
+            let page = self.store.range(&from, "0", Some(at), LOAD_PAGE).await?;
+            start = page.entries.last().filter(|_| page.remaining > 0).map(|entry| format!("{}\0", entry.key));
             for entry in page.entries {
                 self.allocations.note(&entry.key, Some(&entry.value));
                 if let Some((prefix, kind)) = self.route(&entry.key)
@@ -117,10 +117,6 @@ impl Cache {
                 {
                     found.entry(prefix).or_default().push((entry.key, item));
                 }
-            }
-            match last {
-                Some(next) if page.remaining > 0 => start = next,
-                _ => break,
             }
         }
         for (prefix, kind) in &self.kinds {

@@ -79,12 +79,9 @@ fn changed_labels(new: &Value, old: &Value) -> Vec<String> {
 
 fn is_reserved(label: &str) -> bool {
     let Some((prefix, _)) = label.split_once('/') else { return false };
-    let under = |suffix: &str| prefix == suffix || prefix.strip_suffix(suffix).is_some_and(|head| head.ends_with('.'));
-    let kubelets_own = |name: &str| prefix == name || prefix.strip_suffix(name).is_some_and(|head| head.ends_with('.'));
-    RESERVED.iter().any(|suffix| under(suffix))
-        && !KUBELET_LABELS.contains(&label)
-        && !kubelets_own("kubelet.kubernetes.io")
-        && !(kubelets_own("node.kubernetes.io") && !prefix.starts_with("node-restriction"))
+    let under = |domain: &str| prefix == domain || prefix.strip_suffix(domain).is_some_and(|head| head.ends_with('.'));
+    let kubelets_own = under("kubelet.kubernetes.io") || under("node.kubernetes.io");
+    RESERVED.iter().any(|domain| under(domain)) && !KUBELET_LABELS.contains(&label) && !kubelets_own
 }
 
 fn own_pod(request: &Admission<'_>, node: &str, new: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {

@@ -203,10 +203,6 @@ impl Ring {
         self.items.get(key)
     }
 
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
     /// Items with keys in `[start, end)`, in key order.
     pub fn range<'a>(&'a self, start: &str, end: &str) -> impl Iterator<Item = (&'a Key, &'a Arc<Item>)> + use<'a> {
         self.items.range::<str, _>((Bound::Included(start), Bound::Excluded(end)))

@@ -116,6 +116,14 @@ async fn a_node_writes_its_own_objects_only() {
     let lease = |name: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": "n1"}});
     node.create(leases(), lease("n1")).await.unwrap();
     assert_eq!(node.create(leases(), lease("n2")).await.unwrap_err().code, 403);
+    let token = |name: &str, uid: &str| json!({"spec": {"audiences": [], "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": name, "uid": uid}}});
+    let account = || Target::of("v1", "serviceaccounts", "default").named("default").sub("token");
+    let uid = |pod: Value| pod.str_at("metadata.uid").to_owned();
+    let mine = uid(admin.get(pods().named("mine")).await.unwrap());
+    let foreign = uid(admin.get(pods().named("foreign")).await.unwrap());
+    assert_eq!(node.create(account(), token("foreign", &foreign)).await.unwrap_err().code, 403);
+    assert_eq!(node.create(account(), json!({"spec": {"audiences": []}})).await.unwrap_err().code, 403);
+    assert_eq!(node.create(account(), token("mine", &mine)).await.unwrap_err().code, 503, "allowed, but nobody issues tokens here");
     let taint = json!({"spec": {"taints": null}});
     assert_eq!(node.patch(nodes().named("n1"), Patch::Merge, taint).await.unwrap_err().code, 403);
 }

@@ -206,7 +206,8 @@ fn counts(subresource: &str) -> bool {
 fn is_finished(call: &Call<'_>, new: &Value) -> bool {
     let waits = new.i64_at("metadata.deletionGracePeriodSeconds").is_some_and(|seconds| seconds != 0);
     let namespace = call.kind.group.is_empty() && call.kind.resource == "namespaces";
-    meta::is_deleting(new) && !waits && meta::finalizers(new).is_empty() && !(namespace && !new.items_at("spec.finalizers").is_empty())
+    let filled = namespace && !new.items_at("spec.finalizers").is_empty();
+    meta::is_deleting(new) && !waits && !filled && meta::finalizers(new).is_empty()
 }
 
 async fn finish(call: &Call<'_>, current: &Current, new: Value, guards: Vec<Guard>) -> Result<Option<Arc<Object>>, Status> {
