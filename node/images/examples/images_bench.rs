@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use env::Env;
-use images::bench::{archive_to_root, write_archive};
+use images::bench::{archive_to_root, open_and_root, write_archive};
 
 #[expect(clippy::print_stdout, reason = "a command's data goes to stdout")]
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -17,6 +17,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let elapsed = archive_to_root(&archive, &parent.join(round.to_string()), &env).await?;
         println!("archive to root: {:.1} ms", elapsed.as_secs_f64() * 1e3);
     }
+    let (opened, made) = open_and_root(&parent.join("open"), &env).await?;
+    println!("open: {:.2} ms; a container's root: {:.2} ms", opened.as_secs_f64() * 1e3, made.as_secs_f64() * 1e3);
     std::fs::remove_dir_all(parent)?;
     Ok(())
 }

@@ -47,6 +47,22 @@ fn content(number: u32, noise: &mut u64) -> Vec<u8> {
     bytes
 }
 
+/// How long a store takes to open, in the empty folder `dir`, and how long a container's root takes after that, the image
+/// being there.
+pub async fn open_and_root(dir: &Path, env: &Env) -> Result<(Duration, Duration)> {
+    let start = env.instant();
+    let store = Store::open(&dir.join("images"), &dir.join("run"), env, Builtin { exe: "/proc/self/exe".into() })?;
+    let opened = start.elapsed();
+    let image = store.pull("corten.local/hello").await?;
+    let start = env.instant();
+    store.resolve("corten.local/hello").await?;
+    store.ensure_rootfs(&image.id, "bench").await?;
+    let made = start.elapsed();
+    store.remove_rootfs("bench").await?;
+    store.release_all()?;
+    Ok((opened, made))
+}
+
 /// The time from an archive to a root made of its layer, in a fresh store below the empty folder `dir`.
 pub async fn archive_to_root(archive: &Path, dir: &Path, env: &Env) -> Result<Duration> {
     let store = Store::open(&dir.join("images"), &dir.join("run"), env, Builtin { exe: "/proc/self/exe".into() })?;
