@@ -247,9 +247,11 @@ pub fn unsupported_volume(volume: &Volume) -> Option<&'static str> {
 
 fn container_field(spec: &PodSpec) -> Option<String> {
     for (container, _) in containers(spec) {
+        let has_host_port = !spec.host_network && container.ports.iter().any(|port| port.host_port > 0);
         let security = container.security_context.clone().unwrap_or_default();
         let huge = |name: &String| name.starts_with("hugepages-");
         let fields = [
+            ("ports.hostPort without spec.hostNetwork", has_host_port),
             ("volumeDevices", !container.volume_devices.is_empty()),
             ("resources.claims", !container.resources.claims.is_empty()),
             ("resources: hugepages", container.resources.limits.keys().any(huge)),
@@ -285,7 +287,7 @@ mod tests {
     #[test]
     fn reasons() {
         let mut taken = Taken::default();
-        taken.add(&pod("held", json!({"containers": [{"name": "a", "ports": [{"hostPort": 80, "containerPort": 80}], "resources": {"requests": {"cpu": "1500m"}}}]})));
+        taken.add(&pod("held", json!({"hostNetwork": true, "containers": [{"name": "a", "ports": [{"hostPort": 80, "containerPort": 80}], "resources": {"requests": {"cpu": "1500m"}}}]})));
         let affinity = |operator: &str, values: schema::Value| {
             json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
                 {"nodeSelectorTerms": [{"matchExpressions": [{"key": "size", "operator": operator, "values": values}]}]}}}})
@@ -294,9 +296,10 @@ mod tests {
             (json!({}), ""),
             (json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "1"}}}]}), "OutOfcpu"),
             (json!({"containers": [{"name": "a", "resources": {"requests": {"memory": "2Gi"}}}]}), "OutOfmemory"),
-            (json!({"containers": [{"name": "a", "ports": [{"hostPort": 80}]}]}), "NodePorts"),
-            (json!({"containers": [{"name": "a", "ports": [{"hostPort": 80, "hostIP": "127.0.0.1"}]}]}), "NodePorts"),
-            (json!({"containers": [{"name": "a", "ports": [{"hostPort": 80, "protocol": "UDP"}]}]}), ""),
+            (json!({"hostNetwork": true, "containers": [{"name": "a", "ports": [{"hostPort": 80}]}]}), "NodePorts"),
+            (json!({"hostNetwork": true, "containers": [{"name": "a", "ports": [{"hostPort": 80, "hostIP": "127.0.0.1"}]}]}), "NodePorts"),
+            (json!({"hostNetwork": true, "containers": [{"name": "a", "ports": [{"hostPort": 80, "protocol": "UDP"}]}]}), ""),
+            (json!({"containers": [{"name": "a", "ports": [{"hostPort": 81}]}]}), "UnsupportedField"),
             (json!({"hostNetwork": true, "containers": [{"name": "a", "ports": [{"containerPort": 80}]}]}), "NodePorts"),
             (json!({"nodeSelector": {"zone": "b"}}), "NodeAffinity"),
             (affinity("Gt", json!(["4"])), ""),
