@@ -23,7 +23,7 @@ pub async fn run(net: &dyn PodNet, mut namespace: impl FnMut() -> PathBuf) {
     net.remove("suite-a").await.unwrap();
     net.remove("suite-a").await.unwrap();
     net.remove("suite-never-there").await.unwrap();
-    assert_eq!(observed(net).await, [second.clone()]);
+    assert_eq!(observed(net).await, std::slice::from_ref(&second));
     let third = net.ensure("suite-c", &namespace()).await.unwrap();
     assert_no_overlap(&[&first, &second, &third]); // a freed address is not given out at once
 

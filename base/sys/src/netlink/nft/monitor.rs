@@ -36,7 +36,9 @@ impl Monitor {
     pub fn open() -> Result<Self> {
         let socket = Socket::open(Family::Netfilter)?;
         socket.subscribe(GROUP_NFTABLES)?;
-        Ok(Self { socket: AsyncFd::with_interest(socket, Interest::READABLE)? })
+        // SAFETY: a Socket owns its descriptor, which stays the same open file while the AsyncFd owns the Socket.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)?;
+        Ok(Self { socket })
     }
 
     /// Waits for changes; the list may be empty, where they were of other sorts.
