@@ -54,7 +54,8 @@ fn pods() -> Target {
 async fn create(client: Client, n: u64) {
     let container = json!({"name": "c", "image": "corten.local/hello", "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
         "env": [{"name": "A", "value": "b"}], "ports": [{"containerPort": 8080}], "livenessProbe": {"httpGet": {"path": "/", "port": 8080}}});
-    let doc = json!({"metadata": {"name": format!("p{n}"), "labels": {"app": "web", "n": n.to_string()}}, "spec": {"containers": [container]}});
+    let doc =
+        json!({"metadata": {"name": format!("p{n}"), "labels": {"app": "web", "n": n.to_string()}}, "spec": {"containers": [container]}});
     let body = Body::Encoded { content_type: "application/json".into(), bytes: Bytes::from(doc.to_string()) };
     let request = Request { verb: Verb::Create, target: pods(), options: Options::default(), body };
     client.call(request).await.expect("a pod");
