@@ -9,5 +9,5 @@ use tokio::io::unix::AsyncFd;
 /// Watches a descriptor for input, output or both. It should be non-blocking.
 pub fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd names the same open file for as long as the AsyncFd that owns it lives.
-    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)?)
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
 }

@@ -61,8 +61,8 @@ impl Pipes {
 
     fn open(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let path = self.folder.join(name);
-        Ok(open(&path, flags | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display())))?)
+        open(&path, flags | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("{}: {error}", path.display())))
     }
 }
 

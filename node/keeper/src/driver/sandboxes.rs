@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use contract::{Error, ErrorKind, Result, Sandbox, SandboxSpec};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
-use rustix::mount::{fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, unmount};
+use rustix::mount::{fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_bind, move_mount, unmount};
 
 use super::Inner;
 use super::namespaces::{Order, check_sysctl};
@@ -35,6 +35,8 @@ impl Inner {
         }
         let what = format!("sandbox of pod {}/{}", spec.namespace, spec.name);
         std::fs::create_dir_all(&folder).map_err(|error| Error::io(&what, error))?;
+        // A mount of its own, so that one detach takes all pins at once: each costs a grace period of the kernel.
+        mount_bind(&folder, &folder).map_err(|error| Error::io(&what, error))?;
         let made = self.furnish_sandbox(spec, &folder).await;
         if let Err(error) = made {
             let _ = self.clear_sandbox(&spec.pod_uid).await;
@@ -60,7 +62,7 @@ impl Inner {
     fn pin_again(&self, pod_uid: &str, folder: &Path) -> io::Result<()> {
         let pid = *self.cgroups.processes(&pod_group(&self.group, pod_uid)).first().ok_or(io::ErrorKind::NotFound)?;
         for name in ["net", "ipc", "uts"] {
-            rustix::mount::mount_bind(format!("/proc/{pid}/ns/{name}"), folder.join(name))?;
+            mount_bind(format!("/proc/{pid}/ns/{name}"), folder.join(name))?;
         }
         mount_shm(&folder.join("shm"))
     }
@@ -107,12 +109,7 @@ impl Inner {
             remove_folder(&self.places.container(&pause))?;
         }
         if folder.exists() {
-            for name in ["net", "ipc", "uts", "shm"] {
-                match unmount(folder.join(name), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
-                    Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
-                    Err(error) => return Err(Error::io(folder.join(name).display(), error)),
-                }
-            }
+            unmount_all(&folder).map_err(|error| Error::io(folder.display(), error))?;
             remove_folder(&folder)?;
         }
         self.cgroups.remove(&group).map_err(|error| Error::io(format_args!("cgroup of pod {pod_uid}"), error))
@@ -150,6 +147,19 @@ fn check(spec: &SandboxSpec) -> Result<()> {
 
 fn sandbox(spec: &SandboxSpec, folder: &Path) -> Sandbox {
     Sandbox { pod_uid: spec.pod_uid.clone(), netns: (!spec.host_network).then(|| folder.join("net")) }
+}
+
+fn unmount_all(folder: &Path) -> io::Result<()> {
+    let detach = |path: &Path| unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    while detach(folder).is_ok() {}
+    // Pins that were made again stand alone.
+    for name in ["net", "ipc", "uts", "shm"] {
+        match detach(&folder.join(name)) {
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 fn mount_shm(place: &Path) -> io::Result<()> {
