@@ -138,7 +138,12 @@ async fn join(port: &str, a: Stream, b: Stream) -> Option<Forward> {
         let _ = data.writer.reset().await;
         return None;
     };
-    Some(Forward { port, from_client: Input::Stream(data.reader), to_client: Output::Stream(data.writer), error: Output::Stream(error.writer) })
+    Some(Forward {
+        port,
+        from_client: Input::Stream(data.reader),
+        to_client: Output::Stream(data.writer),
+        error: Output::Stream(error.writer),
+    })
 }
 
 async fn over_channels(channels: Channels, ports: Vec<u16>, forwards_tx: mpsc::Sender<Forward>) {

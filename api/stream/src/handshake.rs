@@ -34,19 +34,15 @@ pub struct Supported {
 
 /// exec and attach.
 pub const REMOTE: Supported = Supported {
-    websocket: &[
-        "v5.channel.k8s.io",
-        "v4.channel.k8s.io",
-        "v4.base64.channel.k8s.io",
-        "channel.k8s.io",
-        "base64.channel.k8s.io",
-    ],
+    websocket: &["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"],
     spdy: &["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"],
 };
 
 /// port-forward.
-pub const FORWARD: Supported =
-    Supported { websocket: &["SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io"], spdy: &["portforward.k8s.io"] };
+pub const FORWARD: Supported = Supported {
+    websocket: &["SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io"],
+    spdy: &["portforward.k8s.io"],
+};
 
 /// Chooses among what the client offers. A WebSocket client that names no protocol gets `""`, the oldest one.
 pub fn negotiate(headers: &HeaderMap, supported: Supported) -> Result<Negotiated, Refusal> {
@@ -100,7 +96,8 @@ fn websocket(headers: &HeaderMap, supported: &[&str]) -> Result<Negotiated, Refu
     if text(&SEC_WEBSOCKET_VERSION).is_some_and(|version| version != "13") {
         return Err(Refusal::bad("websocket: version 13 is required"));
     }
-    let key = text(&SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty()).ok_or_else(|| Refusal::bad("websocket: Sec-WebSocket-Key is missing"))?;
+    let key =
+        text(&SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty()).ok_or_else(|| Refusal::bad("websocket: Sec-WebSocket-Key is missing"))?;
     let offered: Vec<&str> = words(headers, &SEC_WEBSOCKET_PROTOCOL).collect();
     // Token carriers of browsers are no protocols.
     let named: Vec<&&str> = offered.iter().filter(|word| !word.starts_with("base64url.bearer.authorization.k8s.io")).collect();
@@ -109,7 +106,8 @@ fn websocket(headers: &HeaderMap, supported: &[&str]) -> Result<Negotiated, Refu
         (Some(protocol), _) => protocol,
         (None, true) => "",
         (None, false) => {
-            let message = format!("websocket: none of the protocols [{}] is spoken here: use one of [{}]", offered.join(" "), supported.join(" "));
+            let message =
+                format!("websocket: none of the protocols [{}] is spoken here: use one of [{}]", offered.join(" "), supported.join(" "));
             return Err(Refusal { supported: strings(supported), ..Refusal::bad(message) });
         }
     };
@@ -125,7 +123,11 @@ fn spdy(headers: &HeaderMap, supported: &[&str]) -> Result<Negotiated, Refusal> 
     let chosen = offered.iter().find(|word| supported.contains(word));
     chosen.map(|protocol| Negotiated::Spdy { protocol: (*protocol).to_owned() }).ok_or_else(|| Refusal {
         status: StatusCode::FORBIDDEN,
-        message: format!("unable to upgrade: unable to negotiate protocol: client supports [{}], server accepts [{}]", offered.join(" "), supported.join(" ")),
+        message: format!(
+            "unable to upgrade: unable to negotiate protocol: client supports [{}], server accepts [{}]",
+            offered.join(" "),
+            supported.join(" ")
+        ),
         supported: strings(supported),
     })
 }

@@ -54,7 +54,11 @@ impl Wants {
             }
         }
         wants.stderr &= !wants.tty;
-        if wants.stdin || wants.stdout || wants.stderr { Ok(wants) } else { Err("you must specify at least 1 of stdin, stdout, stderr".into()) }
+        if wants.stdin || wants.stdout || wants.stderr {
+            Ok(wants)
+        } else {
+            Err("you must specify at least 1 of stdin, stdout, stderr".into())
+        }
     }
 }
 

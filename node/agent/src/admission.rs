@@ -40,7 +40,8 @@ struct HostPort {
 
 impl Taken {
     pub fn add(&mut self, pod: &Pod) {
-        let share = Share { cpu_millis: requested(&pod.spec, "cpu"), memory_bytes: requested(&pod.spec, "memory"), ports: host_ports(&pod.spec) };
+        let share =
+            Share { cpu_millis: requested(&pod.spec, "cpu"), memory_bytes: requested(&pod.spec, "memory"), ports: host_ports(&pod.spec) };
         self.pods.insert(pod.metadata.uid.clone(), share);
     }
 
@@ -61,7 +62,10 @@ pub fn admit(pod: &Pod, node: &NodeFacts, taken: &Taken) -> Result<(), Why> {
     fits(pod, node, taken)?;
     ports_free(pod, taken)?;
     if !selected(&pod.spec, node) {
-        return Err(Why::new("NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"));
+        return Err(Why::new(
+            "NodeAffinity",
+            "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",
+        ));
     }
     tolerates(&pod.spec, node)
 }
@@ -86,7 +90,10 @@ fn ports_free(pod: &Pod, taken: &Taken) -> Result<(), Why> {
     let others = taken.pods.iter().filter(|(uid, _)| **uid != pod.metadata.uid).flat_map(|(_, share)| &share.ports);
     for held in others {
         if wanted.iter().any(|port| collide(port, held)) {
-            return Err(Why::new("NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"));
+            return Err(Why::new(
+                "NodePorts",
+                "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+            ));
         }
     }
     Ok(())
@@ -142,7 +149,10 @@ fn tolerates(spec: &PodSpec, node: &NodeFacts) -> Result<(), Why> {
     let tolerated = |taint: &Taint| spec.tolerations.iter().any(|toleration| matches(toleration, taint));
     match node.taints.iter().find(|taint| taint.effect == "NoExecute" && !tolerated(taint)) {
         Some(taint) => {
-            let message = format!("Pod was rejected: Predicate TaintToleration failed: node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value);
+            let message = format!(
+                "Pod was rejected: Predicate TaintToleration failed: node(s) had untolerated taint {{{}: {}}}",
+                taint.key, taint.value
+            );
             Err(Why::new("TaintToleration", message))
         }
         None => Ok(()),
@@ -258,13 +268,17 @@ fn container_field(spec: &PodSpec) -> Option<String> {
             ("securityContext.seLinuxOptions", security.se_linux_options.is_some()),
             ("securityContext.windowsOptions", security.windows_options.is_some()),
             ("securityContext.appArmorProfile", confines(security.app_armor_profile.as_ref().map(|profile| profile.r#type.as_str()))),
-            ("env.valueFrom.fileKeyRef", container.env.iter().any(|env| env.value_from.as_ref().is_some_and(|from| from.file_key_ref.is_some()))),
+            (
+                "env.valueFrom.fileKeyRef",
+                container.env.iter().any(|env| env.value_from.as_ref().is_some_and(|from| from.file_key_ref.is_some())),
+            ),
         ];
         if let Some((field, _)) = fields.into_iter().find(|(_, asked)| *asked) {
             return Some(format!("container {:?}: {field}", container.name));
         }
     }
-    let ephemeral = spec.ephemeral_containers.iter().find(|one| !one.target_container_name.is_empty() && spec.share_process_namespace != Some(true));
+    let ephemeral =
+        spec.ephemeral_containers.iter().find(|one| !one.target_container_name.is_empty() && spec.share_process_namespace != Some(true));
     ephemeral.map(|one| format!("ephemeral container {:?}: targetContainerName without shareProcessNamespace", one.container.name))
 }
 
@@ -318,7 +332,10 @@ mod tests {
         }
         taken.add(&pod("second", json!({})));
         assert_eq!(admit(&pod("third", json!({})), &node(), &taken).unwrap_err().reason, "OutOfpods");
-        assert!(admit(&pod("second", json!({"tolerations": [{"key": "gone", "operator": "Exists"}]})), &node(), &taken).is_ok(), "a pod does not count itself");
+        assert!(
+            admit(&pod("second", json!({"tolerations": [{"key": "gone", "operator": "Exists"}]})), &node(), &taken).is_ok(),
+            "a pod does not count itself"
+        );
     }
 
     #[test]

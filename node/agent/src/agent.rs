@@ -18,6 +18,7 @@ use crate::config::{AgentConfig, Drivers};
 use crate::context::Context;
 use crate::files::Dns;
 use crate::inotify::Inotify;
+use crate::lease;
 use crate::machine::{self, Capacity};
 use crate::node::{self, NodeReporter};
 use crate::objects::References;
@@ -26,7 +27,6 @@ use crate::registry::Registry;
 use crate::slot::labels;
 use crate::status_writer::StatusWriter;
 use crate::tokens::TokenManager;
-use crate::lease;
 
 /// Ends of pods that may wait to be noticed.
 const FINISHED_MAX: usize = 256;
@@ -185,7 +185,8 @@ impl Agent {
     /// Sandboxes, addresses and volumes of pods that nobody knows.
     async fn remove_remains(&self, known: &[String], dispatcher: &Dispatcher) {
         let drivers = &self.cx.drivers;
-        let mut uids: Vec<String> = drivers.runtime.sandboxes().await.unwrap_or_default().into_iter().map(|sandbox| sandbox.pod_uid).collect();
+        let mut uids: Vec<String> =
+            drivers.runtime.sandboxes().await.unwrap_or_default().into_iter().map(|sandbox| sandbox.pod_uid).collect();
         uids.extend(drivers.podnet.observe().await.unwrap_or_default().into_iter().map(|address| address.pod_uid));
         uids.extend(drivers.volumes.observe().await.unwrap_or_default().into_iter().map(|volume| volume.pod_uid));
         uids.sort();
@@ -264,9 +265,14 @@ impl Agent {
     fn end_orphan(&self, dispatcher: &mut Dispatcher, uid: &str, containers: Vec<ContainerState>) {
         let label = |name: &str| containers.iter().find_map(|container| container.labels.get(name)).cloned().unwrap_or_default();
         let names: Vec<_> = containers.iter().map(|container| json!({"name": container.name})).collect();
-        let metadata = json!({"uid": uid, "name": label(labels::POD), "namespace": label(labels::NAMESPACE), "deletionGracePeriodSeconds": 1});
+        let metadata =
+            json!({"uid": uid, "name": label(labels::POD), "namespace": label(labels::NAMESPACE), "deletionGracePeriodSeconds": 1});
         let mut unique: Vec<serde_json::Value> = Vec::new();
-        names.into_iter().for_each(|name| if !unique.contains(&name) { unique.push(name) });
+        names.into_iter().for_each(|name| {
+            if !unique.contains(&name) {
+                unique.push(name)
+            }
+        });
         let doc = json!({"metadata": metadata, "spec": {"containers": unique}});
         match Object::from_value(&doc) {
             Ok(object) => self.spawn(dispatcher, Birth { object, rejected: None, containers, gone: true }),

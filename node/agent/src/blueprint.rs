@@ -14,22 +14,71 @@ use crate::slot::labels;
 
 /// containerd's default set.
 const CAPABILITIES: &[&str] = &[
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
     "AUDIT_WRITE",
 ];
 
 /// Every capability of Linux 5.9 and later, by number.
 const ALL_CAPABILITIES: &[&str] = &[
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE",
-    "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN",
-    "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE",
-    "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
 ];
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a container's spec is made of.
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     pub config: &'a AgentConfig,
     pub pod: &'a Pod,
     pub container: &'a Container,
@@ -46,7 +95,7 @@ pub struct Parts<'a> {
 }
 
 /// Assembles the spec; an error is `CreateContainerConfigError`. The root file system is the caller's to fill in.
-pub fn container_spec(parts: Parts<'_>) -> Result<ContainerSpec, String> {
+pub(crate) fn container_spec(parts: Parts<'_>) -> Result<ContainerSpec, String> {
     let Parts { config, pod, container, image, id, .. } = &parts;
     let meta = &pod.metadata;
     let security = container.security_context.clone().unwrap_or_default();
@@ -92,7 +141,7 @@ pub fn container_spec(parts: Parts<'_>) -> Result<ContainerSpec, String> {
 }
 
 /// The image's canonical name, as a status shows it.
-pub fn shown_image(container: &Container, image: &Image) -> String {
+pub(crate) fn shown_image(container: &Container, image: &Image) -> String {
     image.names.first().cloned().unwrap_or_else(|| container.image.clone())
 }
 
@@ -118,7 +167,8 @@ fn variables(parts: &Parts<'_>) -> Vec<(String, String)> {
     if parts.container.tty {
         all.push(("TERM".into(), "xterm".into()));
     }
-    let image = parts.image.config.env.iter().filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let image =
+        parts.image.config.env.iter().filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned()));
     for (name, value) in image.chain(parts.env.variables.iter().cloned()) {
         match all.iter_mut().find(|(known, _)| *known == name) {
             Some((_, held)) => *held = value,
@@ -143,7 +193,8 @@ fn user(
         non_root(uid, &image.config.user).map_err(|why| format!("{why} {about}"))?;
     }
     let fs_group = number("fsGroup", of_pod.fs_group)?;
-    let mut groups = of_pod.supplemental_groups.iter().map(|group| number("supplementalGroups", Some(*group))).collect::<Result<Vec<_>, _>>()?;
+    let mut groups =
+        of_pod.supplemental_groups.iter().map(|group| number("supplementalGroups", Some(*group))).collect::<Result<Vec<_>, _>>()?;
     groups.push(fs_group);
     let user = User { uid: uid.unwrap_or(0), gid: gid.unwrap_or(0), additional_gids: groups.into_iter().flatten().collect(), umask: None };
     let name = match (uid, gid) {
@@ -171,7 +222,9 @@ fn non_root(uid: Option<u32>, image_user: &str) -> Result<(), String> {
         (None, Ok(0)) => Err("container has runAsNonRoot and image will run as root".into()),
         (None, Ok(_)) => Ok(()),
         (None, Err(_)) if name.is_empty() => Err("container has runAsNonRoot and image will run as root".into()),
-        (None, Err(_)) => Err(format!("container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root")),
+        (None, Err(_)) => {
+            Err(format!("container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"))
+        }
     }
 }
 
@@ -212,14 +265,19 @@ fn seccomp(config: &AgentConfig, own: &SecurityContext, of_pod: &PodSecurityCont
             let path = config.instance.node_dir().join("seccomp").join(path);
             if inside { Ok(Seccomp::Localhost(path)) } else { Err(format!("seccomp profile {profile:?} leaves the folder of profiles")) }
         }
-        (other, _) => Err(format!("seccompProfile.type {other:?} is not one of Unconfined, RuntimeDefault, Localhost (with localhostProfile)")),
+        (other, _) => {
+            Err(format!("seccompProfile.type {other:?} is not one of Unconfined, RuntimeDefault, Localhost (with localhostProfile)"))
+        }
     }
 }
 
 fn mounts(parts: &Parts<'_>, lookup: impl Fn(&str) -> Option<String> + Copy) -> Result<Vec<Mount>, String> {
     let mut all = Vec::new();
     for mount in &parts.container.volume_mounts {
-        let source = parts.volumes.get(&mount.name).ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", mount.name, parts.container.name))?;
+        let source = parts
+            .volumes
+            .get(&mount.name)
+            .ok_or_else(|| format!("cannot find volume {:?} to mount into container {:?}", mount.name, parts.container.name))?;
         all.push(volume_mount(mount, source, lookup)?);
     }
     let taken: Vec<PathBuf> = all.iter().map(|mount: &Mount| mount.destination.clone()).collect();
@@ -331,7 +389,8 @@ mod tests {
     fn users() {
         let run = |security: schema::Value, user: &str| {
             let config = ImageConfig { user: user.into(), ..image() };
-            let spec = build(json!({"securityContext": {"fsGroup": 7}, "containers": [{"name": "a", "securityContext": security}]}), config, &[])?;
+            let spec =
+                build(json!({"securityContext": {"fsGroup": 7}, "containers": [{"name": "a", "securityContext": security}]}), config, &[])?;
             Ok::<_, String>((spec.user.uid, spec.user.gid, spec.user.additional_gids, spec.user_name))
         };
         assert_eq!(run(json!({}), "").unwrap(), (0, 0, vec![7], None));
@@ -346,7 +405,8 @@ mod tests {
 
     #[test]
     fn rights() {
-        let caps = |security: schema::Value| build(json!({"containers": [{"name": "a", "securityContext": security}]}), image(), &[]).unwrap();
+        let caps =
+            |security: schema::Value| build(json!({"containers": [{"name": "a", "securityContext": security}]}), image(), &[]).unwrap();
         assert_eq!(caps(json!({})).capabilities.len(), 14);
         assert_eq!(caps(json!({"capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}})).capabilities, ["NET_BIND_SERVICE"]);
         assert_eq!(caps(json!({"capabilities": {"drop": ["CAP_KILL"], "add": ["SYS_TIME"]}})).capabilities.len(), 14);

@@ -18,27 +18,33 @@ const DEFAULT_MODE: i32 = 0o644;
 
 /// A bound token and when it must be replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     pub text: String,
     pub renew_at: Timestamp,
 }
 
 /// Where bound service account tokens come from.
 #[async_trait]
-pub trait Tokens: Send + Sync {
+pub(crate) trait Tokens: Send + Sync {
     async fn token(&self, pod: &Pod, audience: &str, lifetime: Duration) -> Result<Token, String>;
 }
 
 /// A volume ready for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     pub spec: VolumeSpec,
     /// When its tokens must be renewed.
     pub renew_at: Option<Timestamp>,
 }
 
 /// Reads everything that `volume` refers to.
-pub async fn resolve(pod: &Pod, volume: &Volume, around: &Surroundings, objects: &dyn Objects, tokens: &dyn Tokens) -> Result<Resolved, String> {
+pub(crate) async fn resolve(
+    pod: &Pod,
+    volume: &Volume,
+    around: &Surroundings,
+    objects: &dyn Objects,
+    tokens: &dyn Tokens,
+) -> Result<Resolved, String> {
     let fs_group = pod.spec.security_context.as_ref().and_then(|context| context.fs_group).and_then(|group| u32::try_from(group).ok());
     let mut reader = Reader { pod, around, objects, tokens, files: Vec::new(), renew_at: None, mode: DEFAULT_MODE };
     let content = reader.content(volume).await?;
@@ -47,7 +53,7 @@ pub async fn resolve(pod: &Pod, volume: &Volume, around: &Surroundings, objects:
 }
 
 /// Whether the volume's files can change while the pod runs.
-pub fn is_dynamic(volume: &Volume) -> bool {
+pub(crate) fn is_dynamic(volume: &Volume) -> bool {
     volume.config_map.is_some() || volume.secret.is_some() || volume.downward_api.is_some() || volume.projected.is_some()
 }
 

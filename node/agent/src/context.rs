@@ -19,7 +19,7 @@ use crate::registry::Registry;
 use crate::status_writer::StatusWriter;
 use crate::tokens::TokenManager;
 
-pub struct Context {
+pub(crate) struct Context {
     pub config: AgentConfig,
     pub drivers: Drivers,
     pub env: Env,
@@ -37,7 +37,7 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn surroundings(&self, pod_ips: &[String]) -> Surroundings {
+    pub(crate) fn surroundings(&self, pod_ips: &[String]) -> Surroundings {
         Surroundings {
             host_ip: self.config.node_ip.to_string(),
             pod_ips: pod_ips.to_vec(),
@@ -47,18 +47,18 @@ impl Context {
     }
 
     /// Variables of the services that exist right now.
-    pub async fn service_variables(&self, pod: &Pod) -> BTreeMap<String, String> {
+    pub(crate) async fn service_variables(&self, pod: &Pod) -> BTreeMap<String, String> {
         self.services.synced().await;
         let all: Vec<Arc<Service>> = self.services.store.all().iter().filter_map(|object| object.lens::<Service>().ok()).collect();
         service_variables(all.iter().map(AsRef::as_ref), &pod.metadata.namespace, pod.spec.enable_service_links != Some(false))
     }
 
-    pub fn about(&self, pod: &Pod) -> Reference {
+    pub(crate) fn about(&self, pod: &Pod) -> Reference {
         Reference::to("v1", "Pod", &pod.metadata)
     }
 
     /// An event about one container.
-    pub fn about_container(&self, pod: &Pod, name: &str) -> Reference {
+    pub(crate) fn about_container(&self, pod: &Pod, name: &str) -> Reference {
         let is = |list: &[kinds::core::Container]| list.iter().any(|container| container.name == name);
         let field = match () {
             () if is(&pod.spec.containers) => "containers",

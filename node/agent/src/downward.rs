@@ -9,7 +9,7 @@ use crate::slot::containers;
 
 /// What the node gives a pod beside its document.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     pub host_ip: String,
     pub pod_ips: Vec<String>,
     pub cpu_millis: u64,
@@ -17,7 +17,7 @@ pub struct Surroundings {
 }
 
 /// The text of `fieldPath`. The error names the path.
-pub fn field(pod: &Pod, path: &str, around: &Surroundings) -> Result<String, String> {
+pub(crate) fn field(pod: &Pod, path: &str, around: &Surroundings) -> Result<String, String> {
     if let Some((map, key)) = subscript(path) {
         return match map {
             "metadata.labels" => Ok(pod.metadata.labels.get(key).cloned().unwrap_or_default()),
@@ -67,7 +67,7 @@ fn quote(text: &str) -> String {
 }
 
 /// The number that `resourceFieldRef` stands for: rounded up to whole divisors. `own` is the container that asks, where one does.
-pub fn resource(pod: &Pod, selector: &ResourceFieldSelector, own: &str, around: &Surroundings) -> Result<String, String> {
+pub(crate) fn resource(pod: &Pod, selector: &ResourceFieldSelector, own: &str, around: &Surroundings) -> Result<String, String> {
     let name = if selector.container_name.is_empty() { own } else { &selector.container_name };
     let found = containers(&pod.spec).map(|(container, _)| container).find(|container| container.name == name);
     let container = found.ok_or_else(|| format!("container {name} not found"))?;
@@ -132,7 +132,8 @@ mod tests {
     fn resources_round_up_and_fall_back_to_the_node() {
         let around = Surroundings { cpu_millis: 4000, memory_bytes: 8 << 30, ..Surroundings::default() };
         let ask = |resource: &str, divisor: &str| {
-            let selector = ResourceFieldSelector { resource: resource.into(), divisor: Some(json!(divisor)), ..ResourceFieldSelector::default() };
+            let selector =
+                ResourceFieldSelector { resource: resource.into(), divisor: Some(json!(divisor)), ..ResourceFieldSelector::default() };
             resource_of(&selector, &around)
         };
         fn resource_of(selector: &ResourceFieldSelector, around: &Surroundings) -> String {

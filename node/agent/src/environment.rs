@@ -13,14 +13,14 @@ use crate::downward::{self, Surroundings};
 use crate::expand::expand;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RefKind {
+pub(crate) enum RefKind {
     ConfigMap,
     Secret,
 }
 
 impl RefKind {
     /// As error texts name it.
-    pub fn noun(self) -> &'static str {
+    pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::ConfigMap => "configmap",
             Self::Secret => "secret",
@@ -30,15 +30,15 @@ impl RefKind {
 
 /// Where ConfigMaps and Secrets come from. `None`: there is none by that name.
 #[async_trait]
-pub trait Objects: Send + Sync {
+pub(crate) trait Objects: Send + Sync {
     async fn get(&self, kind: RefKind, namespace: &str, name: &str) -> Result<Option<Arc<Object>>, String>;
 }
 
 /// Keys and decoded contents of a ConfigMap or Secret.
-pub type Contents = BTreeMap<String, Vec<u8>>;
+pub(crate) type Contents = BTreeMap<String, Vec<u8>>;
 
 /// `None`: absent. A content that is no base64 is an error.
-pub async fn contents(objects: &dyn Objects, kind: RefKind, namespace: &str, name: &str) -> Result<Option<Contents>, String> {
+pub(crate) async fn contents(objects: &dyn Objects, kind: RefKind, namespace: &str, name: &str) -> Result<Option<Contents>, String> {
     let Some(object) = objects.get(kind, namespace, name).await? else { return Ok(None) };
     let broken = |cause: &dyn std::fmt::Display| format!("{} {namespace}/{name}: {cause}", kind.noun());
     let (plain, encoded) = match kind {
@@ -57,14 +57,14 @@ pub async fn contents(objects: &dyn Objects, kind: RefKind, namespace: &str, nam
 
 /// The variables and what was left out of them.
 #[derive(Debug, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     pub variables: Vec<(String, String)>,
     /// Sentences for an event.
     pub skipped: Vec<String>,
 }
 
 /// All variables of `container` but the image's own. An error makes it wait with `CreateContainerConfigError`.
-pub async fn environment(
+pub(crate) async fn environment(
     pod: &Pod,
     container: &Container,
     around: &Surroundings,
@@ -107,7 +107,14 @@ fn put(known: &mut Vec<(String, String)>, name: &str, value: String) {
 }
 
 /// Takes every key that may be a variable's name; returns the sentence about those that may not.
-fn take_all(known: &mut Vec<(String, String)>, contents: Contents, prefix: &str, kind: RefKind, namespace: &str, name: &str) -> Option<String> {
+fn take_all(
+    known: &mut Vec<(String, String)>,
+    contents: Contents,
+    prefix: &str,
+    kind: RefKind,
+    namespace: &str,
+    name: &str,
+) -> Option<String> {
     let mut invalid = Vec::new();
     for (key, value) in contents {
         let key = format!("{prefix}{key}");
@@ -173,7 +180,7 @@ async fn key_value(pod: &Pod, kind: RefKind, selector: &KeySelector, objects: &d
 }
 
 /// The variables that name services: all of the pod's namespace with `links`, and `default/kubernetes` always.
-pub fn service_variables<'a>(services: impl Iterator<Item = &'a Service>, namespace: &str, links: bool) -> BTreeMap<String, String> {
+pub(crate) fn service_variables<'a>(services: impl Iterator<Item = &'a Service>, namespace: &str, links: bool) -> BTreeMap<String, String> {
     let mut own = BTreeMap::new();
     let mut master = BTreeMap::new();
     for service in services.filter(|service| !matches!(service.spec.cluster_ip.as_str(), "" | "None")) {
@@ -229,7 +236,8 @@ mod tests {
     }
 
     async fn run(container: schema::Value, objects: &[(RefKind, schema::Value)], services: &[(&str, &str)]) -> Result<Vec<String>, String> {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "d"}, "spec": {"containers": [container]}})).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "d"}, "spec": {"containers": [container]}})).unwrap();
         let services = services.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
         let env = environment(&pod, &pod.spec.containers[0], &Surroundings::default(), services, &Table(objects.to_vec())).await?;
         Ok(env.variables.into_iter().map(|(name, value)| format!("{name}={value}")).chain(env.skipped).collect())
@@ -259,9 +267,7 @@ mod tests {
     #[tokio::test]
     async fn missing_references_name_what_is_missing() {
         let secret = (RefKind::Secret, json!({"metadata": {"name": "s"}, "data": {"k": "dg=="}}));
-        let by_key = |name: &str, key: &str, optional: bool| {
-            json!({"name": "c", "env": [{"name": "V", "valueFrom": {"secretKeyRef": {"name": name, "key": key, "optional": optional}}}]})
-        };
+        let by_key = |name: &str, key: &str, optional: bool| json!({"name": "c", "env": [{"name": "V", "valueFrom": {"secretKeyRef": {"name": name, "key": key, "optional": optional}}}]});
         let objects = [secret];
         assert_eq!(run(by_key("s", "k", false), &objects, &[]).await.unwrap(), ["V=v"]);
         assert_eq!(run(by_key("x", "k", false), &objects, &[]).await.unwrap_err(), "secret \"x\" not found");
@@ -276,7 +282,12 @@ mod tests {
                 "spec": {"clusterIP": ip, "ports": [{"name": "web-ui", "port": 80, "protocol": "TCP"}]}}))
             .unwrap()
         };
-        let all = [service("default", "kubernetes", "10.0.0.1"), service("d", "a-b", "10.0.0.2"), service("e", "x", "10.0.0.3"), service("d", "h", "None")];
+        let all = [
+            service("default", "kubernetes", "10.0.0.1"),
+            service("d", "a-b", "10.0.0.2"),
+            service("e", "x", "10.0.0.3"),
+            service("d", "h", "None"),
+        ];
         let names: Vec<String> = service_variables(all.iter(), "d", true).into_keys().collect();
         assert_eq!(names.len(), 16);
         assert!(names.contains(&"A_B_SERVICE_PORT_WEB_UI".into()) && names.contains(&"A_B_PORT_80_TCP_ADDR".into()));

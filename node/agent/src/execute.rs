@@ -7,14 +7,14 @@ use crate::config::Drivers;
 /// Output kept of a command; the rest is read and dropped, so that the command never blocks.
 const OUTPUT_MAX: usize = 10 * 1024;
 
-pub struct Captured {
+pub(crate) struct Captured {
     pub code: i32,
     /// The start of standard output and error, mixed as they came.
     pub text: String,
 }
 
 /// Dropping the future kills the command.
-pub async fn capture(drivers: &Drivers, id: &str, spec: &ExecSpec) -> Result<Captured, String> {
+pub(crate) async fn capture(drivers: &Drivers, id: &str, spec: &ExecSpec) -> Result<Captured, String> {
     let Exec { streams, exit } = drivers.runtime.exec(id, spec).await.map_err(|cause| cause.message)?;
     let (mut stdout, mut stderr, mut text) = (streams.stdout, streams.stderr, Vec::new());
     let (mut out_open, mut err_open) = (true, true);

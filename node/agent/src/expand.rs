@@ -1,7 +1,7 @@
 //! `$(NAME)` in commands, arguments and variables.
 
 /// Replaces `$(NAME)` by what `lookup` knows; an unknown name stays as it is, `$$` is one `$`.
-pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

@@ -6,7 +6,7 @@ const HOSTNAME_MAX: usize = 63;
 const NAMESERVERS_MAX: usize = 3;
 
 /// `/etc/hosts` of a pod with a network of its own.
-pub fn hosts(spec: &PodSpec, ips: &[String], hostname: &str, domain: &str) -> String {
+pub(crate) fn hosts(spec: &PodSpec, ips: &[String], hostname: &str, domain: &str) -> String {
     let mut text = String::from(
         "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
          fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n",
@@ -19,7 +19,7 @@ pub fn hosts(spec: &PodSpec, ips: &[String], hostname: &str, domain: &str) -> St
 }
 
 /// `/etc/hosts` of a pod on the host's network.
-pub fn host_network_hosts(spec: &PodSpec, host: &str) -> String {
+pub(crate) fn host_network_hosts(spec: &PodSpec, host: &str) -> String {
     format!("# Kubernetes-managed hosts file (host network).\n{host}{}", aliases(spec))
 }
 
@@ -32,7 +32,7 @@ fn aliases(spec: &PodSpec) -> String {
 }
 
 /// The pod's host name and, with a subdomain, its domain.
-pub fn hostname(pod: &Pod, cluster_domain: &str) -> (String, String) {
+pub(crate) fn hostname(pod: &Pod, cluster_domain: &str) -> (String, String) {
     let spec = &pod.spec;
     if let Some(name) = spec.hostname_override.as_deref().filter(|name| !name.is_empty()) {
         return (name.to_owned(), String::new());
@@ -47,7 +47,7 @@ pub fn hostname(pod: &Pod, cluster_domain: &str) -> (String, String) {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dns {
+pub(crate) struct Dns {
     pub nameservers: Vec<String>,
     pub searches: Vec<String>,
     pub options: Vec<String>,
@@ -55,7 +55,7 @@ pub struct Dns {
 
 impl Dns {
     /// Reads a resolv.conf; what it does not know it leaves out.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut dns = Self::default();
         for line in text.lines() {
             let mut words = line.split_whitespace().map(str::to_owned);
@@ -70,7 +70,7 @@ impl Dns {
         dns
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         if !self.searches.is_empty() {
             text.push_str(&format!("search {}\n", self.searches.join(" ")));
@@ -84,7 +84,7 @@ impl Dns {
 }
 
 /// What the pod's `dnsPolicy` and `dnsConfig` make of the host's settings.
-pub fn dns(pod: &Pod, host: &Dns, dns_ip: &str, cluster_domain: &str) -> Dns {
+pub(crate) fn dns(pod: &Pod, host: &Dns, dns_ip: &str, cluster_domain: &str) -> Dns {
     let spec = &pod.spec;
     let mut dns = match (spec.dns_policy.as_str(), spec.host_network) {
         ("None", _) => Dns::default(),
@@ -130,17 +130,24 @@ mod tests {
     #[test]
     fn dns_policies() {
         let host = Dns::parse("# x\nnameserver 9.9.9.9\nsearch corp.example\noptions timeout:1 rotate\n");
-        let config = json!({"nameservers": ["1.1.1.1"], "searches": ["x.y"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]});
+        let config =
+            json!({"nameservers": ["1.1.1.1"], "searches": ["x.y"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]});
         for (spec, want) in [
             (json!({}), "search d.svc.c svc.c c corp.example\nnameserver 10.0.0.10\noptions ndots:5\n"),
             (json!({"dnsPolicy": "Default"}), "search corp.example\nnameserver 9.9.9.9\noptions timeout:1 rotate\n"),
-            (json!({"dnsPolicy": "ClusterFirst", "hostNetwork": true}), "search corp.example\nnameserver 9.9.9.9\noptions timeout:1 rotate\n"),
+            (
+                json!({"dnsPolicy": "ClusterFirst", "hostNetwork": true}),
+                "search corp.example\nnameserver 9.9.9.9\noptions timeout:1 rotate\n",
+            ),
             (
                 json!({"dnsPolicy": "ClusterFirstWithHostNet", "hostNetwork": true}),
                 "search d.svc.c svc.c c corp.example\nnameserver 10.0.0.10\noptions ndots:5\n",
             ),
             (json!({"dnsPolicy": "None", "dnsConfig": config}), "search x.y\nnameserver 1.1.1.1\noptions ndots:2 edns0\n"),
-            (json!({"dnsConfig": config}), "search d.svc.c svc.c c corp.example x.y\nnameserver 10.0.0.10\nnameserver 1.1.1.1\noptions ndots:2 edns0\n"),
+            (
+                json!({"dnsConfig": config}),
+                "search d.svc.c svc.c c corp.example x.y\nnameserver 10.0.0.10\nnameserver 1.1.1.1\noptions ndots:2 edns0\n",
+            ),
         ] {
             assert_eq!(dns(&pod(spec.clone()), &host, "10.0.0.10", "c").text(), want, "{spec}");
         }
@@ -153,7 +160,9 @@ mod tests {
         let text = hosts(&pod.spec, &["10.1.0.2".into()], &name, &domain);
         assert!(text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"));
         assert!(text.ends_with("10.1.0.2\th.s.d.svc.c\th\n\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"), "{text}");
-        assert!(host_network_hosts(&pod.spec, "127.0.0.1 x\n").starts_with("# Kubernetes-managed hosts file (host network).\n127.0.0.1 x\n"));
+        assert!(
+            host_network_hosts(&pod.spec, "127.0.0.1 x\n").starts_with("# Kubernetes-managed hosts file (host network).\n127.0.0.1 x\n")
+        );
     }
 
     #[test]

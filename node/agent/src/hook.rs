@@ -10,18 +10,22 @@ use crate::execute;
 use crate::http_get;
 
 /// Where a hook acts.
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     pub container: &'a Container,
     pub id: &'a str,
     pub pod_ip: Option<&'a str>,
 }
 
 /// Runs until the hook is done; the caller bounds the time.
-pub async fn run(cx: &Context, handler: &LifecycleHandler, target: &Target<'_>) -> Result<(), String> {
+pub(crate) async fn run(cx: &Context, handler: &LifecycleHandler, target: &Target<'_>) -> Result<(), String> {
     if let Some(exec) = &handler.exec {
         let spec = ExecSpec { argv: exec.command.clone(), ..ExecSpec::default() };
         let result = execute::capture(&cx.drivers, target.id, &spec).await?;
-        return if result.code == 0 { Ok(()) } else { Err(format!("command {:?} exited with {}: {}", exec.command, result.code, result.text)) };
+        return if result.code == 0 {
+            Ok(())
+        } else {
+            Err(format!("command {:?} exited with {}: {}", exec.command, result.code, result.text))
+        };
     }
     if let Some(get) = &handler.http_get {
         return http(get, target).await;

@@ -19,7 +19,7 @@ const BODY_MAX: usize = 10 * 1024;
 const REDIRECTS_MAX: usize = 10;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Url {
+pub(crate) struct Url {
     pub is_https: bool,
     pub host: String,
     pub port: u16,
@@ -28,7 +28,7 @@ pub struct Url {
 }
 
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub code: u16,
     /// The start of the body.
     pub text: String,
@@ -37,7 +37,7 @@ pub struct Answer {
 }
 
 impl Url {
-    pub fn of(get: &HttpGetAction, container: &Container, pod_ip: &str) -> Result<Self, String> {
+    pub(crate) fn of(get: &HttpGetAction, container: &Container, pod_ip: &str) -> Result<Self, String> {
         let host = if get.host.is_empty() { pod_ip } else { &get.host };
         let path = if get.path.starts_with('/') { get.path.clone() } else { format!("/{}", get.path) };
         Ok(Self { is_https: get.scheme.eq_ignore_ascii_case("https"), host: host.to_owned(), port: port(&get.port, container)?, path })
@@ -55,7 +55,7 @@ impl std::fmt::Display for Url {
 }
 
 /// A port by number or by the name that the container gives it.
-pub fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
+pub(crate) fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
     let number = match port {
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(name) => {
@@ -63,11 +63,14 @@ pub fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
             named.or_else(|| name.parse().ok())
         }
     };
-    number.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0).ok_or_else(|| format!("container {:?} has no port {port}", container.name))
+    number
+        .and_then(|number| u16::try_from(number).ok())
+        .filter(|number| *number > 0)
+        .ok_or_else(|| format!("container {:?} has no port {port}", container.name))
 }
 
 /// The action's headers over the defaults.
-pub fn headers(get: &HttpGetAction, user_agent: &str) -> Vec<(String, String)> {
+pub(crate) fn headers(get: &HttpGetAction, user_agent: &str) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = get.http_headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect();
     for (name, value) in [("User-Agent", user_agent), ("Accept", "*/*")] {
         if !all.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
@@ -79,7 +82,7 @@ pub fn headers(get: &HttpGetAction, user_agent: &str) -> Vec<(String, String)> {
 }
 
 /// The caller bounds the time.
-pub async fn get(url: &Url, headers: &[(String, String)]) -> Result<Answer, String> {
+pub(crate) async fn get(url: &Url, headers: &[(String, String)]) -> Result<Answer, String> {
     let mut url = url.clone();
     for _ in 0..REDIRECTS_MAX {
         let (answer, location) = once(&url, headers).await?;
@@ -94,7 +97,9 @@ pub async fn get(url: &Url, headers: &[(String, String)]) -> Result<Answer, Stri
 
 async fn once(url: &Url, headers: &[(String, String)]) -> Result<(Answer, Option<String>), String> {
     let failed = |cause: &dyn std::fmt::Display| format!("Get \"{url}\": {cause}");
-    let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|cause| failed(&format!("dial tcp {}: {cause}", url.authority())))?;
+    let stream = TcpStream::connect((url.host.as_str(), url.port))
+        .await
+        .map_err(|cause| failed(&format!("dial tcp {}: {cause}", url.authority())))?;
     if !url.is_https {
         return exchange(stream, url, headers).await.map_err(|cause| failed(&cause));
     }
@@ -108,7 +113,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|cause| cause.to_string())?;
-    let host = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map_or_else(|| url.authority(), |(_, value)| value.clone());
+    let host =
+        headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map_or_else(|| url.authority(), |(_, value)| value.clone());
     let mut request = Request::get(&url.path).header("Host", host).header("Connection", "close");
     for (name, value) in headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host")) {
         request = request.header(name, value);
@@ -117,9 +123,14 @@ where
     let talk = async {
         let answer = sender.send_request(request).await.map_err(|cause| cause.to_string())?;
         let code = answer.status().as_u16();
-        let location = answer.headers().get("location").filter(|_| answer.status().is_redirection()).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let text = start_of(answer.into_body()).await;
-        Ok((Answer { code, text, left_host: false }, location))
+        let location = answer
+            .headers()
+            .get("location")
+            .filter(|_| answer.status().is_redirection())
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        read_start(answer.into_body()).await;
+        Ok((Answer { code, left_host: false }, location))
     };
     // The connection is driven here, so that dropping this future closes it.
     tokio::pin!(connection);
@@ -133,16 +144,14 @@ where
     }
 }
 
-async fn start_of(mut body: hyper::body::Incoming) -> String {
-    let mut bytes = Vec::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        let Some(data) = frame.data_ref() else { continue };
-        bytes.extend_from_slice(&data[..data.len().min(BODY_MAX - bytes.len())]);
-        if bytes.len() >= BODY_MAX {
-            break;
-        }
+/// Servers that see their answer cut off before it began complain; more than this nobody needs.
+async fn read_start(mut body: hyper::body::Incoming) {
+    let mut length = 0;
+    while length < BODY_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        length += frame.data_ref().map_or(0, Bytes::len);
     }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The next hop, if it is on the same host.
@@ -187,11 +196,21 @@ impl ServerCertVerifier for Anyone {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    fn verify_tls13_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
 
@@ -241,8 +260,7 @@ mod tests {
         let url = Url { is_https: false, host: "127.0.0.1".into(), port, path: "/healthz".into() };
         let headers = [("User-Agent".to_owned(), "kube-probe/1.37".to_owned())];
         let (answer, seen) = tokio::join!(get(&url, &headers), serve);
-        let answer = answer.unwrap();
-        assert_eq!((answer.code, answer.text.as_str()), (503, "nope"));
+        assert_eq!(answer.unwrap().code, 503);
         assert!(seen.starts_with("GET /healthz HTTP/1.1\r\n") && seen.contains("user-agent: kube-probe/1.37"), "{seen}");
     }
 }

@@ -15,7 +15,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
 
 /// Renews until the environment shuts down.
-pub async fn run(env: Env, client: Client, node: String) {
+pub(crate) async fn run(env: Env, client: Client, node: String) {
     let shutdown = env.shutdown().clone();
     let heart = Heart { env, client, node };
     shutdown.run_until_cancelled(heart.beat()).await;

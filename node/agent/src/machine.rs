@@ -4,14 +4,14 @@ use std::path::Path;
 
 /// What pods may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capacity {
+pub(crate) struct Capacity {
     pub cpu_millis: u64,
     pub memory_bytes: u64,
 }
 
 /// Identity of the machine, as `nodeInfo` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub machine_id: String,
     pub system_uuid: String,
     pub boot_id: String,
@@ -20,13 +20,13 @@ pub struct Identity {
     pub architecture: &'static str,
 }
 
-pub fn capacity() -> Capacity {
+pub(crate) fn capacity() -> Capacity {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     Capacity { cpu_millis: cpus * 1000, memory_bytes: memory_field(&read("/proc/meminfo"), "MemTotal").unwrap_or(0) }
 }
 
 /// Bytes of memory that are free for use without swapping.
-pub fn memory_available() -> Option<u64> {
+pub(crate) fn memory_available() -> Option<u64> {
     memory_field(&read("/proc/meminfo"), "MemAvailable")
 }
 
@@ -35,11 +35,12 @@ fn memory_field(meminfo: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-pub fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let machine_id = ["/etc/machine-id", "/var/lib/dbus/machine-id"].into_iter().map(read).find(|id| !id.is_empty()).unwrap_or_default();
     let os_release = read("/etc/os-release");
-    let os_image = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map_or("Linux", |name| name.trim_matches('"')).to_owned();
+    let os_image =
+        os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map_or("Linux", |name| name.trim_matches('"')).to_owned();
     Identity {
         system_uuid: Some(read("/sys/class/dmi/id/product_uuid")).filter(|id| !id.is_empty()).unwrap_or_else(|| machine_id.clone()),
         machine_id,
@@ -51,7 +52,7 @@ pub fn identity() -> Identity {
 }
 
 /// Go's name of the processor.
-pub fn architecture() -> &'static str {
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -60,14 +61,14 @@ pub fn architecture() -> &'static str {
 }
 
 /// (free, total) bytes of the file system at `path`.
-pub fn disk(path: &Path) -> Option<(u64, u64)> {
+pub(crate) fn disk(path: &Path) -> Option<(u64, u64)> {
     let here = path.ancestors().find(|dir| dir.exists())?;
     let stat = rustix::fs::statvfs(here).ok()?;
     Some((stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize))
 }
 
 /// (processes now, most that can be)
-pub fn processes() -> Option<(u64, u64)> {
+pub(crate) fn processes() -> Option<(u64, u64)> {
     let loads = read("/proc/loadavg");
     let now = loads.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()?;
     Some((now, read("/proc/sys/kernel/pid_max").parse().ok()?))
@@ -77,7 +78,7 @@ pub fn processes() -> Option<(u64, u64)> {
 const TICKS_A_SECOND: u64 = 100;
 
 /// Time that all processors together have worked since boot.
-pub fn cpu_nanos() -> u64 {
+pub(crate) fn cpu_nanos() -> u64 {
     cpu_ticks(&read("/proc/stat")).unwrap_or_default() * (1_000_000_000 / TICKS_A_SECOND)
 }
 

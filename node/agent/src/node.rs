@@ -22,7 +22,7 @@ const IMAGES_MAX: usize = 50;
 const MEMORY_AVAILABLE_MIN: u64 = 100 << 20;
 const DISK_FREE_MIN_PERCENT: u64 = 10;
 
-pub struct NodeReporter {
+pub(crate) struct NodeReporter {
     pub env: Env,
     pub client: Client,
     pub config: AgentConfig,
@@ -43,7 +43,7 @@ struct Condition {
 
 impl NodeReporter {
     /// Creates or takes over the Node; tries until it is done.
-    pub async fn register(&self) {
+    pub(crate) async fn register(&self) {
         let mut delay = RETRY_FIRST;
         loop {
             match self.try_register().await {
@@ -56,7 +56,7 @@ impl NodeReporter {
     }
 
     /// Keeps the status current until shutdown.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let shutdown = self.env.shutdown().clone();
         shutdown.run_until_cancelled(self.watch_over()).await;
     }
@@ -168,7 +168,8 @@ impl NodeReporter {
         let of = |name: &str| old.iter().find(|condition| condition.str_at("type") == name);
         let own = conditions.iter().map(|condition| {
             let status = if condition.holds { "True" } else { "False" };
-            let since = of(condition.name).filter(|old| old.str_at("status") == status).map(|old| old.str_at("lastTransitionTime").to_owned());
+            let since =
+                of(condition.name).filter(|old| old.str_at("status") == status).map(|old| old.str_at("lastTransitionTime").to_owned());
             json!({"type": condition.name, "status": status, "reason": condition.reason, "message": condition.message,
                 "lastHeartbeatTime": now, "lastTransitionTime": since.unwrap_or_else(|| now.clone())})
         });
@@ -186,7 +187,9 @@ impl NodeReporter {
         };
         let ready = match self.drivers.runtime.sandboxes().await {
             Ok(_) => Condition { name: "Ready", holds: true, reason: "KubeletReady", message: "kubelet is posting ready status".into() },
-            Err(error) => Condition { name: "Ready", holds: false, reason: "KubeletNotReady", message: format!("container runtime is down: {error}") },
+            Err(error) => {
+                Condition { name: "Ready", holds: false, reason: "KubeletNotReady", message: format!("container runtime is down: {error}") }
+            }
         };
         vec![
             pressure(
@@ -220,15 +223,20 @@ impl NodeReporter {
 
     /// Events about conditions that changed.
     fn tell(&self, before: &[Condition], now: &[Condition]) {
-        let about = Reference { api_version: "v1".into(), kind: "Node".into(), name: self.config.node_name.clone(), uid: self.config.node_name.clone(), ..Reference::default() };
-        for (new, old) in now.iter().zip(before).filter(|(new, old)| new.holds != old.holds) {
+        let about = Reference {
+            api_version: "v1".into(),
+            kind: "Node".into(),
+            name: self.config.node_name.clone(),
+            uid: self.config.node_name.clone(),
+            ..Reference::default()
+        };
+        for (new, _) in now.iter().zip(before).filter(|(new, old)| new.holds != old.holds) {
             let reason = match (new.name, new.holds) {
                 ("Ready", true) => "NodeReady",
                 ("Ready", false) => "NodeNotReady",
                 _ => new.reason,
             };
             self.recorder.normal(about.clone(), reason, format!("Node {} status is now: {reason}", self.config.node_name));
-            let _ = old;
         }
     }
 }
@@ -243,7 +251,7 @@ fn cpu(millis: u64) -> String {
 }
 
 /// The labels that every node has, and its own.
-pub fn node_labels(config: &AgentConfig, architecture: &str) -> BTreeMap<String, String> {
+pub(crate) fn node_labels(config: &AgentConfig, architecture: &str) -> BTreeMap<String, String> {
     let mut labels = config.labels.clone();
     for prefix in ["kubernetes.io", "beta.kubernetes.io"] {
         labels.insert(format!("{prefix}/os"), "linux".into());

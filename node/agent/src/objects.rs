@@ -35,7 +35,7 @@ struct User {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct References(Arc<Inner>);
+pub(crate) struct References(Arc<Inner>);
 
 struct Inner {
     env: Env,
@@ -45,12 +45,12 @@ struct Inner {
 }
 
 impl References {
-    pub fn new(env: &Env, client: Client) -> Self {
+    pub(crate) fn new(env: &Env, client: Client) -> Self {
         Self(Arc::new(Inner { env: env.clone(), client, watched: Mutex::default() }))
     }
 
     /// One pod's view; `changed` fires when something that it was given has changed. Dropping it ends its watches.
-    pub fn of_pod(&self, uid: &str, changed: Arc<Notify>) -> PodObjects {
+    pub(crate) fn of_pod(&self, uid: &str, changed: Arc<Notify>) -> PodObjects {
         PodObjects { references: self.clone(), uid: uid.into(), changed }
     }
 
@@ -94,7 +94,7 @@ fn revision(informer: &Informer, key: &Key) -> u64 {
 }
 
 /// What one pod refers to.
-pub struct PodObjects {
+pub(crate) struct PodObjects {
     references: References,
     uid: String,
     changed: Arc<Notify>,

@@ -18,7 +18,9 @@ const ERROR_SHOWN: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setup {
     /// To be made; not before the given time after a failure.
-    Absent { retry_at: Option<Instant> },
+    Absent {
+        retry_at: Option<Instant>,
+    },
     /// Being made or removed right now.
     Busy,
     Ready,

@@ -28,7 +28,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::prepare::Prepared;
+pub(crate) use self::prepare::Prepared;
 use self::start::Outcome;
 use crate::context::Context;
 use crate::objects::PodObjects;
@@ -46,7 +46,7 @@ const SETUP_RETRY_MAX: Duration = Duration::from_secs(120);
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
 /// What the tasks of a pod report to it.
-pub enum Message {
+pub(crate) enum Message {
     Exit(Exit),
     Prepared(Result<Prepared, Why>),
     Refreshed(Result<Option<Timestamp>, Why>),
@@ -57,20 +57,20 @@ pub enum Message {
 
 /// What the API says of a pod.
 #[derive(Clone)]
-pub enum Seen {
+pub(crate) enum Seen {
     Present(Arc<Object>),
     /// Deleted; the last state.
     Gone(Arc<Object>),
 }
 
 /// The way to a pod's task.
-pub struct Handle {
+pub(crate) struct Handle {
     pub seen_tx: watch::Sender<Seen>,
     pub messages_tx: mpsc::Sender<Message>,
 }
 
 /// What to start a pod's task with.
-pub struct Birth {
+pub(crate) struct Birth {
     pub object: Arc<Object>,
     /// Why the node refuses it.
     pub rejected: Option<Why>,
@@ -81,7 +81,7 @@ pub struct Birth {
 }
 
 /// Starts the task; `finished` is called with the uid when nothing of the pod is left.
-pub fn spawn(cx: &Arc<Context>, birth: Birth, finished: impl FnOnce(&str) + Send + 'static) -> Handle {
+pub(crate) fn spawn(cx: &Arc<Context>, birth: Birth, finished: impl FnOnce(&str) + Send + 'static) -> Handle {
     let (messages_tx, messages_rx) = mpsc::channel(MESSAGES_MAX);
     let first = if birth.gone { Seen::Gone(Arc::clone(&birth.object)) } else { Seen::Present(Arc::clone(&birth.object)) };
     let (seen_tx, seen_rx) = watch::channel(first);
@@ -326,7 +326,7 @@ impl Worker {
             host_ip: self.cx.config.node_ip.to_string(),
             pod_ips: self.pod_ips(),
             start_time: Some(self.start_time),
-            sandbox_ready: self.setup == Setup::Ready || (self.prepared.is_some() && !over),
+            sandbox_ready: !over && (self.prepared.is_some() || self.slots.iter().any(Slot::is_running)),
             failed: self.failed.clone(),
             rejected: self.rejected,
             is_over: over,
@@ -400,7 +400,10 @@ impl Worker {
         let now = self.cx.env.instant();
         let slot = &mut self.slots[index];
         slot.state = State::Exited { ended, at: now };
-        slot.waiting = run.unhealthy.filter(|unhealthy| unhealthy.message == start::HOOK_FAILED).map(|_| Why::new("PostStartHookError", start::HOOK_FAILED));
+        slot.waiting = run
+            .unhealthy
+            .filter(|unhealthy| unhealthy.message == start::HOOK_FAILED)
+            .map(|_| Why::new("PostStartHookError", start::HOOK_FAILED));
     }
 
     fn back_off(&mut self, index: usize) {
@@ -438,7 +441,12 @@ impl Worker {
         let (id, started_at) = (run.id.clone(), run.started_at);
         let token = self.run_token(index);
         for (kind, probe) in wanted.into_iter().filter_map(|(kind, probe)| probe.map(|probe| (kind, probe))) {
-            let target = probe::Target { pod: Arc::clone(&self.pod), container: container.clone(), id: id.clone(), pod_ip: self.pod_ips().first().cloned() };
+            let target = probe::Target {
+                pod: Arc::clone(&self.pod),
+                container: container.clone(),
+                id: id.clone(),
+                pod_ip: self.pod_ips().first().cloned(),
+            };
             probe::spawn(&self.cx, target, kind, probe, started_at, index, token.child_token(), self.tx.clone());
         }
     }
@@ -483,6 +491,6 @@ async fn wait_until(at: Option<Instant>) {
     }
 }
 
-pub fn is_terminal(phase: &str) -> bool {
+pub(crate) fn is_terminal(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }

@@ -17,7 +17,7 @@ use crate::pod::Message;
 use crate::{execute, http_get};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     Startup,
     Liveness,
     Readiness,
@@ -35,7 +35,7 @@ impl Kind {
 
 /// What is probed.
 #[derive(Clone)]
-pub struct Target {
+pub(crate) struct Target {
     pub pod: Arc<Pod>,
     pub container: Container,
     pub id: String,
@@ -80,7 +80,7 @@ impl Verdict {
 }
 
 /// Starts probing until `token` fires.
-pub fn spawn(
+pub(crate) fn spawn(
     cx: &Arc<Context>,
     target: Target,
     kind: Kind,
@@ -134,7 +134,8 @@ impl Prober {
                 }
             }
             // Many pods that start together must not be probed together for ever.
-            let jitter = if std::mem::take(&mut is_first) { period.mul_f64(env.random_below(1000) as f64 / 1000.0) } else { Duration::ZERO };
+            let jitter =
+                if std::mem::take(&mut is_first) { period.mul_f64(env.random_below(1000) as f64 / 1000.0) } else { Duration::ZERO };
             tokio::time::sleep_until(began + period.saturating_sub(jitter).max(Duration::from_millis(100))).await;
         }
     }
@@ -154,7 +155,9 @@ impl Prober {
     fn timed_out(&self, timeout: Duration) -> String {
         let after = format!("{}s", timeout.as_secs());
         match &self.probe {
-            kinds::core::Probe { exec: Some(exec), .. } => format!("command timed out: {:?} timed out after {after}", exec.command.join(" ")),
+            kinds::core::Probe { exec: Some(exec), .. } => {
+                format!("command timed out: {:?} timed out after {after}", exec.command.join(" "))
+            }
             kinds::core::Probe { grpc: Some(grpc), .. } => {
                 let ip = self.target.pod_ip.as_deref().unwrap_or_default();
                 format!("timeout: failed to connect service \"{ip}:{}\" within {after}: context deadline exceeded", grpc.port)

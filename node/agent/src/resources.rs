@@ -14,14 +14,14 @@ const SHARES_MAX: u64 = 262_144;
 const PRIORITY_CRITICAL: i32 = 2_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Qos {
+pub(crate) enum Qos {
     Guaranteed,
     Burstable,
     BestEffort,
 }
 
 impl Qos {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Guaranteed => "Guaranteed",
             Self::Burstable => "Burstable",
@@ -31,7 +31,7 @@ impl Qos {
 }
 
 /// Guaranteed: every container limits cpu and memory and asks for exactly that; BestEffort: nobody asks for anything.
-pub fn qos(spec: &PodSpec) -> Qos {
+pub(crate) fn qos(spec: &PodSpec) -> Qos {
     let own: Vec<&ResourceRequirements> = match &spec.resources {
         Some(pod) if asks(&pod.requests) || asks(&pod.limits) => vec![pod],
         _ => containers(spec).filter(|(_, role)| *role != Role::Ephemeral).map(|(container, _)| &container.resources).collect(),
@@ -54,7 +54,7 @@ fn is_guaranteed(one: &ResourceRequirements) -> bool {
 }
 
 /// Cgroup limits of one container.
-pub fn of_container(spec: &PodSpec, container: &Container, memory_capacity: u64) -> Limits {
+pub(crate) fn of_container(spec: &PodSpec, container: &Container, memory_capacity: u64) -> Limits {
     let resources = &container.resources;
     let request = millis(&resources.requests, "cpu").or_else(|| millis(&resources.limits, "cpu"));
     Limits {
@@ -66,7 +66,7 @@ pub fn of_container(spec: &PodSpec, container: &Container, memory_capacity: u64)
 }
 
 /// Cgroup limits of the pod as a whole: a limit holds only where every container has one.
-pub fn of_pod(spec: &PodSpec, pids_limit: Option<i64>) -> Limits {
+pub(crate) fn of_pod(spec: &PodSpec, pids_limit: Option<i64>) -> Limits {
     let request = total(spec, |resources| millis(&resources.requests, "cpu").or_else(|| millis(&resources.limits, "cpu")).or(Some(0)));
     let (mut cpu, mut memory) =
         (total(spec, |resources| millis(&resources.limits, "cpu")), total(spec, |resources| bytes(&resources.limits, "memory")));
@@ -80,9 +80,11 @@ pub fn of_pod(spec: &PodSpec, pids_limit: Option<i64>) -> Limits {
 }
 
 /// What the pod takes of one resource when admitted: the sum of its containers and sidecars, or its largest init container.
-pub fn requested(spec: &PodSpec, resource: &str) -> u64 {
+pub(crate) fn requested(spec: &PodSpec, resource: &str) -> u64 {
     let amount = |resources: &Resources| {
-        resources.get(resource).map(|amount| u64::try_from(if resource == "cpu" { amount.milli_value() } else { amount.value() }).unwrap_or_default())
+        resources
+            .get(resource)
+            .map(|amount| u64::try_from(if resource == "cpu" { amount.milli_value() } else { amount.value() }).unwrap_or_default())
     };
     let own = spec.resources.as_ref().and_then(|pod| amount(&pod.requests));
     let sum = own.or_else(|| total(spec, |resources| amount(&resources.requests).or(Some(0)))).unwrap_or_default();
@@ -105,7 +107,9 @@ fn total(spec: &PodSpec, amount: impl Fn(&ResourceRequirements) -> Option<u64>) 
 }
 
 fn quota(cpu_millis: Option<u64>) -> Limits {
-    let quota = cpu_millis.filter(|millis| *millis > 0).map(|millis| (i64::try_from(millis * PERIOD_US / 1000).unwrap_or(i64::MAX)).max(QUOTA_US_MIN));
+    let quota = cpu_millis
+        .filter(|millis| *millis > 0)
+        .map(|millis| (i64::try_from(millis * PERIOD_US / 1000).unwrap_or(i64::MAX)).max(QUOTA_US_MIN));
     Limits { cpu_quota_us: quota, cpu_period_us: quota.map(|_| PERIOD_US), ..Limits::default() }
 }
 
@@ -165,7 +169,9 @@ mod tests {
 
     #[test]
     fn cgroup_numbers() {
-        let spec = spec(json!([{"name": "a", "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": "1500m", "memory": "2Gi"}}}]));
+        let spec = spec(
+            json!([{"name": "a", "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": "1500m", "memory": "2Gi"}}}]),
+        );
         let limits = of_container(&spec, &spec.containers[0], 8 << 30);
         assert_eq!((limits.cpu_shares, limits.cpu_quota_us, limits.cpu_period_us), (Some(512), Some(150_000), Some(100_000)));
         assert_eq!((limits.memory_limit_bytes, limits.oom_score_adj), (Some(2 << 30), Some(875)));

@@ -18,7 +18,7 @@ const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
 const BYTES_A_SECOND: u64 = 64 << 20;
 
 /// Watches the log of one run until `token` fires.
-pub fn spawn(cx: &Arc<Context>, container_id: &str, path: PathBuf, token: CancellationToken) {
+pub(crate) fn spawn(cx: &Arc<Context>, container_id: &str, path: PathBuf, token: CancellationToken) {
     let rotation = Rotation { cx: Arc::clone(cx), id: container_id.to_owned(), path };
     let shutdown = cx.env.shutdown().clone();
     cx.env.spawn("log rotation", async move {

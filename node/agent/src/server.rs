@@ -100,7 +100,10 @@ impl Server {
             let (server, user) = (self.clone(), user.clone());
             async move { Ok::<_, Infallible>(server.answer(user, request).await) }
         });
-        let connection = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT).serve_connection(TokioIo::new(stream), service);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to the node API ends");
         }
@@ -153,7 +156,8 @@ impl Server {
                 return Ok(());
             }
         }
-        let why = format!("User {:?} cannot {verb} resource \"nodes/{}\" in API group \"\" at the cluster scope", user.name, route.subresource());
+        let why =
+            format!("User {:?} cannot {verb} resource \"nodes/{}\" in API group \"\" at the cluster scope", user.name, route.subresource());
         Err(Status::forbidden("", "nodes", node, &why))
     }
 
@@ -216,13 +220,18 @@ fn which_run(pod: &PodEntry, container: &ContainerEntry, previous: bool) -> Resu
 }
 
 fn unknown_container(pod: &PodEntry, name: &str) -> Status {
-    Status::failure(404, "NotFound", format!("container {name:?} not found in pod \"{}_{}\"", pod.pod.metadata.name, pod.pod.metadata.namespace))
+    Status::failure(
+        404,
+        "NotFound",
+        format!("container {name:?} not found in pod \"{}_{}\"", pod.pod.metadata.name, pod.pod.metadata.namespace),
+    )
 }
 
 /// The id of what runs under that name.
 fn running_id(pod: &PodEntry, name: &str) -> Result<String, Status> {
     let container = pod.container(name).ok_or_else(|| unknown_container(pod, name))?;
-    let gone = || Status::failure(404, "NotFound", format!("unable to upgrade connection: container not found ({name:?}): it is not running"));
+    let gone =
+        || Status::failure(404, "NotFound", format!("unable to upgrade connection: container not found ({name:?}): it is not running"));
     container.running_id.clone().ok_or_else(gone)
 }
 

@@ -95,7 +95,10 @@ pub enum State {
         ended_before: Option<Instant>,
     },
     Running(Run),
-    Exited { ended: Ended, at: Instant },
+    Exited {
+        ended: Ended,
+        at: Instant,
+    },
 }
 
 /// When the next start may come.

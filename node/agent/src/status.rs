@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kinds::core::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIp, Pod, PodCondition, PodIp, PodStatus,
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIp, Pod, PodCondition,
+    PodIp, PodStatus,
 };
 
 use crate::resources;
@@ -256,7 +257,8 @@ fn ready(pod: &Pod, containers: &(bool, Why)) -> (bool, Why) {
     if !containers.0 {
         return containers.clone();
     }
-    let holds = |gate: &str| pod.status.conditions.iter().find(|condition| condition.r#type == gate).map(|condition| condition.status == "True");
+    let holds =
+        |gate: &str| pod.status.conditions.iter().find(|condition| condition.r#type == gate).map(|condition| condition.status == "True");
     let mut unmet = Vec::new();
     for gate in &pod.spec.readiness_gates {
         match holds(&gate.condition_type) {

@@ -17,9 +17,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Fields of a pod's status that are ours to clear.
-const OWNED: &[&str] = &[
-    "message", "reason", "podIP", "podIPs", "startTime", "initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses",
-];
+const OWNED: &[&str] =
+    &["message", "reason", "podIP", "podIPs", "startTime", "initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"];
 
 #[derive(Clone, Debug)]
 struct Wanted {
@@ -32,7 +31,7 @@ struct Wanted {
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct StatusWriter(Arc<Inner>);
+pub(crate) struct StatusWriter(Arc<Inner>);
 
 struct Inner {
     env: Env,
@@ -43,12 +42,12 @@ struct Inner {
 }
 
 impl StatusWriter {
-    pub fn new(env: &Env, client: Client) -> Self {
+    pub(crate) fn new(env: &Env, client: Client) -> Self {
         Self(Arc::new(Inner { env: env.clone(), client, slots: Semaphore::new(IN_FLIGHT_MAX), wanted: Mutex::default() }))
     }
 
     /// Makes the API show `status`; what was wanted before and is not yet on its way is forgotten.
-    pub fn publish(&self, object: Arc<Object>, status: PodStatus, delete: bool) {
+    pub(crate) fn publish(&self, object: Arc<Object>, status: PodStatus, delete: bool) {
         let uid = object.meta.uid.clone();
         let wanted = Wanted { object, status, delete };
         let is_running = self.lock().insert(uid.clone(), Some(wanted)).is_some();
@@ -153,7 +152,8 @@ fn patch(object: &Object, status: &PodStatus) -> Option<Value> {
     };
     new.remove("nominatedNodeName");
     new.insert("conditions".into(), conditions(doc.items_at("status.conditions"), new.get("conditions")));
-    let mut changed: Map<String, Value> = new.iter().filter(|(name, value)| old.get(*name) != Some(value)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let mut changed: Map<String, Value> =
+        new.iter().filter(|(name, value)| old.get(*name) != Some(value)).map(|(n, v)| (n.clone(), v.clone())).collect();
     for name in OWNED.iter().filter(|name| old.contains_key(**name) && !new.contains_key(**name)) {
         changed.insert((*name).to_owned(), Value::Null);
     }
@@ -175,7 +175,8 @@ mod tests {
     use super::*;
 
     fn pod(status: Value) -> Arc<Object> {
-        Object::from_value(&json!({"metadata": {"name": "p", "namespace": "d", "uid": "u", "resourceVersion": "7"}, "status": status})).unwrap()
+        Object::from_value(&json!({"metadata": {"name": "p", "namespace": "d", "uid": "u", "resourceVersion": "7"}, "status": status}))
+            .unwrap()
     }
 
     #[test]

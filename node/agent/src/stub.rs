@@ -24,7 +24,8 @@ struct State {
 impl Stub {
     /// Puts an object as a user would.
     pub(crate) fn put(&self, api_version: &str, resource: &str, mut doc: Value) {
-        let target = Target::of(api_version, resource, &doc.str_at("metadata.namespace").to_owned()).named(&doc.str_at("metadata.name").to_owned());
+        let target =
+            Target::of(api_version, resource, &doc.str_at("metadata.namespace").to_owned()).named(&doc.str_at("metadata.name").to_owned());
         let mut state = self.0.lock().unwrap();
         let uid = format!("uid-{}", doc.str_at("metadata.name"));
         doc.default_at("metadata.uid", uid);
@@ -140,13 +141,18 @@ impl Transport for Stub {
         let subresource = std::mem::take(&mut target.subresource);
         let missing = Status::not_found("", &target.resource, &target.name);
         let response = match (verb, body) {
-            (Verb::Get, _) => Response::Object { object: Object::from_value(state.objects.get(&target.path()).ok_or(missing)?)?, created: false },
+            (Verb::Get, _) => {
+                Response::Object { object: Object::from_value(state.objects.get(&target.path()).ok_or(missing)?)?, created: false }
+            }
             (Verb::List, _) => {
                 let all = state.objects.iter().filter(|(path, doc)| {
                     let parts: Vec<&str> = path.rsplitn(3, '/').collect();
                     parts[1] == target.resource && (target.namespace.is_empty() || doc.str_at("metadata.namespace") == target.namespace)
                 });
-                let items = all.filter(|(_, doc)| selected(&options.field_selector, doc)).map(|(_, doc)| Object::from_value(doc).unwrap()).collect();
+                let items = all
+                    .filter(|(_, doc)| selected(&options.field_selector, doc))
+                    .map(|(_, doc)| Object::from_value(doc).unwrap())
+                    .collect();
                 Response::List(List { items, resource_version: state.revision.to_string(), continue_token: String::new(), remaining: None })
             }
             (Verb::Watch, _) => {

@@ -24,19 +24,19 @@ struct Key {
     lifetime: Duration,
 }
 
-pub struct TokenManager {
+pub(crate) struct TokenManager {
     env: Env,
     client: Client,
     kept: Mutex<HashMap<Key, Token>>,
 }
 
 impl TokenManager {
-    pub fn new(env: &Env, client: Client) -> Self {
+    pub(crate) fn new(env: &Env, client: Client) -> Self {
         Self { env: env.clone(), client, kept: Mutex::default() }
     }
 
     /// Forgets the tokens of a pod that is gone.
-    pub fn forget(&self, pod_uid: &str) {
+    pub(crate) fn forget(&self, pod_uid: &str) {
         self.kept.lock().expect("no holder of the tokens panics").retain(|key, _| key.pod_uid != pod_uid);
     }
 

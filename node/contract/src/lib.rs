@@ -26,8 +26,8 @@ pub use podnet::suite as podnet_suite;
 pub use podnet::{PodAddress, PodNet};
 pub use runtime::suite as runtime_suite;
 pub use runtime::{
-    ContainerId, ContainerSpec, ContainerState, Exec, ExecSpec, Exit, IdMap, Mount, Propagation, Resources, Runtime, Sandbox, SandboxSpec, Seccomp, Stats,
-    Stdio, Streams, Terminal, User,
+    ContainerId, ContainerSpec, ContainerState, Exec, ExecSpec, Exit, IdMap, Mount, Propagation, Resources, Runtime, Sandbox, SandboxSpec,
+    Seccomp, Stats, Stdio, Streams, Terminal, User,
 };
 pub use services::suite as services_suite;
 pub use services::{Affinity, Endpoint, PortSpec, Protocol, ServiceSpec, Services};

@@ -43,7 +43,7 @@ impl Gone {
 }
 
 /// The driver of the connection, to be spawned.
-pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// `io` is the upgraded connection. Spawn the driver, then await the session.
 pub fn server(io: impl Io, negotiated: &Negotiated, wants: Wants) -> (impl Future<Output = Result<ServerSession, Error>> + Send, Driver) {
@@ -153,12 +153,19 @@ async fn read_sizes(reader_rx: oneshot::Receiver<spdy::Reader>, sizes_tx: mpsc::
     }
 }
 
-async fn over_spdy(mut connection: spdy::Connection, version: Version, wants: Wants, gone: Gone, sizes: Sizes) -> Result<ServerSession, Error> {
+async fn over_spdy(
+    mut connection: spdy::Connection,
+    version: Version,
+    wants: Wants,
+    gone: Gone,
+    sizes: Sizes,
+) -> Result<ServerSession, Error> {
     let resizes = wants.tty && version.has_resize;
     let names = [("error", true), ("stdin", wants.stdin), ("stdout", wants.stdout), ("stderr", wants.stderr), ("resize", resizes)];
     let expected: Vec<&str> = names.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name).collect();
     let collect = collect(&mut connection, &expected);
-    let mut streams = tokio::time::timeout(STREAMS_TIMEOUT, collect).await.map_err(|_| Error::Timeout("the client to open its streams"))??;
+    let mut streams =
+        tokio::time::timeout(STREAMS_TIMEOUT, collect).await.map_err(|_| Error::Timeout("the client to open its streams"))??;
     let mut take = |name: &str| streams.remove(name);
     let error = take("error").ok_or(Error::Closed)?;
     let resize = take("resize").map(|stream| {

@@ -25,16 +25,46 @@ pub mod reset {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
-    SynStream { id: u32, headers: Headers, fin: bool, unidirectional: bool },
-    SynReply { id: u32, headers: Headers, fin: bool },
-    Reset { id: u32, status: u32 },
+    SynStream {
+        id: u32,
+        headers: Headers,
+        fin: bool,
+        unidirectional: bool,
+    },
+    SynReply {
+        id: u32,
+        headers: Headers,
+        fin: bool,
+    },
+    Reset {
+        id: u32,
+        status: u32,
+    },
     /// The initial window, where the peer gives one; other settings mean nothing here.
-    Settings { initial_window: Option<u32> },
-    Ping { id: u32 },
-    GoAway { last_id: u32, status: u32 },
-    Headers { id: u32, headers: Headers, fin: bool },
-    WindowUpdate { id: u32, delta: u32 },
-    Data { id: u32, data: Bytes, fin: bool },
+    Settings {
+        initial_window: Option<u32>,
+    },
+    Ping {
+        id: u32,
+    },
+    GoAway {
+        last_id: u32,
+        status: u32,
+    },
+    Headers {
+        id: u32,
+        headers: Headers,
+        fin: bool,
+    },
+    WindowUpdate {
+        id: u32,
+        delta: u32,
+    },
+    Data {
+        id: u32,
+        data: Bytes,
+        fin: bool,
+    },
     /// A control frame of a type that we do not know: ignored, as the protocol says.
     Unknown,
 }
@@ -181,7 +211,12 @@ mod tests {
         let id = 1..0x7fff_ffff_u32;
         let headers = || proptest::collection::vec(("[a-z]{1,9}", "[ -~]{0,30}"), 0..5).prop_map(Headers);
         prop_oneof![
-            (id.clone(), headers(), any::<bool>(), any::<bool>()).prop_map(|(id, headers, fin, unidirectional)| Frame::SynStream { id, headers, fin, unidirectional }),
+            (id.clone(), headers(), any::<bool>(), any::<bool>()).prop_map(|(id, headers, fin, unidirectional)| Frame::SynStream {
+                id,
+                headers,
+                fin,
+                unidirectional
+            }),
             (id.clone(), headers(), any::<bool>()).prop_map(|(id, headers, fin)| Frame::SynReply { id, headers, fin }),
             (id.clone(), headers(), any::<bool>()).prop_map(|(id, headers, fin)| Frame::Headers { id, headers, fin }),
             (id.clone(), any::<u32>()).prop_map(|(id, status)| Frame::Reset { id, status }),
@@ -189,7 +224,11 @@ mod tests {
             any::<u32>().prop_map(|id| Frame::Ping { id }),
             (id.clone(), any::<u32>()).prop_map(|(last_id, status)| Frame::GoAway { last_id, status }),
             (id.clone(), 1..0x7fff_ffff_u32).prop_map(|(id, delta)| Frame::WindowUpdate { id, delta }),
-            (id, proptest::collection::vec(any::<u8>(), 0..300), any::<bool>()).prop_map(|(id, data, fin)| Frame::Data { id, data: data.into(), fin }),
+            (id, proptest::collection::vec(any::<u8>(), 0..300), any::<bool>()).prop_map(|(id, data, fin)| Frame::Data {
+                id,
+                data: data.into(),
+                fin
+            }),
         ]
     }
 

@@ -41,7 +41,12 @@ pub struct Source<E> {
 }
 
 /// Sends pieces until the end; a receiver that is dropped ends it.
-pub async fn stream<E: Future<Output = ()>>(source: Source<E>, options: LogOptions, inotify: Option<Inotify>, tx: mpsc::Sender<Bytes>) -> std::io::Result<()> {
+pub async fn stream<E: Future<Output = ()>>(
+    source: Source<E>,
+    options: LogOptions,
+    inotify: Option<Inotify>,
+    tx: mpsc::Sender<Bytes>,
+) -> std::io::Result<()> {
     let Source { dir, restarts, ended } = source;
     // The watch stands before the first read: nothing written between the two is missed.
     let mut watch = match (&inotify, options.follow) {
@@ -72,7 +77,13 @@ pub async fn stream<E: Future<Output = ()>>(source: Source<E>, options: LogOptio
 }
 
 /// Reads on at every write; a file that was rotated is read to its end before the new one.
-async fn follow<E: Future<Output = ()>>(watch: &mut Watch, path: &Path, reader: Option<LineReader>, printer: &mut Printer, ended: E) -> std::io::Result<()> {
+async fn follow<E: Future<Output = ()>>(
+    watch: &mut Watch,
+    path: &Path,
+    reader: Option<LineReader>,
+    printer: &mut Printer,
+    ended: E,
+) -> std::io::Result<()> {
     let mut reader = reader;
     let mut is_over = false;
     let closes = watch.seen().closes;
@@ -89,9 +100,7 @@ async fn follow<E: Future<Output = ()>>(watch: &mut Watch, path: &Path, reader: 
         if printer.is_done || (is_over && watch.seen().closes > closes) {
             return Ok(());
         }
-        let last_words = async {
-            if is_over { tokio::time::sleep(LAST_WORDS).await } else { std::future::pending().await }
-        };
+        let last_words = async { if is_over { tokio::time::sleep(LAST_WORDS).await } else { std::future::pending().await } };
         tokio::select! {
             () = watch.changed() => {}
             () = &mut ended, if !is_over => is_over = true,
@@ -159,7 +168,8 @@ async fn count_back(file: &mut File, missing: &mut u64, stderr_only: Option<bool
                 None if start == 0 => 0,
                 None => break,
             };
-            let counts = parse(&piece[line_start..line_end]).is_some_and(|line| line.is_whole && stderr_only.is_none_or(|only| only == line.is_stderr));
+            let counts = parse(&piece[line_start..line_end])
+                .is_some_and(|line| line.is_whole && stderr_only.is_none_or(|only| only == line.is_stderr));
             if counts {
                 if *missing == 0 {
                     return Ok(Some(start + line_end as u64));
@@ -300,7 +310,10 @@ mod tests {
         assert_eq!(run(LogOptions { limit_bytes: Some(3), ..plain.clone() }).await, "a\nb");
         let since = Some("2026-01-01T00:00:03Z".parse().unwrap());
         assert_eq!(run(LogOptions { since, ..plain.clone() }).await, "c\nd1d2\n");
-        assert_eq!(run(LogOptions { timestamps: true, tail_lines: Some(2), ..plain.clone() }).await.lines().next(), Some("2026-01-01T00:00:03.000000000Z c"));
+        assert_eq!(
+            run(LogOptions { timestamps: true, tail_lines: Some(2), ..plain.clone() }).await.lines().next(),
+            Some("2026-01-01T00:00:03.000000000Z c")
+        );
         assert_eq!(run(LogOptions { stderr_only: Some(true), ..plain.clone() }).await, "d1d2\n");
         assert_eq!(read(dir.path(), 7, plain).await, "", "a run without a file has no log");
     }

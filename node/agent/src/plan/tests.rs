@@ -15,7 +15,8 @@ use crate::slot::{BACKOFF_FIRST, Backoff, Ended, Run, Unhealthy, Why, slots};
 fn spec(policy: &str, names: &[&str]) -> PodSpec {
     let of = |prefix: &[&str]| -> Vec<schema::Value> {
         let chosen = names.iter().filter(|name| prefix.iter().any(|prefix| name.starts_with(prefix)));
-        let one = |name: &&str| if name.starts_with("side") { json!({"name": name, "restartPolicy": "Always"}) } else { json!({"name": name}) };
+        let one =
+            |name: &&str| if name.starts_with("side") { json!({"name": name, "restartPolicy": "Always"}) } else { json!({"name": name}) };
         chosen.map(one).collect()
     };
     let doc = json!({"restartPolicy": policy, "initContainers": of(&["init", "side"]), "containers": of(&["a", "b"]), "ephemeralContainers": of(&["debug"])});
@@ -38,7 +39,8 @@ fn state(text: &str, now: Instant) -> State {
         code => {
             let (code, at) = (code.parse().unwrap(), now - Duration::from_secs(ago.parse().unwrap()));
             let why = Why::default();
-            let ended = Ended { id: "id".into(), code, signal: 0, why, started_at: Timestamp::UNIX_EPOCH, finished_at: Timestamp::UNIX_EPOCH };
+            let ended =
+                Ended { id: "id".into(), code, signal: 0, why, started_at: Timestamp::UNIX_EPOCH, finished_at: Timestamp::UNIX_EPOCH };
             State::Exited { ended, at }
         }
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kinds::core::{ContainerStateTerminated, ContainerStatus};
 
 use super::{Worker, start};
-use crate::slot::{self, Ended, Run, State, Why, labels};
+use crate::slot::{self, Ended, Role, Run, Slot, State, Why, labels};
 
 impl Worker {
     /// Fills the slots; runs before anything is planned.
@@ -24,6 +24,29 @@ impl Worker {
             match runs.split_last() {
                 Some((newest, older)) => self.adopt_run(index, newest, older.last().copied(), shown.as_ref()),
                 None => self.adopt_status(index, shown.as_ref()),
+            }
+        }
+        if containers.is_empty() {
+            self.begin_anew();
+        }
+    }
+
+    /// The runtime knows nothing of the pod (the machine has rebooted): what should run again runs in a new sandbox, and
+    /// init containers run before it once more. What is over for good stays over.
+    fn begin_anew(&mut self) {
+        let runs_again = |slot: &Slot| slot.role == Role::App && matches!(slot.state, State::Exited { .. }) && slot.should_restart();
+        if !self.slots.iter().any(runs_again) {
+            return;
+        }
+        let has_ended =
+            self.slots.iter().any(|slot| slot.role == Role::App && matches!(slot.state, State::Exited { .. }) && !slot.should_restart());
+        for slot in &mut self.slots {
+            let is_init = matches!(slot.role, Role::Init | Role::Sidecar) && !has_ended;
+            if !(is_init || runs_again(slot)) {
+                continue;
+            }
+            if let State::Exited { ended, .. } = std::mem::replace(&mut slot.state, State::Idle) {
+                slot.previous = Some(ended);
             }
         }
     }
@@ -81,7 +104,9 @@ impl Worker {
         } else if let Some(running) = &state.running {
             let started_at = running.started_at.as_deref().and_then(schema::time::parse).unwrap_or(wall);
             slot.state = State::Exited { ended: slot::ended(&start::lost(id, wall), started_at, String::new()), at: now };
-        } else if let Some(last) = slot.previous.take_if(|_| state.waiting.as_ref().is_some_and(|waiting| waiting.reason == "CrashLoopBackOff")) {
+        } else if let Some(last) =
+            slot.previous.take_if(|_| state.waiting.as_ref().is_some_and(|waiting| waiting.reason == "CrashLoopBackOff"))
+        {
             slot.state = State::Exited { ended: last, at: now };
         }
     }

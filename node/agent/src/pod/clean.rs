@@ -66,7 +66,9 @@ pub(super) async fn forget(cx: &Context, pod: &Pod, slots: &[Slot]) {
 
 async fn remove_dir(path: &Path) {
     match tokio::fs::remove_dir_all(path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => tracing::warn!(path = %path.display(), %error, "folder of a pod not removed"),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "folder of a pod not removed")
+        }
         _ => {}
     }
 }
@@ -116,7 +118,8 @@ pub(super) async fn termination_message(cx: &Context, pod: &Pod, slot: &Slot, ex
     let meta = &pod.metadata;
     let file = cx.config.pod_dir(&meta.uid).join("containers").join(&slot.name).join(&exit.id[..exit.id.len().min(8)]);
     let text = read_start(&file, MESSAGE_BYTES_MAX).await;
-    let wants_log = containers(&pod.spec).any(|(container, _)| container.name == slot.name && container.termination_message_policy == "FallbackToLogsOnError");
+    let wants_log = containers(&pod.spec)
+        .any(|(container, _)| container.name == slot.name && container.termination_message_policy == "FallbackToLogsOnError");
     if !text.is_empty() || !wants_log || exit.code == 0 {
         return text;
     }

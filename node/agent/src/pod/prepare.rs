@@ -25,7 +25,7 @@ const FQDN_MAX: usize = 64;
 
 /// What containers need of the pod around them.
 #[derive(Clone, Debug, Default)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     pub ips: Vec<String>,
     pub hostname: String,
     /// Host path of each volume.
@@ -68,7 +68,9 @@ impl Worker {
         if let Setup::Absent { retry_at } = &mut self.setup {
             *retry_at = None;
         }
-        for slot in self.slots.iter_mut().filter(|slot| slot.pull_delay.is_zero() && matches!(slot.state, State::Idle | State::Exited { .. })) {
+        for slot in
+            self.slots.iter_mut().filter(|slot| slot.pull_delay.is_zero() && matches!(slot.state, State::Idle | State::Exited { .. }))
+        {
             slot.retry_at = None;
         }
         self.refresh();
@@ -146,7 +148,10 @@ fn hostname(cx: &Context, pod: &Pod) -> Result<(String, String), Why> {
     }
     let full = format!("{name}.{domain}");
     if full.len() > FQDN_MAX {
-        let message = format!("Failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long ({FQDN_MAX} characters is the max, {} characters requested)", full.len());
+        let message = format!(
+            "Failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long ({FQDN_MAX} characters is the max, {} characters requested)",
+            full.len()
+        );
         return Err(Why::new("FailedCreatePodSandBox", message));
     }
     Ok((full, domain))
@@ -183,7 +188,9 @@ async fn ensure_volumes(
     objects: &dyn Objects,
 ) -> Result<(BTreeMap<String, PathBuf>, Option<Timestamp>), Why> {
     let around = cx.surroundings(&[]);
-    let failed = |name: &str, cause: &dyn std::fmt::Display| Why::new("FailedMount", format!("MountVolume.SetUp failed for volume {name:?} : {cause}"));
+    let failed = |name: &str, cause: &dyn std::fmt::Display| {
+        Why::new("FailedMount", format!("MountVolume.SetUp failed for volume {name:?} : {cause}"))
+    };
     let mut paths = BTreeMap::new();
     let mut renew_at: Option<Timestamp> = None;
     for volume in volumes {
@@ -204,7 +211,8 @@ async fn shared_memory(cx: &Context, pod: &Pod) -> Result<Option<PathBuf>, Why> 
     let content = VolumeContent::EmptyDir { medium: VolumeMedium::Memory, size_limit_bytes: Some(SHARED_MEMORY_BYTES) };
     let spec = VolumeSpec { pod_uid: pod.metadata.uid.clone(), name: SHARED_MEMORY.into(), content, fs_group: None };
     let made = cx.drivers.volumes.ensure(&spec).await;
-    made.map(|volume| Some(volume.path)).map_err(|cause| Why::new("FailedCreatePodSandBox", format!("Failed to create pod sandbox: /dev/shm: {cause}")))
+    made.map(|volume| Some(volume.path))
+        .map_err(|cause| Why::new("FailedCreatePodSandBox", format!("Failed to create pod sandbox: /dev/shm: {cause}")))
 }
 
 /// hosts, resolv.conf and hostname, which every container mounts.
@@ -216,7 +224,9 @@ async fn write_files(cx: &Context, pod: &Pod, ips: &[String], hostname: &str, do
     };
     let dns = files::dns(pod, &cx.host_dns, &cx.config.dns_ip.to_string(), &cx.config.cluster_domain);
     let all = [("etc-hosts", hosts), ("resolv.conf", dns.text()), ("hostname", format!("{hostname}\n"))];
-    let failed = |path: PathBuf, cause: std::io::Error| Why::new("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {}: {cause}", path.display()));
+    let failed = |path: PathBuf, cause: std::io::Error| {
+        Why::new("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {}: {cause}", path.display()))
+    };
     tokio::fs::create_dir_all(&dir).await.map_err(|cause| failed(dir.clone(), cause))?;
     for (name, text) in all {
         let path = dir.join(name);

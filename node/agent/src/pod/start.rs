@@ -21,15 +21,25 @@ const CONFIG_RETRY: Duration = Duration::from_secs(30);
 const START_ERROR_CODE: i32 = 128;
 
 /// How a start ended.
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It runs, its post-start hook is done (or failed: the sentence).
-    Running { state: ContainerState, image: String, image_id: String, hook: Result<(), String> },
+    Running {
+        state: ContainerState,
+        image: String,
+        image_id: String,
+        hook: Result<(), String>,
+    },
     /// The image could not be had.
     NoImage(Why),
     /// The configuration does not hold together (yet).
     BadConfig(Why),
     /// The process could not be started.
-    Dead { message: String, restarts: u32, image: String, image_id: String },
+    Dead {
+        message: String,
+        restarts: u32,
+        image: String,
+        image_id: String,
+    },
     Cancelled,
 }
 
@@ -66,7 +76,8 @@ impl Worker {
             if let Some(ended) = forgotten {
                 clean::forget_run(&cx, &pod, &container.name, &ended.id, restarts.checked_sub(2)).await;
             }
-            let attempt = Attempt { cx: &cx, pod: &pod, container: &container, prepared: &prepared, objects: objects.as_ref(), id: &id, restarts };
+            let attempt =
+                Attempt { cx: &cx, pod: &pod, container: &container, prepared: &prepared, objects: objects.as_ref(), id: &id, restarts };
             let outcome = attempt.run(&token).await;
             Message::Started { index, id, outcome }
         });
@@ -115,7 +126,14 @@ impl Worker {
                 (slot.image, slot.image_id) = (image, image_id);
                 slot.restarts = restarts;
                 let why = Why::new("StartError", message.as_str());
-                let ended = Ended { id: id.to_owned(), code: START_ERROR_CODE, signal: 0, why, started_at: Timestamp::UNIX_EPOCH, finished_at: wall };
+                let ended = Ended {
+                    id: id.to_owned(),
+                    code: START_ERROR_CODE,
+                    signal: 0,
+                    why,
+                    started_at: Timestamp::UNIX_EPOCH,
+                    finished_at: wall,
+                };
                 slot.state = State::Exited { ended, at: now };
                 slot.waiting = Some(Why::new("RunContainerError", message));
             }
@@ -199,7 +217,9 @@ impl Attempt<'_> {
                 self.cx.recorder.warning(about(), "Failed", format!("Error: {error}"));
                 let _ = self.cx.drivers.images.remove_rootfs(self.id).await;
                 match error.kind {
-                    ErrorKind::Start => Outcome::Dead { message: error.message, restarts: self.restarts, image: shown.0, image_id: shown.1 },
+                    ErrorKind::Start => {
+                        Outcome::Dead { message: error.message, restarts: self.restarts, image: shown.0, image_id: shown.1 }
+                    }
                     _ => Outcome::BadConfig(Why::new("CreateContainerError", error.message)),
                 }
             }
@@ -245,8 +265,12 @@ impl Attempt<'_> {
     async fn image(&self) -> Result<Image, Why> {
         let (cx, name) = (self.cx, self.container.image.as_str());
         let about = || cx.about_container(self.pod, &self.container.name);
-        if name.is_empty() || name.contains(char::is_whitespace) || name.chars().any(|c| c.is_ascii_uppercase() && !name.contains(['/', ':'])) {
-            let message = format!("Failed to apply default image tag {name:?}: couldn't parse image name {name:?}: invalid reference format");
+        if name.is_empty()
+            || name.contains(char::is_whitespace)
+            || name.chars().any(|c| c.is_ascii_uppercase() && !name.contains(['/', ':']))
+        {
+            let message =
+                format!("Failed to apply default image tag {name:?}: couldn't parse image name {name:?}: invalid reference format");
             cx.recorder.warning(about(), "InspectFailed", message.as_str());
             return Err(Why::new("InvalidImageName", message));
         }
@@ -273,14 +297,19 @@ impl Attempt<'_> {
         cx.recorder.normal(about(), "Pulling", format!("Pulling image {name:?}"));
         match (cx.drivers.images.pull(name).await, present) {
             (Ok(image), _) => {
-                let took = schema::duration::format_nanos(i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX).saturating_mul(1_000_000));
-                let text = format!("Successfully pulled image {name:?} in {took} ({took} including waiting). Image size: {} bytes.", image.size);
+                let took = schema::duration::format_nanos(
+                    i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX).saturating_mul(1_000_000),
+                );
+                let text =
+                    format!("Successfully pulled image {name:?} in {took} ({took} including waiting). Image size: {} bytes.", image.size);
                 cx.recorder.normal(about(), "Pulled", text);
                 Ok(image)
             }
             // What was imported or built here is the newest there is where no registry can be asked.
             (Err(error), Some(image)) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unsupported) => {
-                let text = format!("Container image {name:?} was imported on this machine and no registry can be asked for a newer one ({error}); using it");
+                let text = format!(
+                    "Container image {name:?} was imported on this machine and no registry can be asked for a newer one ({error}); using it"
+                );
                 cx.recorder.normal(about(), "Pulled", text);
                 Ok(image)
             }

@@ -30,7 +30,8 @@ impl Worker {
     pub(super) fn stop_unhealthy(&mut self, index: usize) {
         let name = self.slots[index].name.clone();
         let Some(Unhealthy { message, grace_seconds }) = self.slots[index].run_mut().and_then(|run| run.unhealthy.clone()) else { return };
-        let grace = grace_seconds.map_or_else(|| self.spec_grace(), |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
+        let grace =
+            grace_seconds.map_or_else(|| self.spec_grace(), |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
         let (_, deadline_rx) = watch::channel(self.cx.env.instant() + grace);
         self.stop(index, deadline_rx, format!("Container {name} {message}, will be restarted"));
     }
@@ -41,7 +42,14 @@ impl Worker {
         let Some(run) = self.slots[index].run_mut() else { return };
         run.stopping = true;
         self.cx.recorder.normal(self.cx.about_container(&self.pod, &container.name), "Killing", text);
-        let stop = Stop { cx: Arc::clone(&self.cx), pod: Arc::clone(&self.pod), container, id: run.id.clone(), deadline_rx, pod_ip: self.pod_ips().first().cloned() };
+        let stop = Stop {
+            cx: Arc::clone(&self.cx),
+            pod: Arc::clone(&self.pod),
+            container,
+            id: run.id.clone(),
+            deadline_rx,
+            pod_ip: self.pod_ips().first().cloned(),
+        };
         let shutdown = self.cx.env.shutdown().clone();
         self.cx.env.spawn("container stop", async move {
             // Whichever comes first: the container is gone, or this agent ends (the next one takes up the stop).
@@ -162,8 +170,8 @@ async fn passes(deadline_rx: &mut watch::Receiver<Instant>) {
 pub(super) fn signal_number(name: &str) -> i32 {
     const TERM: i32 = 15;
     const NAMES: &[&str] = &[
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP",
-        "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT",
+        "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
     const RTMIN: i32 = 34;
     const RTMAX: i32 = 64;
@@ -186,7 +194,18 @@ mod tests {
 
     #[test]
     fn signals_by_every_spelling() {
-        for (name, want) in [("", 15), ("SIGTERM", 15), ("term", 15), ("9", 9), ("SIGUSR1", 10), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("SIGSYS", 31), ("NOPE", 15), ("99", 15)] {
+        for (name, want) in [
+            ("", 15),
+            ("SIGTERM", 15),
+            ("term", 15),
+            ("9", 9),
+            ("SIGUSR1", 10),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("SIGSYS", 31),
+            ("NOPE", 15),
+            ("99", 15),
+        ] {
             assert_eq!(signal_number(name), want, "{name}");
         }
     }

@@ -110,7 +110,10 @@ fn container(doc: &Value, index: usize) -> &Value {
 }
 
 fn condition<'a>(doc: &'a Value, name: &str) -> &'a str {
-    doc.items_at("status.conditions").iter().find(|condition| condition.str_at("type") == name).map_or("", |condition| condition.str_at("status"))
+    doc.items_at("status.conditions")
+        .iter()
+        .find(|condition| condition.str_at("type") == name)
+        .map_or("", |condition| condition.str_at("status"))
 }
 
 fn one(name: &str) -> Value {
@@ -147,7 +150,8 @@ async fn the_node_registers_and_keeps_its_lease() {
     assert_eq!((ready.str_at("status"), ready.str_at("reason")), ("True", "KubeletReady"));
     assert_eq!((node["status"]["capacity"]["cpu"].clone(), node["status"]["allocatable"]["pods"].clone()), (json!("4"), json!("110")));
     assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "n1");
-    let renewed = || world.api.get("coordination.k8s.io/v1", "leases", "kube-node-lease", "n1").unwrap().str_at("spec.renewTime").to_owned();
+    let renewed =
+        || world.api.get("coordination.k8s.io/v1", "leases", "kube-node-lease", "n1").unwrap().str_at("spec.renewTime").to_owned();
     let first = renewed();
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_ne!(renewed(), first);
@@ -164,7 +168,8 @@ async fn the_heartbeat_goes_on_while_pods_are_stuck_stopping() {
         world.phase(&format!("p{index}"), "Running").await;
         world.api.delete_pod(&format!("p{index}"), 60);
     }
-    let renewed = || world.api.get("coordination.k8s.io/v1", "leases", "kube-node-lease", "n1").unwrap().str_at("spec.renewTime").to_owned();
+    let renewed =
+        || world.api.get("coordination.k8s.io/v1", "leases", "kube-node-lease", "n1").unwrap().str_at("spec.renewTime").to_owned();
     for _ in 0..4 {
         let before = renewed();
         tokio::time::sleep(Duration::from_secs(11)).await;
@@ -343,14 +348,18 @@ async fn sidecars_start_before_and_end_after_the_app() {
 async fn probes_gate_readiness_and_restart_the_sick() {
     let world = World::started().await;
     let sick = ExecReply { code: 1, stdout: "sick".into(), ..ExecReply::default() };
-    let script = |live: &ExecReply, ready: &ExecReply| {
-        Script { exec: [("live".to_owned(), live.clone()), ("ready".to_owned(), ready.clone())].into(), ..Script::default() }
+    let script = |live: &ExecReply, ready: &ExecReply| Script {
+        exec: [("live".to_owned(), live.clone()), ("ready".to_owned(), ready.clone())].into(),
+        ..Script::default()
     };
     let well = ExecReply::default();
     world.runtime.script("a", script(&well, &sick));
-    world.pod("web", json!({"containers": [{"name": "a", "image": "i",
+    world.pod(
+        "web",
+        json!({"containers": [{"name": "a", "image": "i",
         "livenessProbe": {"exec": {"command": ["live"]}, "periodSeconds": 5, "failureThreshold": 2},
-        "readinessProbe": {"exec": {"command": ["ready"]}, "periodSeconds": 5}}]}));
+        "readinessProbe": {"exec": {"command": ["ready"]}, "periodSeconds": 5}}]}),
+    );
     let doc = world.phase("web", "Running").await;
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(condition(&world.get("web").unwrap(), "Ready"), "False");
@@ -391,6 +400,32 @@ async fn a_restarted_agent_touches_no_container() {
 
 fn container_of<'a>(doc: &'a Value, name: &str) -> Option<&'a Value> {
     doc.items_at("status.containerStatuses").iter().find(|one| one.str_at("name") == name)
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_reboot_init_containers_run_again_and_the_count_goes_on() {
+    let mut world = World::new();
+    let first = Env::sim(1);
+    let init = || Script { exits_after: Some((Duration::from_secs(1), 0)), ..Script::default() };
+    world.runtime.script("init", init());
+    world.agent(&first);
+    world.pod("web", json!({"initContainers": [{"name": "init", "image": "i"}], "containers": [{"name": "a", "image": "i"}]}));
+    world.pod("once", json!({"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]}));
+    world.phase("web", "Running").await;
+    world.phase("once", "Running").await;
+    first.stop(Duration::from_secs(1)).await;
+    // A new runtime knows nothing.
+    world.runtime = FakeRuntime::new(&world.env);
+    world.runtime.script("init", init());
+    world.agent(&Env::sim(2));
+    let doc = world.phase("once", "Failed").await;
+    assert_eq!(container(&doc, 0).str_at("state.terminated.reason"), "ContainerStatusUnknown");
+    let doc = world
+        .until("web", "ready again", |doc| condition(doc, "Ready") == "True" && container(doc, 0).i64_at("restartCount") == Some(1))
+        .await;
+    assert_eq!(container(&doc, 0).str_at("lastState.terminated.reason"), "ContainerStatusUnknown");
+    let starts: Vec<String> = world.calls().into_iter().filter(|call| call.starts_with("start")).collect();
+    assert_eq!(starts, ["start init", "start a"]);
 }
 
 #[tokio::test(start_paused = true)]

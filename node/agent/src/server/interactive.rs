@@ -17,7 +17,14 @@ use super::{Answer, running_id};
 use crate::context::Context;
 use crate::registry::PodEntry;
 
-pub(super) fn exec(cx: &Arc<Context>, pod: &PodEntry, container: &str, spec: ExecSpec, wants: Wants, request: Request<Incoming>) -> Result<Answer, Status> {
+pub(super) fn exec(
+    cx: &Arc<Context>,
+    pod: &PodEntry,
+    container: &str,
+    spec: ExecSpec,
+    wants: Wants,
+    request: Request<Incoming>,
+) -> Result<Answer, Status> {
     let id = running_id(pod, container)?;
     let runtime = Arc::clone(&cx.drivers.runtime);
     join(cx, wants, request, |session| async move {
@@ -28,7 +35,13 @@ pub(super) fn exec(cx: &Arc<Context>, pod: &PodEntry, container: &str, spec: Exe
     })
 }
 
-pub(super) fn attach(cx: &Arc<Context>, pod: &PodEntry, container: &str, wants: Wants, request: Request<Incoming>) -> Result<Answer, Status> {
+pub(super) fn attach(
+    cx: &Arc<Context>,
+    pod: &PodEntry,
+    container: &str,
+    wants: Wants,
+    request: Request<Incoming>,
+) -> Result<Answer, Status> {
     let id = running_id(pod, container)?;
     let runtime = Arc::clone(&cx.drivers.runtime);
     join(cx, wants, request, |session| async move {

@@ -25,7 +25,9 @@ impl PodName {
     pub(super) fn find(&self, cx: &Context) -> Result<Arc<PodEntry>, Status> {
         let found = cx.registry.by_name(&self.namespace, &self.name);
         let found = found.filter(|entry| self.uid.is_empty() || entry.pod.metadata.uid == self.uid);
-        found.ok_or_else(|| Status::failure(404, "NotFound", format!("pod {:?} is not on this node", format!("{}/{}", self.namespace, self.name))))
+        found.ok_or_else(|| {
+            Status::failure(404, "NotFound", format!("pod {:?} is not on this node", format!("{}/{}", self.namespace, self.name)))
+        })
     }
 }
 
@@ -115,13 +117,20 @@ fn wants(query: &[(String, String)]) -> Result<Wants, Status> {
 
 fn ports(query: &[(String, String)]) -> Result<Vec<u16>, Status> {
     let texts = query.iter().filter(|(name, _)| name == "port" || name == "ports").flat_map(|(_, value)| value.split(','));
-    texts.map(|text| text.parse().ok().filter(|port| *port > 0).ok_or_else(|| Status::bad_request(format!("{text:?} is no port")))).collect()
+    texts
+        .map(|text| text.parse().ok().filter(|port| *port > 0).ok_or_else(|| Status::bad_request(format!("{text:?} is no port"))))
+        .collect()
 }
 
 fn log_options(query: &[(String, String)]) -> Result<LogOptions, Status> {
-    let text = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty());
-    let number = |name: &str| text(name).map(|value| value.parse::<u64>().map_err(|_| Status::bad_request(format!("{name}={value:?} is no count")))).transpose();
-    let since_time = text("sinceTime").map(|value| value.parse::<Timestamp>().map_err(|_| Status::bad_request(format!("sinceTime={value:?} is no time")))).transpose()?;
+    let text =
+        |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty());
+    let number = |name: &str| {
+        text(name).map(|value| value.parse::<u64>().map_err(|_| Status::bad_request(format!("{name}={value:?} is no count")))).transpose()
+    };
+    let since_time = text("sinceTime")
+        .map(|value| value.parse::<Timestamp>().map_err(|_| Status::bad_request(format!("sinceTime={value:?} is no time"))))
+        .transpose()?;
     let stderr_only = match text("stream") {
         None | Some("All") => None,
         Some("Stdout") => Some(false),

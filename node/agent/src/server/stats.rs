@@ -86,8 +86,12 @@ pub(super) fn metrics(cx: &Context) -> String {
 
 /// `/metrics/resource`: what autoscalers and `kubectl top` read.
 pub(super) async fn resource_metrics(cx: &Context) -> String {
-    let mut cpu = String::from("# HELP container_cpu_usage_seconds_total Cumulative cpu time consumed by the container in core-seconds\n# TYPE container_cpu_usage_seconds_total counter\n");
-    let mut memory = String::from("# HELP container_memory_working_set_bytes Current working set of the container in bytes\n# TYPE container_memory_working_set_bytes gauge\n");
+    let mut cpu = String::from(
+        "# HELP container_cpu_usage_seconds_total Cumulative cpu time consumed by the container in core-seconds\n# TYPE container_cpu_usage_seconds_total counter\n",
+    );
+    let mut memory = String::from(
+        "# HELP container_memory_working_set_bytes Current working set of the container in bytes\n# TYPE container_memory_working_set_bytes gauge\n",
+    );
     for used in used(cx).await {
         let meta = &used.pod.pod.metadata;
         for (name, stats) in &used.containers {

@@ -62,7 +62,9 @@ impl World {
         let agent = Agent::new(config, Client::new(Arc::new(api.clone())), drivers, env.clone());
         env.spawn("agent", Arc::clone(&agent).run());
         api.put("v1", "pods", json!({"metadata": {"name": "web", "namespace": "d"}, "spec": {"nodeName": "n1", "hostNetwork": true, "containers": [{"name": "a", "image": "i"}]}}));
-        while runtime.running("a").is_empty() || agent.registry().by_name("d", "web").is_none_or(|pod| pod.containers[0].running_id.is_none()) {
+        while runtime.running("a").is_empty()
+            || agent.registry().by_name("d", "web").is_none_or(|pod| pod.containers[0].running_id.is_none())
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let (server, client) = tls();
@@ -73,7 +75,7 @@ impl World {
         Self { env, runtime, address, connector: client, dir }
     }
 
-    async fn send(&self, token: &str, path: &str, headers: &[(&str, &str)]) -> http::Response<Incoming> {
+    async fn send(&self, token: &str, path: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
         let tcp = TcpStream::connect(self.address).await.unwrap();
         let tls = self.connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
         let (mut sender, connection) = client_http1::handshake(TokioIo::new(tls)).await.unwrap();
@@ -98,7 +100,9 @@ impl World {
     async fn session(&self, path: &str, carrier: Negotiated, wants: Wants) -> ClientSession {
         let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         let headers = match &carrier {
-            Negotiated::WebSocket { protocol, .. } => vec![(UPGRADE.as_str(), "websocket"), key, ("sec-websocket-protocol", protocol.as_str())],
+            Negotiated::WebSocket { protocol, .. } => {
+                vec![(UPGRADE.as_str(), "websocket"), key, ("sec-websocket-protocol", protocol.as_str())]
+            }
             Negotiated::Spdy { protocol } => vec![(UPGRADE.as_str(), "SPDY/3.1"), ("x-stream-protocol-version", protocol.as_str())],
         };
         let answer = self.send("admin", path, &[headers.as_slice(), &[(CONNECTION.as_str(), "Upgrade")]].concat()).await;
@@ -162,7 +166,13 @@ async fn pods_stats_and_metrics() {
     assert_eq!(summary["pods"][0]["podRef"]["name"], "web");
     assert!(summary["node"]["cpu"]["usageCoreNanoSeconds"].as_u64() > Some(0));
     assert!(world.get("admin", "/metrics").await.1.contains("kubelet_running_containers{container_state=\"running\"} 1\n"));
-    assert!(world.get("admin", "/metrics/resource").await.1.contains("container_memory_working_set_bytes{container=\"a\",namespace=\"d\",pod=\"web\"} 0\n"));
+    assert!(
+        world
+            .get("admin", "/metrics/resource")
+            .await
+            .1
+            .contains("container_memory_working_set_bytes{container=\"a\",namespace=\"d\",pod=\"web\"} 0\n")
+    );
     world.env.stop(Duration::from_secs(5)).await;
 }
 
@@ -242,7 +252,12 @@ async fn ports_are_forwarded_through_a_tunnel() {
         }
     });
     let protocol = "SPDY/3.1+portforward.k8s.io";
-    let headers = [(UPGRADE.as_str(), "websocket"), (CONNECTION.as_str(), "Upgrade"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="), ("sec-websocket-protocol", protocol)];
+    let headers = [
+        (UPGRADE.as_str(), "websocket"),
+        (CONNECTION.as_str(), "Upgrade"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", protocol),
+    ];
     let answer = world.send("admin", "/portForward/d/web", &headers).await;
     assert_eq!(answer.status(), 101);
     let io = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());

@@ -10,10 +10,13 @@ use crate::slot::{Run, slots};
 fn pod(policy: &str, names: &[&str]) -> Pod {
     let of = |prefix: &[&str]| -> Vec<schema::Value> {
         let chosen = names.iter().filter(|name| prefix.iter().any(|prefix| name.starts_with(prefix)));
-        let one = |name: &&str| if name.starts_with("side") { json!({"name": name, "restartPolicy": "Always"}) } else { json!({"name": name}) };
+        let one =
+            |name: &&str| if name.starts_with("side") { json!({"name": name, "restartPolicy": "Always"}) } else { json!({"name": name}) };
         chosen.map(one).collect()
     };
-    let spec: PodSpec = serde_json::from_value(json!({"restartPolicy": policy, "initContainers": of(&["init", "side"]), "containers": of(&["a", "b"])})).unwrap();
+    let spec: PodSpec =
+        serde_json::from_value(json!({"restartPolicy": policy, "initContainers": of(&["init", "side"]), "containers": of(&["a", "b"])}))
+            .unwrap();
     Pod { spec, ..Pod::default() }
 }
 
@@ -24,7 +27,9 @@ fn ended_with(code: i32) -> Ended {
 
 /// `idle`, `starting`, `run`, `unready`, `warm`, an exit code, or a waiting reason with a code behind a colon (`CrashLoopBackOff:1`).
 fn fill(slot: &mut Slot, text: &str) {
-    let run = |started, ready| State::Running(Run { id: "new".into(), started_at: Timestamp::UNIX_EPOCH, started, ready, unhealthy: None, stopping: false });
+    let run = |started, ready| {
+        State::Running(Run { id: "new".into(), started_at: Timestamp::UNIX_EPOCH, started, ready, unhealthy: None, stopping: false })
+    };
     slot.state = match text {
         "idle" => State::Idle,
         "starting" => State::Starting { id: "new".into(), cancelled: false, ended_before: None },
@@ -94,7 +99,9 @@ async fn phases_and_conditions() {
     ] {
         assert_eq!(show(&status_of(policy, row, false)), want, "{policy}: {row}");
     }
-    for (row, want) in [("a=0", "Succeeded I"), ("a=143", "Failed I"), ("a=idle", "Failed I"), ("a=0 b=1", "Failed I"), ("a=0 side=143", "Succeeded I")] {
+    for (row, want) in
+        [("a=0", "Succeeded I"), ("a=143", "Failed I"), ("a=idle", "Failed I"), ("a=0 b=1", "Failed I"), ("a=0 side=143", "Succeeded I")]
+    {
         assert_eq!(show(&status_of("Always", row, true)), want, "over: {row}");
     }
 }
@@ -136,7 +143,9 @@ async fn transition_times_move_only_with_the_status() {
     assert_eq!(first, second);
     fill(&mut all[0], "unready");
     let third = pod_status(&pod, &second, &all, &Facts::default(), at(300));
-    let since = |status: &PodStatus, name: &str| status.conditions.iter().find(|condition| condition.r#type == name).unwrap().last_transition_time.clone().unwrap();
+    let since = |status: &PodStatus, name: &str| {
+        status.conditions.iter().find(|condition| condition.r#type == name).unwrap().last_transition_time.clone().unwrap()
+    };
     assert_eq!((since(&third, "Ready"), since(&third, "Initialized")), (schema::time::format(at(300)), schema::time::format(at(100))));
 }
 
@@ -150,7 +159,14 @@ fn a_terminal_phase_stays_and_foreign_conditions_too() {
     let status = pod_status(&pod, &previous, &all, &Facts::default(), Timestamp::UNIX_EPOCH);
     assert_eq!(status.phase, "Failed");
     assert_eq!(status.conditions.last().unwrap().r#type, "example.com/gate");
-    all[0].state = State::Running(Run { id: "x".into(), started_at: Timestamp::UNIX_EPOCH, started: true, ready: true, unhealthy: None, stopping: false });
+    all[0].state = State::Running(Run {
+        id: "x".into(),
+        started_at: Timestamp::UNIX_EPOCH,
+        started: true,
+        ready: true,
+        unhealthy: None,
+        stopping: false,
+    });
     let status = pod_status(&pod, &PodStatus::default(), &all, &Facts::default(), Timestamp::UNIX_EPOCH);
     let ready = status.conditions.iter().find(|condition| condition.r#type == "Ready").unwrap();
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "ReadinessGatesNotReady"));

@@ -74,7 +74,10 @@ mod tests {
     async fn an_address_is_kept_freed_and_not_given_twice() {
         let net = FakePodNet::new("10.0.0.0/29".parse().unwrap());
         let ip = async |uid: &str| net.ensure(uid, Path::new("/")).await.map(|address| address.ips[0].to_string());
-        assert_eq!((ip("a").await.unwrap(), ip("a").await.unwrap(), ip("b").await.unwrap()), ("10.0.0.2".into(), "10.0.0.2".into(), "10.0.0.3".into()));
+        assert_eq!(
+            (ip("a").await.unwrap(), ip("a").await.unwrap(), ip("b").await.unwrap()),
+            ("10.0.0.2".into(), "10.0.0.2".into(), "10.0.0.3".into())
+        );
         net.remove("a").await.unwrap();
         assert_eq!(ip("c").await.unwrap(), "10.0.0.4", "a freed address rests");
         for uid in ["d", "e", "f"] {

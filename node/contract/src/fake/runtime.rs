@@ -10,7 +10,9 @@ use bytes::Bytes;
 use env::Env;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{ContainerSpec, ContainerState, Error, ErrorKind, Exec, ExecSpec, Exit, Resources, Result, Runtime, Sandbox, SandboxSpec, Stats, Streams};
+use crate::{
+    ContainerSpec, ContainerState, Error, ErrorKind, Exec, ExecSpec, Exit, Resources, Result, Runtime, Sandbox, SandboxSpec, Stats, Streams,
+};
 
 const SIGKILL: i32 = 9;
 const OUTPUT_MAX: usize = 64;
@@ -250,7 +252,9 @@ impl Runtime for FakeRuntime {
     async fn remove(&self, id: &str) -> Result<()> {
         let mut state = self.lock();
         match state.containers.get(id) {
-            Some(container) if container.state.exit.is_none() => Err(Error::new(ErrorKind::Busy, format!("container {id} is running: stop it first"))),
+            Some(container) if container.state.exit.is_none() => {
+                Err(Error::new(ErrorKind::Busy, format!("container {id} is running: stop it first")))
+            }
             Some(container) => {
                 let name = container.state.name.clone();
                 state.calls.push(format!("remove {name}"));
@@ -376,15 +380,19 @@ mod tests {
     async fn passes_the_suite() {
         let env = Env::sim(1);
         let runtime = FakeRuntime::new(&env);
-        suite::run(&runtime, &suite::Commands { forever: vec!["forever".into()], exits_with_3: vec!["three".into()], cat: vec!["cat".into()] }, |name| match name {
-            "three" => runtime.script("three", Script { exits_after: Some((Duration::from_millis(5), 3)), ..Script::default() }),
-            "missing" => {
-                let error = Error::new(ErrorKind::Start, "exec: \"/no/such\": stat /no/such: no such file or directory");
-                runtime.script("missing", Script { start_error: Some(error), ..Script::default() });
-            }
-            "stubborn" => runtime.script("stubborn", Script { ignores_signals: true, ..Script::default() }),
-            _ => {}
-        })
+        suite::run(
+            &runtime,
+            &suite::Commands { forever: vec!["forever".into()], exits_with_3: vec!["three".into()], cat: vec!["cat".into()] },
+            |name| match name {
+                "three" => runtime.script("three", Script { exits_after: Some((Duration::from_millis(5), 3)), ..Script::default() }),
+                "missing" => {
+                    let error = Error::new(ErrorKind::Start, "exec: \"/no/such\": stat /no/such: no such file or directory");
+                    runtime.script("missing", Script { start_error: Some(error), ..Script::default() });
+                }
+                "stubborn" => runtime.script("stubborn", Script { ignores_signals: true, ..Script::default() }),
+                _ => {}
+            },
+        )
         .await;
     }
 }

@@ -40,7 +40,13 @@ pub async fn run(runtime: &dyn Runtime, commands: &Commands, prepare: impl Fn(&s
 /// Runs every case. `prepare` is called with the container's name (`forever`, `three`, `missing`, `stubborn`) before it starts.
 pub async fn run_with(runtime: &dyn Runtime, commands: &Commands, roots: &dyn Roots, prepare: impl Fn(&str)) {
     let mut exits = runtime.exits().await.expect("exits can be read");
-    let pod = SandboxSpec { pod_uid: "suite-pod".into(), namespace: "suite".into(), name: "pod".into(), hostname: "pod".into(), ..SandboxSpec::default() };
+    let pod = SandboxSpec {
+        pod_uid: "suite-pod".into(),
+        namespace: "suite".into(),
+        name: "pod".into(),
+        hostname: "pod".into(),
+        ..SandboxSpec::default()
+    };
     let first = runtime.ensure_sandbox(&pod).await.expect("a sandbox can be made");
     let again = runtime.ensure_sandbox(&pod).await.expect("a sandbox can be made again");
     assert_eq!(first, again, "ensuring twice is ensuring once");
@@ -70,7 +76,10 @@ pub async fn run_with(runtime: &dyn Runtime, commands: &Commands, roots: &dyn Ro
     started.expect("a short container starts");
     let exit = next(&mut exits).await;
     assert_eq!((exit.id.as_str(), exit.code, exit.unknown), (three.as_str(), 3, false));
-    assert!(find(runtime, &three).await.is_some_and(|state| state.exit.is_some_and(|exit| exit.code == 3)), "an exited container stays known");
+    assert!(
+        find(runtime, &three).await.is_some_and(|state| state.exit.is_some_and(|exit| exit.code == 3)),
+        "an exited container stays known"
+    );
 
     let (forever, started) = start("forever", &commands.forever).await;
     let started = started.expect("a long container starts");
