@@ -186,6 +186,15 @@ impl Pki {
         Ok(made)
     }
 
+    /// How long `identity` is still good for before [`Pki::leaf`] makes a new one.
+    pub fn renewal(&self, identity: &Identity) -> Duration {
+        let Some(der) = identity.chain().into_iter().next() else { return Duration::ZERO };
+        let Ok((_, cert)) = X509Certificate::from_der(&der) else { return Duration::ZERO };
+        let (start, end) = (cert.validity().not_before.timestamp(), cert.validity().not_after.timestamp());
+        let left = end - (end - start) / 3 - self.env.now().as_second();
+        Duration::from_secs(left.max(0).unsigned_abs())
+    }
+
     /// A kubeconfig of one context called `name` for `identity` at `server` (`https://127.0.0.1:6443`). JSON, which is YAML too.
     pub fn kubeconfig(&self, name: &str, server: &str, identity: &Identity) -> String {
         let entry = client::kubeconfig::Entry {
@@ -409,6 +418,8 @@ mod tests {
         assert_eq!(again.ca(), pki.ca());
         assert_eq!(again.signing_key(), pki.signing_key());
         assert_eq!(again.leaf(&leaf).unwrap().certificate, first.certificate);
+        let days = again.renewal(&first).as_secs() / DAY;
+        assert!((240..245).contains(&days), "two thirds of a year, not {days} days");
         let renamed = again.leaf(&Leaf::api_server(&["10.96.0.2".into()])).unwrap();
         assert_ne!(renamed.certificate, first.certificate, "other names need another certificate");
         tokio::time::advance(Duration::from_secs(250 * DAY)).await;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use auth::Pki;
 use auth::authn::Connection;
-use auth::pki::Identity;
+use auth::pki::{Identity, Leaf};
 use env::Env;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -66,6 +67,29 @@ impl Listener {
     pub fn renew(&self, identity: &Identity) -> Result<(), String> {
         self.certificate.0.store(certified(identity)?);
         Ok(())
+    }
+
+    /// Renews the certificate for `leaf` in time, for as long as the environment runs.
+    pub fn keep_fresh(self: &Arc<Self>, env: &Env, pki: Arc<Pki>, leaf: Leaf) {
+        /// After a failure (a full disk), and no more often than that.
+        const AGAIN: Duration = Duration::from_secs(3600);
+        let (listener, task_env) = (Arc::clone(self), env.clone());
+        env.spawn("certificate-renewal", async move {
+            let renew = async {
+                loop {
+                    let fresh = pki.leaf(&leaf).map_err(|error| error.to_string());
+                    let wait = match fresh.and_then(|identity| listener.renew(&identity).map(|()| pki.renewal(&identity))) {
+                        Ok(wait) => wait.max(AGAIN),
+                        Err(error) => {
+                            tracing::error!(%error, "renewing the server's certificate failed");
+                            AGAIN
+                        }
+                    };
+                    task_env.sleep(wait).await;
+                }
+            };
+            task_env.shutdown().run_until_cancelled(renew).await
+        });
     }
 
     fn config(&self, face: &Face) -> ServerConfig {
