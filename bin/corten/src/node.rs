@@ -4,19 +4,23 @@
 //! everything is read again from the kernel, the keeper and the API.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::server::{ClientReview, Review, Server};
 use agent::{Agent, AgentConfig, Drivers};
 use anyhow::Context;
+use auth::certificate::ClientCertificates;
 use auth::pki::Identity;
 use cli::Failure;
 use client::https::{Https, HttpsConfig};
 use client::{Client, Informer, Options, Target};
 use env::Env;
+use rustls::ServerConfig;
 use stdx::Instance;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
@@ -72,6 +76,15 @@ impl Keys {
         Client::new(Https::new(HttpsConfig { address, server_name, tls, token: None, user_agent }, env))
     }
 
+    /// The agent's certificate; callers may show one of the cluster's, or come with a token.
+    fn server_config(&self, env: &Env) -> anyhow::Result<ServerConfig> {
+        let certificates = ClientCertificates::new(&self.ca, env).map_err(anyhow::Error::msg)?;
+        let builder = ServerConfig::builder().with_client_cert_verifier(certificates.handshake_verifier());
+        let mut config = builder.with_single_cert(self.server.chain(), self.server.private_key())?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
     pub fn read(instance: &Instance) -> anyhow::Result<Self> {
         let mut texts = Vec::new();
         for path in Self::paths(instance) {
@@ -108,7 +121,9 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
 
     let config = AgentConfig::new(&name, IpAddr::V4(instance.node_ip()), instance.clone());
     let drivers = Drivers { runtime, images, volumes, podnet };
-    let agent = Agent::new(config, client, drivers, env.clone()).with_lease_client(keys.client(&keys.client, &instance, &env));
+    let agent = Agent::new(config, client.clone(), drivers, env.clone()).with_lease_client(keys.client(&keys.client, &instance, &env));
+    let review = Arc::new(ClientReview::new(&env, client));
+    serve_api(&instance, &agent, keys.server_config(&env)?, review, &env).await?;
     let mut work = env.spawn("agent", Arc::clone(&agent).run());
     tracing::info!(node = name, "the node is up");
     tokio::select! {
@@ -116,6 +131,15 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
         ended = &mut work => ended.context("agent")??,
     }
     env.stop(STOP_GRACE).await;
+    Ok(())
+}
+
+/// The agent's own API: logs, exec, attach, port-forward, stats. The API server is asked who may.
+async fn serve_api(instance: &Instance, agent: &Arc<Agent>, tls: ServerConfig, review: Arc<dyn Review>, env: &Env) -> anyhow::Result<()> {
+    let port = instance.agent_port();
+    let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.with_context(|| format!("listen on port {port}"))?;
+    let server = Server::new(agent, Arc::new(tls), review);
+    env.spawn("agent-api", async move { server.serve(socket).await });
     Ok(())
 }
 
