@@ -1,6 +1,9 @@
 //! Developer commands: `cargo xtask <command>`. Each command is one file and one row of [`Command`].
 
+mod bench;
 mod golden;
+mod images;
+mod process;
 mod schema;
 mod worlds;
 
@@ -19,6 +22,10 @@ enum Command {
     Schema(schema::Arguments),
     /// Replay golden vectors: passed and failed per file
     Golden(golden::Arguments),
+    /// Build test images from Debian packages, as docker archives
+    Images(images::Arguments),
+    /// Measure every promised figure beside its peer's
+    Bench(bench::Arguments),
     /// Run the tests: all worlds, or those whose name contains a word
     Test(worlds::Arguments),
     /// Run the real-kernel world alone
@@ -29,6 +36,8 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
+        Command::Images(arguments) => images::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Test(arguments) => worlds::test(&arguments),
         Command::Kernel => worlds::kernel(),
     }

@@ -73,7 +73,8 @@ const TITLE: [&str; 8] = ["name", "value", "unit", "peer", "peer value", "ratio"
 /// Aligned columns; figures to the right.
 pub(crate) fn table(rows: &[Row]) -> String {
     let cells: Vec<[String; 8]> = std::iter::once(TITLE.map(str::to_owned)).chain(rows.iter().map(Row::cells)).collect();
-    let widths: Vec<usize> = (0..TITLE.len()).map(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> =
+        (0..TITLE.len()).map(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for (at, row) in cells.iter().enumerate() {
         for (column, cell) in row.iter().enumerate() {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::process::{output, program};
+
 /// For what takes long only when it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const BUILD: Duration = Duration::from_secs(1800);
@@ -58,7 +60,7 @@ impl Lab {
     }
 
     /// The release binary.
-    pub(crate) fn corten(&self) -> Result<&Path> {
+    pub(crate) fn corten(&self) -> Result<&PathBuf> {
         once(&self.corten, || self.cargo(&["build", "-p", "corten", "--bin", "corten"]))
     }
 
@@ -74,20 +76,24 @@ impl Lab {
 
     /// Builds with cargo and says where the program is.
     fn cargo(&self, words: &[&str]) -> Result<PathBuf> {
-        let mut cargo = command(Path::new(option_env!("CARGO").unwrap_or("cargo")));
+        let mut cargo = program(option_env!("CARGO").unwrap_or("cargo"), &[]);
         cargo.args(words).args(["--release", "--quiet", "--message-format=json"]).current_dir(&self.workspace);
         let messages = output(cargo, BUILD)?;
-        let program = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
-        program.with_context(|| format!("cargo {} built no program", words.join(" ")))
+        let built = messages
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .next_back();
+        built.with_context(|| format!("cargo {} built no program", words.join(" ")))
     }
 
     /// `../shared/tools/cluster-bench`.
-    pub(crate) fn cluster_bench(&self) -> Result<&Path> {
+    pub(crate) fn cluster_bench(&self) -> Result<&PathBuf> {
         once(&self.cluster_bench, || self.go(&self.shared("tools/cluster-bench")?, ".", "cluster"))
     }
 
     /// `../shared/tools/load`, without the custom resource that it makes first: this release serves none yet.
-    pub(crate) fn load(&self) -> Result<&Path> {
+    pub(crate) fn load(&self) -> Result<&PathBuf> {
         once(&self.load, || {
             let (from, to) = (self.shared("tools/load")?, self.folder().join("load-source"));
             std::fs::create_dir_all(&to)?;
@@ -95,22 +101,26 @@ impl Lab {
                 std::fs::write(to.join(file), std::fs::read(from.join(file))?)?;
             }
             let source = std::fs::read_to_string(from.join("main.go"))?;
-            let (head, tail) = source.split_once("\tvar o map[string]any\n\tjson.Unmarshal(body(cr").context("load's setup has changed: see Lab::load")?;
-            std::fs::write(to.join("main.go"), format!("{head}\tif len(pod.path) > 0 {{\n\t\treturn\n\t}}\n\tvar o map[string]any\n\tjson.Unmarshal(body(cr{tail}"))?;
+            let (head, tail) =
+                source.split_once("\tvar o map[string]any\n\tjson.Unmarshal(body(cr").context("load's setup has changed: see Lab::load")?;
+            std::fs::write(
+                to.join("main.go"),
+                format!("{head}\tif len(pod.path) > 0 {{\n\t\treturn\n\t}}\n\tvar o map[string]any\n\tjson.Unmarshal(body(cr{tail}"),
+            )?;
             self.go(&to, ".", "load")
         })
     }
 
     pub(crate) fn go(&self, source: &Path, package: &str, name: &str) -> Result<PathBuf> {
-        let program = self.folder().join(name);
-        let mut go = command(Path::new("go"));
-        go.args(["build", "-mod=mod", "-ldflags=-s -w", "-o"]).arg(&program).arg(package).current_dir(source).env("CGO_ENABLED", "0");
+        let built = self.folder().join(name);
+        let mut go = program("go", &[]);
+        go.args(["build", "-mod=mod", "-ldflags=-s -w", "-o"]).arg(&built).arg(package).current_dir(source).env("CGO_ENABLED", "0");
         output(go, BUILD).context("the Go tools need `go` and, at first, their modules")?;
-        Ok(program)
+        Ok(built)
     }
 
     /// An archive of [`IMAGE`]: `/tool` and `/pause`.
-    fn image(&self) -> Result<&Path> {
+    fn image(&self) -> Result<&PathBuf> {
         once(&self.image, || {
             let tool = self.go(&self.shared("tools/cluster-bench")?, "./image", "tool")?;
             let (source, pause, archive) = (self.folder().join("pause.c"), self.folder().join("pause"), self.folder().join("tool.tar"));
@@ -175,7 +185,11 @@ impl<'a> Cluster<'a> {
 
     /// Starts `corten up` and does not wait.
     pub(crate) fn start(&self) -> Result<Child> {
-        let mut up = inside(self.lab.netns()?, text(self.lab.corten()?), &["up", "--no-kubeconfig", "--instance", &self.instance, "--root", text(&self.root)]);
+        let mut up = inside(
+            self.lab.netns()?,
+            text(self.lab.corten()?),
+            &["up", "--no-kubeconfig", "--instance", &self.instance, "--root", text(&self.root)],
+        );
         up.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         up.spawn().context("corten up")
     }
@@ -243,49 +257,11 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks / 100.0)
 }
 
-/// The program's standard output; its last words where it fails or outlives the limit.
-pub(crate) fn output(mut program: Command, limit: Duration) -> Result<String> {
-    let name = format!("{program:?}");
-    let words: Vec<_> = std::iter::once(program.get_program()).chain(program.get_args()).map(std::ffi::OsStr::to_owned).collect();
-    let mut bounded = command(Path::new("timeout"));
-    bounded.args(["--kill-after=10", &limit.as_secs().max(1).to_string()]).args(words);
-    if let Some(folder) = program.get_current_dir() {
-        bounded.current_dir(folder);
-    }
-    for (key, value) in program.get_envs() {
-        bounded.env(key, value.unwrap_or_default());
-    }
-    program = bounded;
-    let done = program.stdin(Stdio::null()).output().with_context(|| name.clone())?;
-    let (said, complained) = (String::from_utf8_lossy(&done.stdout).into_owned(), String::from_utf8_lossy(&done.stderr).into_owned());
-    if !done.status.success() {
-        let why = if done.status.code() == Some(124) { format!("longer than {} s", limit.as_secs()) } else { done.status.to_string() };
-        bail!("{name}: {why}: {}", last_lines(if complained.trim().is_empty() { &said } else { &complained }, 4));
-    }
-    Ok(said)
-}
-
-fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].join(" / ")
-}
-
 fn inside(netns: &Netns, name: &str, words: &[&str]) -> Command {
     // Not `ip netns exec`, which mounts another /sys and so hides the cgroups.
-    let mut nsenter = command(Path::new("nsenter"));
+    let mut nsenter = program("nsenter", &[]);
     nsenter.arg(format!("--net=/run/netns/{}", netns.0)).arg(name).args(words);
     nsenter
-}
-
-pub(crate) fn program(name: &str, words: &[&str]) -> Command {
-    let mut program = command(Path::new(name));
-    program.args(words);
-    program
-}
-
-#[expect(clippy::disallowed_methods, reason = "developer commands start other programs")]
-fn command(program: &Path) -> Command {
-    Command::new(program)
 }
 
 #[expect(clippy::print_stderr, reason = "a command's talk")]
