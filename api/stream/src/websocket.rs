@@ -9,8 +9,9 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message as Wire;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message as Wire, Utf8Bytes};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use crate::Io;
 
@@ -84,6 +85,7 @@ pub fn tunnel(io: impl Io, role: Role) -> (DuplexStream, impl Future<Output = ()
                     break;
                 }
             }
+            let _ = sink.send(normal_close()).await;
             let _ = sink.close().await;
         };
         tokio::select! {
@@ -174,7 +176,13 @@ where
             return;
         }
     }
+    let _ = sink.send(normal_close()).await;
     let _ = sink.close().await;
+}
+
+/// Code 1000. A close without a code reads as 1005, which kubectl takes for a broken stream.
+fn normal_close() -> Wire {
+    Wire::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
 }
 
 fn wire(message: &Message, encoding: Encoding) -> Wire {
