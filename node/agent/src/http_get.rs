@@ -30,8 +30,6 @@ pub(crate) struct Url {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub code: u16,
-    /// The start of the body.
-    pub text: String,
     /// It pointed to another host and was not followed.
     pub left_host: bool,
 }

@@ -247,7 +247,7 @@ fn same(a: &[Condition], b: &[Condition]) -> bool {
 }
 
 fn cpu(millis: u64) -> String {
-    if millis % 1000 == 0 { (millis / 1000).to_string() } else { format!("{millis}m") }
+    if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") }
 }
 
 /// The labels that every node has, and its own.

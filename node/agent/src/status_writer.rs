@@ -146,10 +146,7 @@ fn patch(object: &Object, status: &PodStatus) -> Option<Value> {
     let doc = object.value();
     let empty = Map::new();
     let old = doc.map_at("status").unwrap_or(&empty);
-    let mut new = match serde_json::to_value(status) {
-        Ok(Value::Object(new)) => new,
-        _ => return None,
-    };
+    let Ok(Value::Object(mut new)) = serde_json::to_value(status) else { return None };
     new.remove("nominatedNodeName");
     new.insert("conditions".into(), conditions(doc.items_at("status.conditions"), new.get("conditions")));
     let mut changed: Map<String, Value> =

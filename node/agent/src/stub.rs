@@ -24,8 +24,7 @@ struct State {
 impl Stub {
     /// Puts an object as a user would.
     pub(crate) fn put(&self, api_version: &str, resource: &str, mut doc: Value) {
-        let target =
-            Target::of(api_version, resource, &doc.str_at("metadata.namespace").to_owned()).named(&doc.str_at("metadata.name").to_owned());
+        let target = Target::of(api_version, resource, doc.str_at("metadata.namespace")).named(doc.str_at("metadata.name"));
         let mut state = self.0.lock().unwrap();
         let uid = format!("uid-{}", doc.str_at("metadata.name"));
         doc.default_at("metadata.uid", uid);
@@ -166,7 +165,7 @@ impl Transport for Stub {
                 Response::Value { value: json!({"status": {"token": token, "expirationTimestamp": doc.str_at("spec.expires")}}), code: 201 }
             }
             (Verb::Create, Body::Value(mut doc)) => {
-                let target = target.named(&doc.str_at("metadata.name").to_owned());
+                let target = target.named(doc.str_at("metadata.name"));
                 if state.objects.contains_key(&target.path()) {
                     return Err(Status::already_exists("", &target.resource, &target.name));
                 }

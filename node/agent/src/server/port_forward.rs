@@ -86,9 +86,10 @@ async fn connect(place: &Place, port: u16) -> Result<TcpStream, String> {
         let address = SocketAddr::new(ip, port);
         match connect_to(place, address).await {
             Ok(stream) => return Ok(stream),
-            Err(cause) => {
-                drop(first.get_or_insert(format!("failed to connect to localhost:{port} inside the pod: dial {address}: {cause}")))
+            Err(cause) if first.is_none() => {
+                first = Some(format!("failed to connect to localhost:{port} inside the pod: dial {address}: {cause}"));
             }
+            Err(_) => {}
         }
     }
     Err(first.unwrap_or_default())
