@@ -21,8 +21,10 @@ use tokio::sync::{broadcast, watch};
 
 use crate::{Client, List, Object, Options, Target, WatchEvent, WatchKind};
 
-/// Changes that a reader may be behind before it must look at the whole store again.
-const CHANGES_MAX: usize = 8192;
+/// Watches refused in a row before the revision that we ask for is doubted and everything is listed again.
+const REFUSED_MAX: u32 = 5;
+/// A watch that held for so long was healthy, whether or not it brought anything.
+const HEALTHY: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -30,8 +32,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub enum Change {
     /// `old` is None for an add.
-    Upsert { old: Option<Arc<Object>>, new: Arc<Object> },
-    Delete { old: Arc<Object> },
+    Upsert {
+        old: Option<Arc<Object>>,
+        new: Arc<Object>,
+    },
+    Delete {
+        old: Arc<Object>,
+    },
 }
 
 impl Change {
@@ -43,6 +50,9 @@ impl Change {
         }
     }
 }
+
+/// What one write to the store is to its readers.
+type Changes = [Option<Change>; 2];
 
 /// Makes index keys of an object (node name, owner uid, …).
 pub type IndexFn = fn(&Object) -> Vec<String>;
@@ -113,20 +123,36 @@ impl Store {
         index.entries.get(key).map(|entries| entries.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// As [`Store::by`], those that satisfy `is` alone: for a few out of many.
+    pub fn select(&self, name: &'static str, key: &str, is: impl Fn(&Object) -> bool) -> Vec<Arc<Object>> {
+        let state = self.read();
+        let index = state.indexes.get(name).unwrap_or_else(|| panic!("no index {name:?} on this informer"));
+        index.entries.get(key).into_iter().flat_map(HashMap::values).filter(|object| is(object)).cloned().collect()
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
         self.inner.read().expect("no writer of the store panics")
     }
 
-    /// Puts a newer object; an older revision than the one held is ignored. None: nothing changed.
-    fn upsert(&self, new: Arc<Object>) -> Option<Change> {
+    /// Puts a newer object; an older revision than the one held is ignored. Nothing: nothing changed.
+    fn upsert(&self, new: Arc<Object>) -> Changes {
+        let held = self.get(&new.meta.key());
+        if held.is_some_and(|held| held.revision() >= new.revision() && new.revision() > 0) {
+            return Changes::default();
+        }
+        self.put(new)
+    }
+
+    /// Puts an object whatever is held. Another object of the same name is a delete and an add: readers know objects by uid.
+    fn put(&self, new: Arc<Object>) -> Changes {
         let mut state = self.inner.write().expect("no writer of the store panics");
         let key = new.meta.key();
-        if state.objects.get(&key).is_some_and(|held| held.revision() >= new.revision() && new.revision() > 0) {
-            return None;
-        }
         let old = state.objects.insert(key.clone(), Arc::clone(&new));
         state.reindex(&key, old.as_deref(), Some(&new));
-        Some(Change::Upsert { old, new })
+        match old {
+            Some(other) if other.meta.uid != new.meta.uid => [Some(Change::Delete { old: other }), Some(Change::Upsert { old: None, new })],
+            old => [Some(Change::Upsert { old, new }), None],
+        }
     }
 
     /// `last` is the state that the delete carried, where there is one.
@@ -142,13 +168,20 @@ impl Store {
         state.revision = state.revision.max(revision.parse().unwrap_or_default());
     }
 
-    /// Makes the content exactly `items`; returns what changed.
-    fn replace(&self, items: Vec<Arc<Object>>) -> Vec<Change> {
+    /// Makes the content exactly `items`, at exactly this revision; returns what changed. A list is the truth even where it is
+    /// older than what is held: then the server has lost history, and everything newer with it.
+    fn replace(&self, items: Vec<Arc<Object>>, revision: &str) -> Vec<Change> {
         let fresh: std::collections::HashSet<String> = items.iter().map(|item| item.meta.key()).collect();
         let gone: Vec<String> = self.read().objects.keys().filter(|key| !fresh.contains(*key)).cloned().collect();
         let deletes = gone.iter().filter_map(|key| self.delete(key, None)).collect::<Vec<_>>();
-        let upserts = items.into_iter().filter_map(|item| self.upsert(item));
-        deletes.into_iter().chain(upserts).collect()
+        let same = |item: &Arc<Object>| {
+            self.get(&item.meta.key())
+                .is_some_and(|held| held.meta.uid == item.meta.uid && held.revision() == item.revision() && item.revision() > 0)
+        };
+        let puts = items.into_iter().filter(|item| !same(item)).flat_map(|item| self.put(item)).flatten();
+        let changes = deletes.into_iter().chain(puts).collect();
+        self.inner.write().expect("no writer of the store panics").revision = revision.parse().unwrap_or_default();
+        changes
     }
 }
 
@@ -188,10 +221,11 @@ impl Informer {
     /// Starts the loop as a task of `env`. `options` may carry selectors.
     pub fn start(env: &Env, client: Client, target: Target, options: Options, indexes: &[(&'static str, IndexFn)]) -> Arc<Self> {
         let store = Store::with_indexes(indexes);
-        let (changes, _) = broadcast::channel(CHANGES_MAX);
+        let (changes, _) = broadcast::channel(changes_max(&target.resource));
         let (synced_tx, synced) = watch::channel(false);
         let stop = env.shutdown().child_token();
-        let reflector = Reflector { env: env.clone(), client, target, options, store: store.clone(), changes: changes.clone(), synced: synced_tx };
+        let reflector =
+            Reflector { env: env.clone(), client, target, options, store: store.clone(), changes: changes.clone(), synced: synced_tx };
         let stopped = stop.clone();
         env.spawn("informer", async move {
             stopped.run_until_cancelled(reflector.run()).await;
@@ -215,6 +249,16 @@ impl Informer {
     }
 }
 
+/// Changes that a reader may be behind before it must look at the whole store again. Every place costs memory in every
+/// informer from the start, so only collections that come in thousands get thousands.
+fn changes_max(resource: &str) -> usize {
+    match resource {
+        "pods" => 8192,
+        "nodes" | "endpointslices" | "events" | "leases" | "replicasets" => 1024,
+        _ => 128,
+    }
+}
+
 /// What the loop owns.
 struct Reflector {
     env: Env,
@@ -230,6 +274,8 @@ struct Reflector {
 enum Ended {
     /// Watch again from the revision reached.
     Resume,
+    /// As [`Ended::Resume`], but if the server keeps saying so the fault may be in what we ask for.
+    Refused,
     /// History is gone, or the server's words cannot be trusted: list again.
     Relist,
 }
@@ -247,15 +293,18 @@ impl Reflector {
                 }
             };
             self.synced.send_replace(true);
+            let mut refused = 0;
             loop {
-                let before = revision.clone();
+                let (before, since) = (revision.clone(), self.env.instant());
                 let ended = self.watch(&mut revision).await;
-                if revision != before {
-                    backoff = Backoff::default();
+                if revision != before || since.elapsed() >= HEALTHY {
+                    (backoff, refused) = (Backoff::default(), 0);
                 }
-                match ended {
-                    Ended::Relist => break,
-                    Ended::Resume => backoff.wait(&self.env).await,
+                refused += u32::from(matches!(ended, Ended::Refused));
+                // Also before a list: a server that refuses every watch would be asked for everything without end.
+                backoff.wait(&self.env).await;
+                if matches!(ended, Ended::Relist) || refused > REFUSED_MAX {
+                    break;
                 }
             }
         }
@@ -269,8 +318,7 @@ impl Reflector {
             let List { items: page, resource_version, continue_token, .. } = self.client.list(self.target.clone(), options.clone()).await?;
             items.extend(page);
             if continue_token.is_empty() {
-                let changes = self.store.replace(items);
-                self.store.reached(&resource_version);
+                let changes = self.store.replace(items, &resource_version);
                 changes.into_iter().for_each(|change| self.announce(change));
                 return Ok(resource_version);
             }
@@ -299,18 +347,19 @@ impl Reflector {
             return Ended::Relist;
         }
         tracing::debug!(target = %self.target.path(), error = %status, "watch broke off");
-        Ended::Resume
+        // A server that is away or busy says nothing about our revision: a long outage must not end in lists by everybody.
+        if matches!(status.code, 429 | 502..=504) { Ended::Resume } else { Ended::Refused }
     }
 
     fn take(&self, event: WatchEvent, revision: &mut String) {
         revision.clone_from(&event.object.meta.resource_version);
         let change = match event.kind {
-            WatchKind::Bookmark => None,
+            WatchKind::Bookmark => Changes::default(),
             WatchKind::Added | WatchKind::Modified => self.store.upsert(event.object),
-            WatchKind::Deleted => self.store.delete(&event.object.meta.key(), Some(event.object)),
+            WatchKind::Deleted => [self.store.delete(&event.object.meta.key(), Some(event.object)), None],
         };
         self.store.reached(revision);
-        change.into_iter().for_each(|change| self.announce(change));
+        change.into_iter().flatten().for_each(|change| self.announce(change));
     }
 
     fn announce(&self, change: Change) {
@@ -372,7 +421,10 @@ mod tests {
     }
 
     fn pod(name: &str, rv: u64, node: &str) -> Arc<Object> {
-        Object::from_value(&json!({"metadata": {"name": name, "namespace": "d", "resourceVersion": rv.to_string(), "labels": {"node": node}}})).unwrap()
+        Object::from_value(
+            &json!({"metadata": {"name": name, "namespace": "d", "resourceVersion": rv.to_string(), "labels": {"node": node}}}),
+        )
+        .unwrap()
     }
 
     fn by_node(object: &Object) -> Vec<String> {
@@ -387,10 +439,10 @@ mod tests {
     async fn a_broken_watch_resumes_and_an_expired_one_relists() {
         let script = Arc::new(Script::default());
         *script.lists.lock().unwrap() = vec![vec![pod("a", 5, "n1")], vec![pod("b", 20, "n2")]];
-        *script.watches.lock().unwrap() =
-            vec![vec![event(WatchKind::Modified, pod("a", 12, "n2"))], vec![Err(Status::expired("too old"))]];
+        *script.watches.lock().unwrap() = vec![vec![event(WatchKind::Modified, pod("a", 12, "n2"))], vec![Err(Status::expired("too old"))]];
         let env = Env::sim(1);
-        let informer = Informer::start(&env, Client::new(script.clone()), Target::of("v1", "pods", ""), Options::default(), &[("node", by_node)]);
+        let informer =
+            Informer::start(&env, Client::new(script.clone()), Target::of("v1", "pods", ""), Options::default(), &[("node", by_node)]);
         let mut changes = informer.changes();
         informer.synced().await;
         let mut seen = Vec::new();
@@ -405,11 +457,63 @@ mod tests {
         assert!(informer.store.by("node", "n1").is_empty() && informer.store.by("node", "n2").len() == 1);
     }
 
+    fn with_uid(name: &str, rv: u64, uid: &str) -> Arc<Object> {
+        Object::from_value(&json!({"metadata": {"name": name, "namespace": "d", "uid": uid, "resourceVersion": rv.to_string()}})).unwrap()
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_is_a_delete_and_an_add() {
+        let store = Store::with_indexes(&[]);
+        store.replace(vec![with_uid("a", 5, "one")], "5");
+        let changes = store.replace(vec![with_uid("a", 9, "two")], "9");
+        let texts: Vec<_> =
+            changes.iter().map(|change| (matches!(change, Change::Delete { .. }), change.object().meta.uid.as_str())).collect();
+        assert_eq!(texts, [(true, "one"), (false, "two")]);
+    }
+
+    #[test]
+    fn a_list_is_believed_even_when_the_server_lost_history() {
+        let store = Store::with_indexes(&[]);
+        store.replace(vec![pod("a", 50, "x")], "60");
+        let changes = store.replace(vec![pod("a", 7, "y")], "8");
+        assert_eq!((changes.len(), store.get("d/a").unwrap().revision(), store.revision()), (1, 7, 8));
+        assert!(store.replace(vec![pod("a", 7, "y")], "9").is_empty(), "the same again is no change");
+    }
+
+    /// Refuses every watch with these words and counts the lists.
+    struct Refusing(Status, std::sync::atomic::AtomicU32);
+
+    #[async_trait]
+    impl Transport for Refusing {
+        async fn call(&self, request: Request) -> Result<Answer, Status> {
+            if request.verb != Verb::List {
+                return Err(self.0.clone());
+            }
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let response =
+                Response::List(List { items: Vec::new(), resource_version: "10".into(), continue_token: String::new(), remaining: None });
+            Ok(Answer { response, warnings: Vec::new() })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_refuses_every_watch_is_listed_rarely_but_again() {
+        for refusal in [Status::expired("too old"), Status::internal("cannot decode")] {
+            let env = Env::sim(1);
+            let server = Arc::new(Refusing(refusal, Default::default()));
+            let informer = Informer::start(&env, Client::new(server.clone()), Target::of("v1", "pods", ""), Options::default(), &[]);
+            informer.synced().await;
+            env.sleep(Duration::from_secs(120)).await;
+            let lists = server.1.load(std::sync::atomic::Ordering::Relaxed);
+            assert!((2..60).contains(&lists), "{lists} lists in two minutes");
+        }
+    }
+
     #[test]
     fn an_older_revision_never_replaces_a_newer_one() {
         let store = Store::with_indexes(&[]);
-        assert!(store.upsert(pod("a", 7, "x")).is_some());
-        assert!(store.upsert(pod("a", 6, "y")).is_none());
+        assert!(store.upsert(pod("a", 7, "x"))[0].is_some());
+        assert!(store.upsert(pod("a", 6, "y"))[0].is_none());
         assert_eq!(store.get("d/a").unwrap().revision(), 7);
     }
 }

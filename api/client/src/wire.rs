@@ -197,13 +197,19 @@ struct Frame<'a> {
 pub(crate) fn watch(body: BoxStream<'static, Result<Bytes, Status>>) -> Watch {
     let state = (body, BytesMut::new());
     Box::pin(futures::stream::unfold(state, |(mut body, mut buffer)| async move {
+        // What has been searched of the line that is coming in: a long one arrives in many pieces.
+        let mut searched = 0;
         loop {
-            if let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-                let line = buffer.split_to(end + 1).freeze();
+            if let Some(end) = buffer[searched..].iter().position(|byte| *byte == b'\n') {
+                let line = buffer.split_to(searched + end + 1).freeze();
                 return Some((event(&line), (body, buffer)));
             }
+            searched = buffer.len();
             if buffer.len() > LINE_MAX {
-                return Some((Err(Status::internal("a watch line is longer than any event")), (Box::pin(futures::stream::empty()) as _, BytesMut::new())));
+                return Some((
+                    Err(Status::internal("a watch line is longer than any event")),
+                    (Box::pin(futures::stream::empty()) as _, BytesMut::new()),
+                ));
             }
             match body.next().await? {
                 Ok(bytes) => buffer.extend_from_slice(&bytes),
@@ -240,7 +246,10 @@ mod tests {
     #[test]
     fn a_watch_says_so_in_its_query() {
         let options = Options { field_selector: "spec.nodeName=n 1".into(), resource_version: Some("5".into()), ..Options::default() };
-        assert_eq!(uri(&request(Verb::Watch, options)), "/api/v1/namespaces/d/pods?fieldSelector=spec.nodeName%3Dn%201&resourceVersion=5&watch=true");
+        assert_eq!(
+            uri(&request(Verb::Watch, options)),
+            "/api/v1/namespaces/d/pods?fieldSelector=spec.nodeName%3Dn%201&resourceVersion=5&watch=true"
+        );
     }
 
     #[test]

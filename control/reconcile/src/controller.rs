@@ -1,5 +1,6 @@
 //! What a controller is, how events become keys, and who works on them.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use client::events::Recorder;
 use client::informer::Change;
 use client::{Client, Informer, Lister, Object};
 use env::Env;
+use futures::FutureExt;
 use schema::Status;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -36,11 +38,18 @@ pub enum Retry {
 impl From<Status> for Retry {
     fn from(status: Status) -> Self {
         match status.code {
+            // Nothing can be made in a namespace that goes; what asked for it goes with it.
+            403 if is_terminating(&status) => Self::Never(status),
             // What the object asks for is wrong; only its change helps.
             400 | 422 => Self::Never(status),
             _ => Self::Soon(status),
         }
     }
+}
+
+/// Whether the namespace is on its way out, which no second try changes.
+pub fn is_terminating(status: &Status) -> bool {
+    status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
 }
 
 /// Watch, plan, act, report. The key is the only input; everything else is read when it runs.
@@ -51,6 +60,11 @@ pub trait Controller: Send + Sync + 'static {
     /// Which events become which keys.
     fn wire(&self, wiring: &mut Wiring<'_>);
     async fn reconcile(&self, cx: &Cx, key: &str) -> Result<Action, Retry>;
+    /// Keys that only lost changes could have told, beside those that the sources' objects make: changes came faster than they
+    /// were read, deletes among them.
+    fn after_lost_changes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What a reconcile works with.
@@ -132,8 +146,9 @@ impl Manager {
         let mut wiring = Wiring { informers: &self.informers, sources: Vec::new() };
         controller.wire(&mut wiring);
         let queue = Arc::new(Queue::default());
-        for (informer, mapper) in wiring.sources {
-            self.feed(informer, mapper, Arc::clone(&queue));
+        let sources: Arc<[(Arc<Informer>, Mapper)]> = wiring.sources.into();
+        for at in 0..sources.len() {
+            self.feed(Arc::clone(&controller), Arc::clone(&sources), at, Arc::clone(&queue));
         }
         let client = (self.client_of)(&format!("system:serviceaccount:kube-system:{}", controller.name()));
         let cx = Arc::new(Cx {
@@ -150,21 +165,31 @@ impl Manager {
         }
     }
 
-    /// Turns changes into keys; a reader that fell behind looks at the whole store again.
-    fn feed(&self, informer: Arc<Informer>, mapper: Mapper, queue: Arc<Queue>) {
+    /// Turns changes of one source into keys. Where changes were lost, deletes may be among them, and only the objects of the other
+    /// sources tell whom they concern: then everything of this controller is looked at again.
+    fn feed(&self, controller: Arc<dyn Controller>, sources: Arc<[(Arc<Informer>, Mapper)]>, at: usize, queue: Arc<Queue>) {
         let shutdown = self.env.shutdown().clone();
-        let mut changes = informer.changes();
+        let mut changes = sources[at].0.changes();
         let feeder = async move {
+            let (informer, mapper) = &sources[at];
             informer.synced().await;
-            informer.store.all().iter().for_each(|object| enqueue(&queue, &mapper, object));
+            enqueue_all(&queue, informer, mapper);
             loop {
                 match changes.recv().await {
                     Ok(Change::Upsert { old, new }) => {
-                        old.iter().for_each(|old| enqueue(&queue, &mapper, old));
-                        enqueue(&queue, &mapper, &new);
+                        old.iter().for_each(|old| enqueue(&queue, mapper, old));
+                        enqueue(&queue, mapper, &new);
                     }
-                    Ok(Change::Delete { old }) => enqueue(&queue, &mapper, &old),
-                    Err(RecvError::Lagged(_)) => informer.store.all().iter().for_each(|object| enqueue(&queue, &mapper, object)),
+                    Ok(Change::Delete { old }) => enqueue(&queue, mapper, &old),
+                    Err(RecvError::Lagged(lost)) => {
+                        tracing::info!(
+                            controller = controller.name(),
+                            lost,
+                            "changes came faster than they were read, looking at everything"
+                        );
+                        sources.iter().for_each(|(informer, mapper)| enqueue_all(&queue, informer, mapper));
+                        controller.after_lost_changes().iter().for_each(|key| queue.add(key));
+                    }
                     Err(RecvError::Closed) => return,
                 }
             }
@@ -180,7 +205,9 @@ impl Manager {
             cx.informers.synced().await;
             loop {
                 let key = cx.queue.take().await;
-                let outcome = controller.reconcile(&cx, &key).await;
+                // A bug that one object brings out must not end the work for all others.
+                let looked = AssertUnwindSafe(controller.reconcile(&cx, &key)).catch_unwind().await;
+                let outcome = looked.unwrap_or_else(|_| Err(Retry::Soon(Status::internal("the controller panicked"))));
                 settle(&cx.queue, controller.name(), &key, outcome);
                 cx.queue.done(&key);
             }
@@ -189,6 +216,10 @@ impl Manager {
             shutdown.run_until_cancelled(worker).await;
         });
     }
+}
+
+fn enqueue_all(queue: &Queue, informer: &Informer, mapper: &Mapper) {
+    informer.store.all().iter().for_each(|object| enqueue(queue, mapper, object));
 }
 
 fn enqueue(queue: &Queue, mapper: &Mapper, object: &Object) {

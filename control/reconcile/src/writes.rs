@@ -82,7 +82,9 @@ impl Expectations {
 
 fn is_met(expectation: &Expectation, lister: &Lister) -> bool {
     match expectation {
-        Expectation::Seen { key, revision } => lister.revision() >= *revision || lister.get(key).is_some_and(|held| held.revision() >= *revision),
+        Expectation::Seen { key, revision } => {
+            lister.revision() >= *revision || lister.get(key).is_some_and(|held| held.revision() >= *revision)
+        }
         Expectation::Gone { key, uid } => lister.get(key).is_none_or(|held| held.meta.uid != *uid || held.meta.is_deleting()),
     }
 }
@@ -105,6 +107,11 @@ impl Quarantine {
             since.remove(key);
         }
         passed
+    }
+
+    /// What was asked about is not so any more: the next question is the first again.
+    pub fn forget(&self, key: &str) {
+        self.since.lock().expect("no holder of the quarantine panics").remove(key);
     }
 }
 
