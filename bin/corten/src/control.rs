@@ -31,7 +31,7 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     if let Some(repair) = store.repair() {
         tracing::warn!(?repair, "the store was repaired");
     }
-    let pki = Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?;
+    let pki = Arc::new(Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?);
     let config = Config::new(&instance, IpAddr::V4(instance.node_ip()));
     let assembled = assemble::assemble(Arc::clone(&store) as _, &env, config, pki.signing_key()).await.context("API server")?;
     serve(&instance, &env, &pki, &assembled).await?;
@@ -45,7 +45,7 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(instance: &Instance, env: &Env, pki: &Pki, assembled: &assemble::Assembled) -> anyhow::Result<()> {
+async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assemble::Assembled) -> anyhow::Result<()> {
     let port = instance.api_port();
     let socket = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await.with_context(|| format!("listen on port {port}"))?;
     let certificates = ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
@@ -53,7 +53,9 @@ async fn serve(instance: &Instance, env: &Env, pki: &Pki, assembled: &assemble::
     let authenticator = Authenticator::new(certificates, Arc::clone(&tokens) as _, env);
     let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent())?)));
     let face = Face::new(Arc::clone(&assembled.core), authenticator, tokens, agents, &format!("https://{}:{port}", instance.node_ip()));
-    let listener = Listener::new(&pki.leaf(&Leaf::api_server(&server_names(instance)))?, Limits::default()).map_err(anyhow::Error::msg)?;
+    let leaf = Leaf::api_server(&server_names(instance));
+    let listener = Listener::new(&pki.leaf(&leaf)?, Limits::default()).map_err(anyhow::Error::msg)?;
+    listener.keep_fresh(env, Arc::clone(pki), leaf);
     env.spawn("listen", http::serve(face, listener, socket));
     Ok(())
 }

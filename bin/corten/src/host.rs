@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use auth::Pki;
 use auth::pki::{Identity, Leaf};
+use cli::check::{Finding, Level};
 use cli::{Admin, ChildState, Failure, Host, ImageRow, Kind, State};
 use client::https::{Https, HttpsConfig};
 use client::kubeconfig::Entry;
@@ -53,6 +54,22 @@ impl Host for Machine {
         let keeper = ChildState { name: "keeper".into(), pid: Some(status.pid), restarts: 0, last_exit: None };
         let child = |one: keeper::ChildStatus| ChildState { name: one.name, pid: one.pid, restarts: one.restarts, last_exit: one.last_exit };
         Ok(Some(State { processes: std::iter::once(keeper).chain(status.children.into_iter().map(child)).collect(), containers: status.containers }))
+    }
+
+    fn findings(&self, instance: &Instance) -> Vec<Finding> {
+        const NAME: &str = "firewall";
+        if !rustix::process::geteuid().is_root() {
+            return Vec::new();
+        }
+        if let Ok(Some(fix)) = podnet::foreign::legacy_fix(instance) {
+            let detail = "the older iptables' FORWARD policy is drop: pods are not reached from other machines, nor they from pods";
+            return vec![Finding::bad(NAME, Level::Warning, detail, fix)];
+        }
+        match podnet::foreign::dropping_chains(instance) {
+            Ok(chains) if chains.is_empty() => vec![Finding::ok(NAME, "nothing in the way")],
+            Ok(chains) => vec![Finding::ok(NAME, format!("{} would drop pod traffic; `up` adds accepts and `down` removes them", chains.join(", ")))],
+            Err(error) => vec![Finding::bad(NAME, Level::Warning, chain(&error), "see that nf_tables works: modprobe nf_tables")],
+        }
     }
 
     fn prepare(&self, instance: &Instance) -> Result<(), Failure> {

@@ -4,12 +4,13 @@
 //! everything is read again from the kernel, the keeper and the API.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::server::{ClientReview, Review, Server};
+use agent::server::{ClientReview, Server};
 use agent::{Agent, AgentConfig, Drivers};
 use anyhow::Context;
 use auth::certificate::ClientCertificates;
@@ -105,7 +106,7 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     let client = keys.client(&keys.client, &instance, &env);
     let name = name();
 
-    let runtime = keeper::Driver::connect(&instance, &env).await.context("keeper")?;
+    let keeper = keeper::Driver::connect(&instance, &env).await.context("keeper")?;
     // The node's link and address come before anything that listens on them or dials through them.
     let podnet = Arc::new(podnet::Driver::open(podnet::Config::new(instance.clone()), &env).context("pod network")?);
     let service_driver = Arc::new(services::Driver::open(services::Config { instance: instance.clone() }, &env).context("services")?);
@@ -116,14 +117,18 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
 
     let watched = Watched::start(&env, &keys.client(&keys.proxy, &instance, &env));
     let programmed = services::watch::start(&env, &name, service_driver, Arc::clone(&watched.services), Arc::clone(&watched.slices));
-    let names = dns::serve(dns::Config::new(&instance), None, Arc::clone(&watched.services), Arc::clone(&watched.slices), &env).context("DNS")?;
+    let dns = dns::Config::new(&instance);
+    let sockets = held_dns_sockets(&keeper, dns.listen).await.context("DNS sockets")?;
+    let names = dns::serve(dns, Some(sockets), Arc::clone(&watched.services), Arc::clone(&watched.slices), &env).context("DNS")?;
     env.spawn("ready", report_ready(programmed, names.ready));
 
     let config = AgentConfig::new(&name, IpAddr::V4(instance.node_ip()), instance.clone());
-    let drivers = Drivers { runtime, images, volumes, podnet };
+    let drivers = Drivers { runtime: Arc::clone(&keeper) as _, images, volumes, podnet };
     let agent = Agent::new(config, client.clone(), drivers, env.clone()).with_lease_client(keys.client(&keys.client, &instance, &env));
     let review = Arc::new(ClientReview::new(&env, client));
-    serve_api(&instance, &agent, keys.server_config(&env)?, review, &env).await?;
+    let socket = held_listener(&keeper, instance.agent_port()).await?;
+    let server = Server::new(&agent, Arc::new(keys.server_config(&env)?), review);
+    env.spawn("agent-api", async move { server.serve(socket).await });
     let mut work = env.spawn("agent", Arc::clone(&agent).run());
     tracing::info!(node = name, "the node is up");
     tokio::select! {
@@ -134,13 +139,29 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The agent's own API: logs, exec, attach, port-forward, stats. The API server is asked who may.
-async fn serve_api(instance: &Instance, agent: &Arc<Agent>, tls: ServerConfig, review: Arc<dyn Review>, env: &Env) -> anyhow::Result<()> {
-    let port = instance.agent_port();
-    let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await.with_context(|| format!("listen on port {port}"))?;
-    let server = Server::new(agent, Arc::new(tls), review);
-    env.spawn("agent-api", async move { server.serve(socket).await });
-    Ok(())
+/// The DNS sockets that the keeper holds, or new ones, left with it: a question during a restart of this process then waits for
+/// the next one instead of failing.
+async fn held_dns_sockets(keeper: &keeper::Driver, address: SocketAddr) -> anyhow::Result<dns::Sockets> {
+    let names = [format!("dns-udp-{address}"), format!("dns-tcp-{address}")];
+    if let (Some(udp), Some(tcp)) = (keeper.stored_fd(&names[0]).await?, keeper.stored_fd(&names[1]).await?) {
+        return Ok(dns::Sockets { udp, tcp });
+    }
+    let sockets = dns::bind(address)?;
+    keeper.store_fd(&names[0], sockets.udp.try_clone()?).await?;
+    keeper.store_fd(&names[1], sockets.tcp.try_clone()?).await?;
+    Ok(sockets)
+}
+
+/// As [`held_dns_sockets`], for the agent's own API: logs, exec, attach, port-forward, stats.
+async fn held_listener(keeper: &keeper::Driver, port: u16) -> anyhow::Result<TcpListener> {
+    let name = format!("agent-{port}");
+    if let Some(held) = keeper.stored_fd(&name).await? {
+        return Ok(TcpListener::from_std(held.into())?);
+    }
+    let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).with_context(|| format!("listen on port {port}"))?;
+    listener.set_nonblocking(true)?;
+    keeper.store_fd(&name, listener.as_fd().try_clone_to_owned()?).await?;
+    Ok(TcpListener::from_std(listener)?)
 }
 
 /// One line when Services and names are complete: what a person looks for in the log.

@@ -32,11 +32,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Self {
+    pub fn ok(name: &'static str, detail: impl Into<String>) -> Self {
         Self { name, level: Level::Ok, detail: detail.into(), fix: None }
     }
 
-    fn bad(name: &'static str, level: Level, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub fn bad(name: &'static str, level: Level, detail: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name, level, detail: detail.into(), fix: Some(fix.into()) }
     }
 }

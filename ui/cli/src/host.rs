@@ -8,6 +8,7 @@ use client::kubeconfig::Entry;
 use stdx::Instance;
 
 use crate::Failure;
+use crate::check::Finding;
 
 /// Who calls, read once from the environment.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +61,8 @@ pub struct ImageRow {
 pub trait Host: Send + Sync {
     /// None: no keeper runs.
     fn state(&self, instance: &Instance) -> Result<Option<State>, Failure>;
+    /// What only the drivers can tell of the machine: other people's packet filters.
+    fn findings(&self, instance: &Instance) -> Vec<Finding>;
     /// Makes folders and keys where they are missing. Idempotent.
     fn prepare(&self, instance: &Instance) -> Result<(), Failure>;
     /// Starts the keeper, which starts the rest, and returns when it answers.

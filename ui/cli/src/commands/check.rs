@@ -13,9 +13,16 @@ pub struct Args {
     output: Output,
 }
 
+/// All checks, those of the drivers last.
+pub fn findings(cx: &Context<'_>, running: bool) -> Vec<check::Finding> {
+    let mut findings = check::all(&cx.instance, running);
+    findings.extend(cx.host.findings(&cx.instance));
+    findings
+}
+
 pub fn run(cx: &Context<'_>, args: &Args) -> Result<u8, Failure> {
     let running = cx.host.state(&cx.instance).is_ok_and(|state| state.is_some());
-    let findings = check::all(&cx.instance, running);
+    let findings = findings(cx, running);
     let failed = !check::failures(&findings).is_empty();
     match args.output {
         Output::Json => out::line(json!({"ok": !failed, "checks": findings})),

@@ -8,7 +8,7 @@ use kinds::core::{Node, Service};
 
 use super::Context;
 use crate::apply::{Applied, apply};
-use crate::check::{self, Level};
+use crate::check::Level;
 use crate::phases::Phases;
 use crate::{Admin, Failure, Kind, kubeconfig, manifest, out, ready};
 
@@ -61,7 +61,7 @@ pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
 }
 
 fn preflight(cx: &Context<'_>, running: bool) -> Result<(), Failure> {
-    let findings = check::all(&cx.instance, running);
+    let findings = super::check::findings(cx, running);
     for finding in findings.iter().filter(|finding| finding.level == Level::Warning) {
         out::talk(format!("warning: {}: {}", finding.name, finding.detail));
     }
