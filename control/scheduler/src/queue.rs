@@ -1,7 +1,7 @@
 //! Which pod is next: by priority, then by age; what failed waits for its back-off and for an event that may help it.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +42,10 @@ enum Place {
     Active(Rank),
     BackOff(Instant),
     /// Waits for an event; `for_room`: a pod that goes may help.
-    Parked { for_room: bool, since: Instant },
+    Parked {
+        for_room: bool,
+        since: Instant,
+    },
 }
 
 /// Owned by the scheduler's loop; no locks.
@@ -51,6 +54,12 @@ pub struct Queue {
     pods: HashMap<String, (Waiting, Place)>,
     active: BTreeSet<Rank>,
     back_off: BTreeMap<(Instant, String), ()>,
+    /// Uids of the parked pods, by whether a pod that goes may help them.
+    parked_for_room: HashSet<String>,
+    parked_for_nodes: HashSet<String>,
+    /// Events since the last look. A thousand pods that go at once are one reason to look at those that wait, not a thousand.
+    room_made: bool,
+    nodes_changed: bool,
     sequence: u64,
 }
 
@@ -61,7 +70,9 @@ impl Queue {
         let uid = pod.metadata.uid.clone();
         match self.pods.get_mut(&uid) {
             Some((waiting, place)) => {
-                let changed = waiting.pod.metadata.generation != pod.metadata.generation || waiting.pod.metadata.labels != pod.metadata.labels || waiting.pod.spec != pod.spec;
+                let changed = waiting.pod.metadata.generation != pod.metadata.generation
+                    || waiting.pod.metadata.labels != pod.metadata.labels
+                    || waiting.pod.spec != pod.spec;
                 waiting.pod = pod;
                 if changed && matches!(place, Place::Parked { .. }) {
                     self.retry(&uid);
@@ -83,6 +94,7 @@ impl Queue {
 
     /// The next pod; it leaves the queue.
     pub fn pop(&mut self, now: Instant) -> Option<Waiting> {
+        self.take_in_events();
         self.wake(now);
         let rank = self.active.pop_first()?;
         let (waiting, _) = self.pods.remove(&rank.uid)?;
@@ -90,14 +102,17 @@ impl Queue {
     }
 
     /// When the next back-off ends, if nothing is ready before.
-    pub fn next_alarm(&self) -> Option<Instant> {
+    pub fn next_alarm(&mut self) -> Option<Instant> {
+        self.take_in_events();
         self.back_off.first_key_value().map(|((at, _), ())| *at)
     }
 
     /// Nothing fitted: the pod waits for an event.
     pub fn park(&mut self, mut waiting: Waiting, for_room: bool, now: Instant) {
         waiting.attempts += 1;
-        self.pods.insert(waiting.pod.metadata.uid.clone(), (waiting, Place::Parked { for_room, since: now }));
+        let uid = waiting.pod.metadata.uid.clone();
+        self.parked(for_room).insert(uid.clone());
+        self.pods.insert(uid, (waiting, Place::Parked { for_room, since: now }));
     }
 
     /// An error that is nobody's fault (a failed bind): again after the back-off.
@@ -109,12 +124,12 @@ impl Queue {
 
     /// A node came or changed: every parked pod may fit now.
     pub fn nodes_changed(&mut self) {
-        self.retry_where(|_| true);
+        self.nodes_changed = true;
     }
 
     /// A pod has gone: those that wait for room may fit now.
     pub fn room_made(&mut self) {
-        self.retry_where(|for_room| for_room);
+        self.room_made = true;
     }
 
     pub fn len(&self) -> usize {
@@ -125,15 +140,29 @@ impl Queue {
         self.pods.is_empty()
     }
 
-    fn retry_where(&mut self, helps: impl Fn(bool) -> bool) {
-        let parked = self.pods.iter().filter(|(_, (_, place))| matches!(place, Place::Parked { for_room, .. } if helps(*for_room)));
-        let uids: Vec<String> = parked.map(|(uid, _)| uid.clone()).collect();
-        uids.iter().for_each(|uid| self.retry(uid));
+    /// Removes every pod for which `is` does not hold.
+    pub fn retain(&mut self, is: impl Fn(&Pod) -> bool) {
+        let gone: Vec<String> = self.pods.iter().filter(|(_, (waiting, _))| !is(&waiting.pod)).map(|(uid, _)| uid.clone()).collect();
+        gone.iter().for_each(|uid| self.remove(uid));
+    }
+
+    fn take_in_events(&mut self) {
+        let (room, nodes) = (std::mem::take(&mut self.room_made), std::mem::take(&mut self.nodes_changed));
+        let mut helped = if room || nodes { std::mem::take(&mut self.parked_for_room) } else { HashSet::new() };
+        if nodes {
+            helped.extend(std::mem::take(&mut self.parked_for_nodes));
+        }
+        helped.iter().for_each(|uid| self.retry(uid));
+    }
+
+    fn parked(&mut self, for_room: bool) -> &mut HashSet<String> {
+        if for_room { &mut self.parked_for_room } else { &mut self.parked_for_nodes }
     }
 
     /// Back into the queue; the back-off counts from when it was parked.
     fn retry(&mut self, uid: &str) {
-        let Some((waiting, Place::Parked { since, .. })) = self.pods.remove(uid) else { return };
+        let Some((waiting, Place::Parked { for_room, since })) = self.pods.remove(uid) else { return };
+        self.parked(for_room).remove(uid);
         let at = since + delay(waiting.attempts);
         self.enter_back_off(waiting, at);
     }
@@ -167,7 +196,9 @@ impl Queue {
             Place::BackOff(at) => {
                 self.back_off.remove(&(*at, uid.to_owned()));
             }
-            Place::Parked { .. } => {}
+            Place::Parked { for_room, .. } => {
+                self.parked(*for_room).remove(uid);
+            }
         }
     }
 }
@@ -214,6 +245,21 @@ mod tests {
         assert_eq!(names(&mut queue, now + Duration::from_secs(1)), ["room"]);
         queue.nodes_changed();
         assert_eq!(names(&mut queue, now + Duration::from_secs(1)), ["node"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_there_any_more_leaves_every_place() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for name in ["parked", "failed", "active"] {
+            queue.add(pod(name, 0));
+        }
+        let parked = queue.pop(now).unwrap();
+        queue.park(parked, false, now);
+        let failed = queue.pop(now).unwrap();
+        queue.back_off(failed, now);
+        queue.retain(|_| false);
+        queue.nodes_changed();
+        assert!(names(&mut queue, now + Duration::from_secs(60)).is_empty() && queue.is_empty() && queue.parked_for_nodes.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The loop: informers keep the snapshot current, the queue says who is next, binds go out side by side.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use client::events::{Recorder, Reference};
@@ -24,6 +25,11 @@ pub const NAME: &str = "default-scheduler";
 /// Binds under way at once; the store commits them in groups.
 const BINDS_MAX: usize = 256;
 
+/// Conditions of pods that do not fit, written at once.
+const REPORTS_MAX: usize = 32;
+/// Tries to write such a condition while others write the pod's status too.
+const REPORT_TRIES: usize = 3;
+
 /// A bind that failed comes back here.
 type Failed = (Waiting, Status);
 
@@ -42,7 +48,9 @@ pub async fn run(env: Env, client: Client, informers: Informers) {
         pods,
         snapshot: Snapshot::default(),
         queue: Queue::default(),
+        assumed: HashMap::new(),
         binds: Arc::new(Semaphore::new(BINDS_MAX)),
+        reports: Arc::new(Semaphore::new(REPORTS_MAX)),
         failed_tx,
         start: 0,
     };
@@ -58,7 +66,10 @@ struct Scheduler {
     pods: Arc<Informer>,
     snapshot: Snapshot,
     queue: Queue,
+    /// Pods whose bind is under way or not yet shown by the informer, by uid, and their nodes. They count in the snapshot.
+    assumed: HashMap<String, (Arc<Pod>, String)>,
     binds: Arc<Semaphore>,
+    reports: Arc<Semaphore>,
     failed_tx: mpsc::Sender<Failed>,
     /// Where the next search starts.
     start: usize,
@@ -88,9 +99,17 @@ impl Scheduler {
         }
     }
 
-    /// From scratch: at the start, and when changes came faster than we read them.
+    /// From scratch: at the start, and when changes came faster than we read them. What is being bound counts as before, and what was
+    /// deleted unseen is forgotten.
     fn rebuild(&mut self) {
         self.snapshot = Snapshot::default();
+        let pods = self.pods.store.clone();
+        let is_there = |pod: &Pod| pods.get(&pod.metadata.key()).is_some_and(|held| held.meta.uid == pod.metadata.uid);
+        self.queue.retain(is_there);
+        self.assumed.retain(|_, (pod, _)| is_there(pod));
+        for (pod, node) in self.assumed.values() {
+            self.snapshot.place(pod, node);
+        }
         for node in self.nodes.store.all() {
             self.node_changed(Change::Upsert { old: None, new: node });
         }
@@ -138,11 +157,13 @@ impl Scheduler {
         let finished = gone || matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
         if finished {
             self.queue.remove(&uid);
+            self.assumed.remove(&uid);
             if self.snapshot.remove(&uid) {
                 self.queue.room_made();
             }
         } else if !pod.spec.node_name.is_empty() {
             self.queue.remove(&uid);
+            self.assumed.remove(&uid);
             self.snapshot.place(&pod, &pod.spec.node_name);
         } else if pod.metadata.is_deleting() || pod.spec.scheduler_name != NAME || !pod.spec.scheduling_gates.is_empty() {
             self.queue.remove(&uid);
@@ -158,6 +179,7 @@ impl Scheduler {
         match &decision.node {
             Some(node) => {
                 self.snapshot.place(&waiting.pod, node);
+                self.assumed.insert(waiting.pod.metadata.uid.clone(), (Arc::clone(&waiting.pod), node.clone()));
                 let permit = Arc::clone(&self.binds).acquire_owned().await.expect("the semaphore is never closed");
                 let bind = bind(self.client.clone(), self.events.clone(), waiting, node.clone(), self.failed_tx.clone());
                 self.env.spawn("bind", async move {
@@ -169,20 +191,33 @@ impl Scheduler {
                 let message = decision.message(self.snapshot.nodes().len());
                 let (client, events, pod) = (self.client.clone(), self.events.clone(), Arc::clone(&waiting.pod));
                 let now = schema::time::format(self.env.now());
-                self.env.spawn("unschedulable", async move { report(&client, &events, &pod, &message, &now).await });
+                let reports = Arc::clone(&self.reports);
+                self.env.spawn("unschedulable", async move {
+                    let _permit = reports.acquire().await;
+                    report(&client, &events, &pod, &message, &now).await;
+                });
                 self.queue.park(waiting, decision.waits_for_room(), self.env.instant());
             }
         }
     }
 
-    fn bind_failed(&mut self, (waiting, error): Failed) {
-        self.snapshot.remove(&waiting.pod.metadata.uid);
-        self.queue.room_made();
-        // Gone, or bound by someone else: the informer tells.
-        if error.is_not_found() || error.is_conflict() {
+    fn bind_failed(&mut self, (mut waiting, error): Failed) {
+        let uid = waiting.pod.metadata.uid.clone();
+        // The informer has told meanwhile: bound after all (by us or by someone else), finished, or gone.
+        if self.assumed.remove(&uid).is_none() {
             return;
         }
-        tracing::warn!(pod = %waiting.pod.metadata.key(), %error, "bind failed, trying again");
+        self.snapshot.remove(&uid);
+        self.queue.room_made();
+        let held = self.pods.store.get(&waiting.pod.metadata.key()).filter(|held| held.meta.uid == uid && !held.meta.is_deleting());
+        let Some(pod) = held.as_ref().and_then(lens::<Pod>) else { return };
+        // Also after a conflict: two writers of one pod may have met, and no event would bring it here again. If somebody else has
+        // bound it, the informer takes it out of the queue before its back-off is over.
+        if !error.is_not_found() && !error.is_conflict() {
+            tracing::warn!(pod = %pod.metadata.key(), %error, "bind failed, trying again");
+            self.events.warning(Reference::to("v1", "Pod", &pod.metadata), "FailedScheduling", format!("binding rejected: {error}"));
+        }
+        waiting.pod = pod;
         self.queue.back_off(waiting, self.env.instant());
     }
 }
@@ -225,17 +260,34 @@ async fn bind(client: Client, events: Recorder, waiting: Waiting, node: String, 
 /// The condition and the event that say why a pod waits.
 async fn report(client: &Client, events: &Recorder, pod: &Pod, message: &str, now: &str) {
     events.warning(Reference::to("v1", "Pod", &pod.metadata), "FailedScheduling", message);
+    let mut pod = Arc::new(pod.clone());
+    for _ in 0..REPORT_TRIES {
+        match write_condition(client, &pod, message, now).await {
+            // Somebody wrote the pod meanwhile: perhaps its node, and then it must not read that it waits for one.
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return tracing::debug!(pod = %pod.metadata.key(), %error, "condition not written"),
+            Ok(()) => return,
+        }
+        let target = Target::of("v1", "pods", &pod.metadata.namespace).named(&pod.metadata.name);
+        let Some(fresh) = client.get(target).await.ok().filter(|fresh| fresh.meta.uid == pod.metadata.uid) else { return };
+        match lens::<Pod>(&fresh).filter(|fresh| fresh.spec.node_name.is_empty()) {
+            Some(fresh) => pod = fresh,
+            None => return,
+        }
+    }
+}
+
+async fn write_condition(client: &Client, pod: &Pod, message: &str, now: &str) -> Result<(), Status> {
     let held = pod.status.conditions.iter().find(|condition| condition.r#type == "PodScheduled");
     if held.is_some_and(|held| held.status == "False" && held.message == message) {
-        return;
+        return Ok(());
     }
     let mut condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
     if held.is_none_or(|held| held.status != "False") {
         condition["lastTransitionTime"] = json!(now);
     }
-    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
+    let guard = json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
+    let patch = json!({"metadata": guard, "status": {"conditions": [condition]}});
     let target = Target::of("v1", "pods", &pod.metadata.namespace).named(&pod.metadata.name).sub("status");
-    if let Err(error) = client.patch(target, Patch::Strategic, &patch).await {
-        tracing::debug!(pod = %pod.metadata.key(), %error, "condition not written");
-    }
+    client.patch(target, Patch::Strategic, &patch).await.map(|_| ())
 }

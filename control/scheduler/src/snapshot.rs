@@ -1,6 +1,6 @@
 //! Nodes and what runs on them, kept current in place: the scheduler's whole world.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use kinds::core::{Node, Pod};
@@ -36,8 +36,8 @@ pub struct Snapshot {
     nodes: Vec<NodeInfo>,
     index: HashMap<String, usize>,
     placed: HashMap<String, Placed>,
-    /// Pods by node name for nodes that are not known (yet).
-    homeless: HashMap<String, Vec<String>>,
+    /// Uids of `placed` by node name, also for nodes that are not known (yet, or any more).
+    on_node: HashMap<String, HashSet<String>>,
 }
 
 impl Snapshot {
@@ -61,11 +61,8 @@ impl Snapshot {
         self.index.insert(name.clone(), self.nodes.len());
         let empty = Amounts::default();
         self.nodes.push(NodeInfo { node, allocatable, pods_max, requested: empty.clone(), scored: empty, ports: Vec::new(), pods: 0 });
-        for uid in self.homeless.remove(&name).unwrap_or_default() {
-            if let Some(placed) = self.placed.get(&uid).cloned() {
-                self.count(&placed, 1);
-            }
-        }
+        let early: Vec<Placed> = self.on_node.get(&name).into_iter().flatten().filter_map(|uid| self.placed.get(uid)).cloned().collect();
+        early.iter().for_each(|placed| self.count(placed, 1));
     }
 
     pub fn remove_node(&mut self, name: &str) {
@@ -73,10 +70,6 @@ impl Snapshot {
         self.nodes.swap_remove(at);
         if let Some(moved) = self.nodes.get(at) {
             self.index.insert(moved.node.metadata.name.clone(), at);
-        }
-        let orphans = self.placed.iter().filter(|(_, placed)| placed.node == name).map(|(uid, _)| uid.clone()).collect::<Vec<_>>();
-        if !orphans.is_empty() {
-            self.homeless.insert(name.to_owned(), orphans);
         }
     }
 
@@ -88,9 +81,7 @@ impl Snapshot {
         }
         self.remove(&pod.metadata.uid);
         self.count(&placed, 1);
-        if !self.index.contains_key(node) {
-            self.homeless.entry(node.to_owned()).or_default().push(pod.metadata.uid.clone());
-        }
+        self.on_node.entry(node.to_owned()).or_default().insert(pod.metadata.uid.clone());
         self.placed.insert(pod.metadata.uid.clone(), placed);
     }
 
@@ -98,6 +89,12 @@ impl Snapshot {
     pub fn remove(&mut self, uid: &str) -> bool {
         let Some(placed) = self.placed.remove(uid) else { return false };
         self.count(&placed, -1);
+        if let Some(uids) = self.on_node.get_mut(&placed.node) {
+            uids.remove(uid);
+            if uids.is_empty() {
+                self.on_node.remove(&placed.node);
+            }
+        }
         true
     }
 
@@ -131,4 +128,67 @@ pub fn host_ports(pod: &Pod) -> Vec<HostPort> {
     let ports = pod.spec.containers.iter().chain(sidecars).flat_map(|container| &container.ports).filter(|port| port.host_port > 0);
     let any = |ip: &str| if ip == "0.0.0.0" || ip == "::" { String::new() } else { ip.to_owned() };
     ports.map(|port| (port.protocol.clone(), port.host_port, any(&port.host_ip))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use schema::json;
+
+    use super::*;
+
+    fn node(name: usize) -> Arc<Node> {
+        let doc = json!({"metadata": {"name": format!("n{name}")}, "status": {"allocatable": {"cpu": "8", "pods": "100"}}});
+        Arc::new(serde_json::from_value(doc).unwrap())
+    }
+
+    fn pod(uid: usize, cpu: usize) -> Pod {
+        let doc = json!({"metadata": {"name": "p", "uid": format!("u{uid}")}, "spec": {"containers": [
+            {"name": "c", "resources": {"requests": {"cpu": cpu.to_string()}}, "ports": [{"containerPort": 80, "hostPort": 8000 + uid, "protocol": "TCP"}]},
+        ]}});
+        serde_json::from_value(doc).unwrap()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Node(usize),
+        NoNode(usize),
+        Place { uid: usize, cpu: usize, node: usize },
+        Remove(usize),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0..3_usize).prop_map(Event::Node),
+            (0..3_usize).prop_map(Event::NoNode),
+            (0..4_usize, 1..4_usize, 0..3_usize).prop_map(|(uid, cpu, node)| Event::Place { uid, cpu, node }),
+            (0..4_usize).prop_map(Event::Remove),
+        ]
+    }
+
+    proptest! {
+        /// Nodes and pods come from two informers: in whatever order their news arrive, the counts are those of what is there.
+        #[test]
+        fn counts_hold_in_every_order_of_events(events in proptest::collection::vec(event(), 0..40)) {
+            let mut snapshot = Snapshot::default();
+            let (mut nodes, mut pods) = (HashSet::new(), HashMap::new());
+            for event in events {
+                match event {
+                    Event::Node(name) => { snapshot.set_node(node(name)); nodes.insert(name); }
+                    Event::NoNode(name) => { snapshot.remove_node(&format!("n{name}")); nodes.remove(&name); }
+                    Event::Place { uid, cpu, node } => { snapshot.place(&pod(uid, cpu), &format!("n{node}")); pods.insert(uid, (cpu, node)); }
+                    Event::Remove(uid) => { prop_assert_eq!(snapshot.remove(&format!("u{uid}")), pods.remove(&uid).is_some()); }
+                }
+            }
+            prop_assert_eq!(snapshot.nodes().len(), nodes.len());
+            for name in nodes {
+                let there: Vec<usize> = pods.values().filter(|(_, node)| *node == name).map(|(cpu, _)| *cpu).collect();
+                let info = snapshot.node(&format!("n{name}")).unwrap();
+                prop_assert_eq!(info.pods, there.len() as i64);
+                prop_assert_eq!(info.requested.cpu_milli, there.iter().sum::<usize>() as i64 * 1000);
+                prop_assert_eq!(info.ports.len(), there.len());
+            }
+            prop_assert_eq!(snapshot.on_node.values().map(HashSet::len).sum::<usize>(), pods.len());
+        }
+    }
 }
