@@ -147,3 +147,13 @@ fn every_lint_exception_has_a_reason() {
     }
     assert!(bare.is_empty(), "#[expect(lint, reason = …)] rather than a bare #[allow]:\n{}", bare.join("\n"));
 }
+
+#[test]
+fn the_readme_prints_the_list_of_what_nothing_acts_on() {
+    let house = House::read();
+    for name in ["README.md", "README.zh-CN.md"] {
+        let readme = std::fs::read_to_string(house.root.join(name)).expect("a readme");
+        let list = kinds::unacted_markdown();
+        assert!(readme.contains(list.trim()), "{name} must hold this list:\n{list}");
+    }
+}
