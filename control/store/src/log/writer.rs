@@ -60,6 +60,18 @@ impl Drop for Farewell {
     }
 }
 
+/// Answers what is still in the queue, or on its way into it: dropping the queue would forget a transaction that has a
+/// place but is not there yet, and its caller would wait for ever.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
+        while let Some(queued) = self.queue.blocking_recv() {
+            let why = self.hub.stopped().cloned().unwrap_or_else(|| StoreError::Failed("it was closed".into()));
+            let _ = queued.reply.send(Err(why)); // a caller that went away needs no answer
+        }
+    }
+}
+
 impl Writer {
     /// Until the queue is closed or the disk fails.
     pub(crate) fn run(mut self) {
