@@ -69,6 +69,7 @@ impl Target {
     }
 
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "a subresource, not a subtraction; the word is Kubernetes'")]
     pub fn sub(mut self, subresource: &str) -> Self {
         self.subresource = subresource.into();
         self
