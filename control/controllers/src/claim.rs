@@ -35,7 +35,8 @@ pub async fn claim(cx: &Cx, claim: &Claim<'_>) -> Result<Vec<Arc<Object>>, Statu
         }
     }
     let orphans = lister.by(ORPHANS, &claim.owner.namespace);
-    let adoptable = orphans.into_iter().filter(|object| !object.meta.is_deleting() && claim.selector.matches(&object.meta.labels)).collect::<Vec<_>>();
+    let adoptable =
+        orphans.into_iter().filter(|object| !object.meta.is_deleting() && claim.selector.matches(&object.meta.labels)).collect::<Vec<_>>();
     if !adoptable.is_empty() && !claim.owner.is_deleting() && still_there(cx, claim).await? {
         for object in adoptable {
             claimed.extend(adopt(cx, claim, &object).await?);

@@ -23,6 +23,7 @@ use client::request::Patch;
 use client::{Object, Options, Target};
 use kinds::apps::Deployment;
 use kinds::core::Pod;
+use reconcile::controller::is_terminating;
 use reconcile::writes::Expectation;
 use reconcile::{Action, Controller, Cx, Retry, Wiring};
 use schema::{DocExt, LabelSelector, Status, Value, json};
@@ -47,13 +48,22 @@ impl Controller for Deployments {
     fn wire(&self, wiring: &mut Wiring<'_>) {
         wiring.primary(APPS, "deployments");
         wiring.owns(APPS, "replicasets", "Deployment");
-        let sets = wiring.lister(APPS, "replicasets");
-        // Only Recreate waits for pods to be gone; the queue folds the rest away.
+        let (deployments, sets, pods) =
+            (wiring.lister(APPS, "deployments"), wiring.lister(APPS, "replicasets"), wiring.lister("v1", "pods"));
+        // Only Recreate waits for pods to be gone; everything else it learns from the sets' status.
         wiring.maps("v1", "pods", move |pod| {
-            let set = pod.meta.controller().filter(|owner| owner.kind == "ReplicaSet").map(|owner| format!("{}/{}", pod.meta.namespace, owner.name));
+            let gone = || pods.get(&pod.meta.key()).is_none_or(|held| held.meta.uid != pod.meta.uid);
+            if !pod.lens::<Pod>().is_ok_and(|lens| pods::is_finished(&lens)) && !gone() {
+                return Vec::new();
+            }
+            let set = pod
+                .meta
+                .controller()
+                .filter(|owner| owner.kind == "ReplicaSet")
+                .map(|owner| format!("{}/{}", pod.meta.namespace, owner.name));
             let set = set.and_then(|key| sets.get(&key));
             let owner = set.as_ref().and_then(|set| set.meta.controller()).map(|owner| format!("{}/{}", pod.meta.namespace, owner.name));
-            owner.into_iter().collect()
+            owner.into_iter().filter(|key| deployments.get(key).is_none_or(|held| is_recreated(&held))).collect()
         });
     }
 
@@ -80,7 +90,14 @@ impl Controller for Deployments {
         let now = cx.env.now();
         let old_pods_running = plan::recreates(&deployment) && old_pods_running(cx, &sets)?;
         let plan = plan::plan(&deployment, &sets, old_pods_running);
-        let progress = act(cx, key, &object, &deployment, &plan).await?;
+        let progress = match act(cx, key, &object, &deployment, &plan).await {
+            Ok(progress) => progress,
+            Err(Failed::Create(why, status)) if !is_terminating(&status) => {
+                report(cx, &object, &deployment, &sets, Some(Progress::CreateFailed(why))).await?;
+                return Err(status.into());
+            }
+            Err(Failed::Create(_, status) | Failed::Other(status)) => return Err(status.into()),
+        };
         let object = match plan.revision.filter(|revision| sets::revision(&deployment.metadata) != *revision) {
             Some(revision) => write_revision(cx, &object, revision).await?,
             None => object,
@@ -90,11 +107,26 @@ impl Controller for Deployments {
     }
 }
 
+fn is_recreated(deployment: &Object) -> bool {
+    deployment.lens::<Deployment>().is_ok_and(|deployment| plan::recreates(&deployment))
+}
+
 fn claim_of<'a>(deployment: &'a Deployment, selector: &'a LabelSelector) -> Claim<'a> {
-    Claim { api_version: APPS, kind: "Deployment", resource: "deployments", owner: &deployment.metadata, selector, dependents: (APPS, "replicasets") }
+    Claim {
+        api_version: APPS,
+        kind: "Deployment",
+        resource: "deployments",
+        owner: &deployment.metadata,
+        selector,
+        dependents: (APPS, "replicasets"),
+    }
 }
 
 fn old_pods_running(cx: &Cx, sets: &Sets) -> Result<bool, Status> {
+    // A set's own count may know of pods that we are not shown yet.
+    if sets.old.iter().any(|set| set.lens.status.replicas > 0) {
+        return Ok(true);
+    }
     let pods = cx.lister("v1", "pods");
     for set in &sets.old {
         for pod in pods.by(client::informer::BY_OWNER, &set.lens.metadata.uid) {
@@ -106,8 +138,21 @@ fn old_pods_running(cx: &Cx, sets: &Sets) -> Result<bool, Status> {
     Ok(false)
 }
 
+/// Why a step was not taken.
+enum Failed {
+    /// No new set could be made, for this reason: the Progressing condition tells it.
+    Create(String, Status),
+    Other(Status),
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Self::Other(status)
+    }
+}
+
 /// Takes the plan's steps; returns what the Progressing condition should say of them.
-async fn act(cx: &Cx, key: &str, object: &Object, deployment: &Deployment, plan: &Plan) -> Result<Option<Progress>, Status> {
+async fn act(cx: &Cx, key: &str, object: &Object, deployment: &Deployment, plan: &Plan) -> Result<Option<Progress>, Failed> {
     let mut progress = plan.progress.clone();
     for step in &plan.steps {
         match step {
@@ -120,7 +165,14 @@ async fn act(cx: &Cx, key: &str, object: &Object, deployment: &Deployment, plan:
     Ok(progress)
 }
 
-async fn create(cx: &Cx, key: &str, object: &Object, deployment: &Deployment, replicas: i32, revision: i64) -> Result<Option<Progress>, Status> {
+async fn create(
+    cx: &Cx,
+    key: &str,
+    object: &Object,
+    deployment: &Deployment,
+    replicas: i32,
+    revision: i64,
+) -> Result<Option<Progress>, Failed> {
     let template = object.value().at("spec.template").cloned().unwrap_or_default();
     let doc = sets::document(deployment, &template, replicas, revision);
     let name = doc.str_at("metadata.name").to_owned();
@@ -133,11 +185,13 @@ async fn create(cx: &Cx, key: &str, object: &Object, deployment: &Deployment, re
             }
             Ok(Some(Progress::Created(name)))
         }
-        Err(status) if status.is_already_exists() => collide(cx, object, deployment, &name, &template).await.map(|()| None),
+        Err(status) if status.is_already_exists() => Ok(collide(cx, object, deployment, &name, &template).await.map(|()| None)?),
         Err(status) => {
             let failed = format!("Failed to create new replica set {name:?}: {status}");
-            cx.events.warning(about, "ReplicaSetCreateError", failed);
-            Err(status)
+            if !is_terminating(&status) {
+                cx.events.warning(about, "ReplicaSetCreateError", failed.clone());
+            }
+            Err(Failed::Create(failed, status))
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod legacy;
 pub mod slices;
 pub mod targets;
+pub mod triggers;
 
 use std::sync::Arc;
 
@@ -21,13 +22,16 @@ fn wire_pods(wiring: &mut Wiring<'_>) {
 }
 
 fn services_of(services: &client::Lister, pod: &Object) -> Vec<String> {
-    let candidates = pod.meta.labels.iter().flat_map(|(name, value)| services.by(BY_SELECTOR, &selector_key(&pod.meta.namespace, name, value)));
-    let selecting = candidates.filter(|service| service.lens::<Service>().is_ok_and(|service| targets::selects(&service, &pod.meta.labels)));
+    let candidates =
+        pod.meta.labels.iter().flat_map(|(name, value)| services.by(BY_SELECTOR, &selector_key(&pod.meta.namespace, name, value)));
+    let selecting =
+        candidates.filter(|service| service.lens::<Service>().is_ok_and(|service| targets::selects(&service, &pod.meta.labels)));
     selecting.map(|service| service.meta.key()).collect()
 }
 
 fn selected_pods(cx: &Cx, service: &Service) -> Result<Vec<Arc<Pod>>, Status> {
-    let all = cx.lister("v1", "pods").by(client::informer::BY_NAMESPACE, &service.metadata.namespace);
-    let selected = all.into_iter().filter(|pod| targets::selects(service, &pod.meta.labels));
-    selected.map(|pod| pod.lens::<Pod>()).collect()
+    let selected = cx
+        .lister("v1", "pods")
+        .select(client::informer::BY_NAMESPACE, &service.metadata.namespace, |pod| targets::selects(service, &pod.meta.labels));
+    selected.iter().map(|pod| pod.lens::<Pod>()).collect()
 }

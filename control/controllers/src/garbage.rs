@@ -11,9 +11,11 @@
 
 pub mod graph;
 
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
+use client::events::Reference;
 use client::request::Patch;
 use client::{Object, Options, Target};
 use kinds::KindRef;
@@ -26,10 +28,13 @@ use self::graph::{Graph, Place};
 pub const NAME: &str = "generic-garbage-collector";
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
+/// Owners remembered as absent.
+const ABSENT_MAX: usize = 500;
 
 #[derive(Default)]
 pub struct GarbageCollector {
     graph: Arc<Mutex<Graph>>,
+    absent: Mutex<Absent>,
 }
 
 #[async_trait]
@@ -40,17 +45,21 @@ impl Controller for GarbageCollector {
 
     /// Keys are uids; the graph knows where to find them.
     fn wire(&self, wiring: &mut Wiring<'_>) {
-        for kind in crate::collections() {
+        for kind in WATCHED.values() {
             let store = wiring.lister(&kind.api_version(), &kind.resource);
             let graph = Arc::clone(&self.graph);
             wiring.maps(&kind.api_version(), &kind.resource, {
                 let kind = kind.clone();
                 move |object| {
-                    let gone = store.get(&object.meta.key()).is_none_or(|held| held.meta.uid != object.meta.uid);
+                    let gone = || store.get(&object.meta.key()).is_none_or(|held| held.meta.uid != object.meta.uid);
                     graph.lock().expect("no holder of the graph panics").note(&kind, object, gone)
                 }
             });
         }
+    }
+
+    fn after_lost_changes(&self) -> Vec<String> {
+        self.graph().uids()
     }
 
     async fn reconcile(&self, cx: &Cx, uid: &str) -> Result<Action, Retry> {
@@ -98,7 +107,11 @@ impl GarbageCollector {
     async fn delete_dependents(&self, cx: &Cx, place: &Place, owner: &Object) -> Result<(), Status> {
         let dependents = self.dependents(cx, &owner.meta.uid);
         let blocks = |object: &Object| {
-            object.meta.owner_references.iter().any(|reference| reference.uid == owner.meta.uid && reference.block_owner_deletion == Some(true))
+            object
+                .meta
+                .owner_references
+                .iter()
+                .any(|reference| reference.uid == owner.meta.uid && reference.block_owner_deletion == Some(true))
         };
         if !dependents.iter().any(|(_, dependent)| blocks(dependent)) {
             return drop_finalizer(cx, place, owner, FOREGROUND).await;
@@ -113,7 +126,7 @@ impl GarbageCollector {
     async fn judge(&self, cx: &Cx, place: &Place, object: &Object) -> Result<(), Status> {
         let mut owners = Owners::default();
         for reference in &object.meta.owner_references {
-            match owner_state(cx, object, reference).await? {
+            match self.owner_state(cx, place, object, reference).await? {
                 OwnerState::Solid => owners.solid += 1,
                 OwnerState::Absent => owners.absent.push(&reference.uid),
                 OwnerState::Waiting => owners.waiting.push(&reference.uid),
@@ -129,6 +142,89 @@ impl GarbageCollector {
         let has_dependents = !self.graph().dependents(&object.meta.uid).is_empty();
         delete(cx, place, object, policy(object, !owners.waiting.is_empty() && has_dependents)).await
     }
+
+    /// From the cache when it shows the owner alive; otherwise from the API.
+    async fn owner_state(&self, cx: &Cx, place: &Place, object: &Object, reference: &OwnerReference) -> Result<OwnerState, Status> {
+        let Some(kind) = kinds::by_kind(&reference.api_version, &reference.kind) else {
+            // A kind that we do not serve cannot be said to be gone.
+            return Ok(OwnerState::Solid);
+        };
+        if kind.is_namespaced() && object.meta.namespace.is_empty() {
+            // Nobody can say where that owner would be, so nobody can say that it is gone.
+            tell_invalid_namespace(cx, place, object, reference);
+            return Ok(OwnerState::Solid);
+        }
+        let namespace = if kind.is_namespaced() { object.meta.namespace.as_str() } else { "" };
+        let absent = (namespace.to_owned(), reference.name.clone(), reference.uid.clone());
+        if self.absent.lock().expect("no holder of the absent owners panics").has(&absent) {
+            return Ok(OwnerState::Absent);
+        }
+        let key = if namespace.is_empty() { reference.name.clone() } else { format!("{namespace}/{}", reference.name) };
+        let lister = watched(kind).map(|kind| cx.lister(&kind.api_version(), &kind.resource));
+        let held = lister.as_ref().and_then(|lister| lister.get(&key)).filter(|held| held.meta.uid == reference.uid);
+        if let Some(owner) = held {
+            return Ok(state_of(&owner));
+        }
+        match cx.client.get(Target::of(&kind.api_version(), &kind.resource, namespace).named(&reference.name)).await {
+            Ok(fresh) if fresh.meta.uid == reference.uid => return Ok(state_of(&fresh)),
+            Err(status) if !status.is_not_found() => return Err(status),
+            _ => {}
+        }
+        if kind.is_namespaced() && lister.is_some_and(|lister| lister.all().iter().any(|held| held.meta.uid == reference.uid)) {
+            tell_invalid_namespace(cx, place, object, reference);
+        }
+        self.absent.lock().expect("no holder of the absent owners panics").note(absent);
+        Ok(OwnerState::Absent)
+    }
+}
+
+/// Owners that the API itself said are not there: (namespace, name, uid). A uid never comes back, so a thousand dependents of one
+/// owner ask once.
+#[derive(Default)]
+struct Absent {
+    held: HashSet<(String, String, String)>,
+    order: VecDeque<(String, String, String)>,
+}
+
+impl Absent {
+    fn has(&self, owner: &(String, String, String)) -> bool {
+        self.held.contains(owner)
+    }
+
+    fn note(&mut self, owner: (String, String, String)) {
+        if !self.held.insert(owner.clone()) {
+            return;
+        }
+        self.order.push_back(owner);
+        if self.order.len() > ABSENT_MAX {
+            let oldest = self.order.pop_front().expect("it has just been found too long");
+            self.held.remove(&oldest);
+        }
+    }
+}
+
+/// The watched collections by group and resource. Events own nothing, and there are many.
+static WATCHED: LazyLock<HashMap<(String, String), KindRef>> = LazyLock::new(|| {
+    let all = crate::collections().filter(|kind| kind.resource != "events");
+    all.map(|kind| ((kind.group.to_string(), kind.resource.to_string()), kind)).collect()
+});
+
+/// The kind in the version that is watched, where it is.
+fn watched(kind: &KindRef) -> Option<&'static KindRef> {
+    WATCHED.get(&(kind.group.to_string(), kind.resource.to_string()))
+}
+
+fn state_of(owner: &Object) -> OwnerState {
+    if owner.meta.is_deleting() && has(owner, FOREGROUND) { OwnerState::Waiting } else { OwnerState::Solid }
+}
+
+fn tell_invalid_namespace(cx: &Cx, place: &Place, object: &Object, reference: &OwnerReference) {
+    let OwnerReference { api_version, kind, name, uid, .. } = reference;
+    let namespace = &object.meta.namespace;
+    let message = format!(
+        "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace {namespace:?}"
+    );
+    cx.events.warning(Reference::to(&place.kind.api_version(), &place.kind.kind, &object.meta), "OwnerRefInvalidNamespace", message);
 }
 
 #[derive(Default)]
@@ -143,28 +239,6 @@ enum OwnerState {
     Absent,
     /// Deleting in the foreground: it waits for this dependent.
     Waiting,
-}
-
-/// From the cache when it shows the owner alive; otherwise from the API.
-async fn owner_state(cx: &Cx, object: &Object, reference: &OwnerReference) -> Result<OwnerState, Status> {
-    let Some(kind) = kinds::by_kind(&reference.api_version, &reference.kind) else {
-        // A kind that we do not serve cannot be said to be gone.
-        return Ok(OwnerState::Solid);
-    };
-    let namespace = if kind.is_namespaced() { object.meta.namespace.as_str() } else { "" };
-    let key = if namespace.is_empty() { reference.name.clone() } else { format!("{namespace}/{}", reference.name) };
-    let cached = crate::collections().any(|one| one.resource == kind.resource && one.group == kind.group && one.version == kind.version);
-    let held = if cached { cx.get(&kind.api_version(), &kind.resource, &key) } else { None };
-    let owner = match held.filter(|held| held.meta.uid == reference.uid) {
-        Some(held) => held,
-        None => match cx.client.get(Target::of(&kind.api_version(), &kind.resource, namespace).named(&reference.name)).await {
-            Ok(fresh) if fresh.meta.uid == reference.uid => fresh,
-            Ok(_) => return Ok(OwnerState::Absent),
-            Err(status) if status.is_not_found() => return Ok(OwnerState::Absent),
-            Err(status) => return Err(status),
-        },
-    };
-    Ok(if owner.meta.is_deleting() && has(&owner, FOREGROUND) { OwnerState::Waiting } else { OwnerState::Solid })
 }
 
 fn has(object: &Object, finalizer: &str) -> bool {
@@ -199,7 +273,13 @@ async fn delete(cx: &Cx, place: &Place, object: &Object, policy: &str) -> Result
 }
 
 async fn drop_references(cx: &Cx, place: &Place, object: &Object, uids: &[&str]) -> Result<(), Status> {
-    let kept: Vec<Value> = object.value().items_at("metadata.ownerReferences").iter().filter(|reference| !uids.contains(&reference.str_at("uid"))).cloned().collect();
+    let kept: Vec<Value> = object
+        .value()
+        .items_at("metadata.ownerReferences")
+        .iter()
+        .filter(|reference| !uids.contains(&reference.str_at("uid")))
+        .cloned()
+        .collect();
     if kept.len() == object.meta.owner_references.len() {
         return Ok(());
     }
@@ -221,10 +301,45 @@ async fn write_metadata(cx: &Cx, place: &Place, object: &Object, mut metadata: V
     }
 }
 
-/// Which collection an owner reference names.
+/// Which watched collection an owner reference names. None where nobody could ever find the owner there.
 pub(crate) fn place_of(object: &Object, reference: &OwnerReference) -> Option<Place> {
-    let kind: KindRef = kinds::by_kind(&reference.api_version, &reference.kind)?.clone();
-    let namespaced = kind.is_namespaced() && !object.meta.namespace.is_empty();
+    let kind: KindRef = watched(kinds::by_kind(&reference.api_version, &reference.kind)?)?.clone();
+    let namespaced = kind.is_namespaced();
+    if namespaced && object.meta.namespace.is_empty() {
+        return None;
+    }
     let key = if namespaced { format!("{}/{}", object.meta.namespace, reference.name) } else { reference.name.clone() };
     Some(Place { kind, key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_absent_owners_is_bounded() {
+        let mut absent = Absent::default();
+        let owner = |n: usize| ("d".to_owned(), "web".to_owned(), n.to_string());
+        (0..ABSENT_MAX * 2).for_each(|n| absent.note(owner(n)));
+        assert!(!absent.has(&owner(0)) && absent.has(&owner(ABSENT_MAX * 2 - 1)));
+        assert_eq!((absent.held.len(), absent.order.len()), (ABSENT_MAX, ABSENT_MAX));
+    }
+
+    #[test]
+    fn an_owner_is_looked_for_only_where_it_can_be() {
+        let object = |namespace: &str| Object::from_value(&json!({"metadata": {"name": "a", "namespace": namespace}})).unwrap();
+        let owner = |api_version: &str, kind: &str| OwnerReference {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            name: "o".into(),
+            ..OwnerReference::default()
+        };
+        let key =
+            |namespace: &str, api_version: &str, kind: &str| place_of(&object(namespace), &owner(api_version, kind)).map(|place| place.key);
+        assert_eq!(key("d", "apps/v1", "Deployment").as_deref(), Some("d/o"));
+        assert_eq!(key("d", "v1", "Node").as_deref(), Some("o"));
+        assert_eq!(key("", "apps/v1", "Deployment"), None, "a cluster-scoped object cannot say in which namespace");
+        assert_eq!(key("d", "v1", "Binding"), None, "what is not stored is not watched");
+        assert_eq!(key("d", "v1", "Event"), None);
+    }
 }

@@ -40,8 +40,8 @@ pub const ALL: &[Row] = &[
     Row { name: root_ca::NAME, workers: 1, make: |config| Arc::new(root_ca::RootCa { certificate: config.root_ca.clone() }) },
     Row { name: deployment::NAME, workers: 4, make: |_| Arc::new(deployment::Deployments) },
     Row { name: replica_set::NAME, workers: 4, make: |_| Arc::new(replica_set::ReplicaSets) },
-    Row { name: endpoints::slices::NAME, workers: 2, make: |_| Arc::new(endpoints::slices::EndpointSlices) },
-    Row { name: endpoints::legacy::NAME, workers: 2, make: |_| Arc::new(endpoints::legacy::Endpoints) },
+    Row { name: endpoints::slices::NAME, workers: 2, make: |_| Arc::new(endpoints::slices::EndpointSlices::default()) },
+    Row { name: endpoints::legacy::NAME, workers: 2, make: |_| Arc::new(endpoints::legacy::Endpoints::default()) },
     Row { name: garbage::NAME, workers: 4, make: |_| Arc::new(garbage::GarbageCollector::default()) },
     Row { name: pod_gc::NAME, workers: 1, make: |_| Arc::new(pod_gc::PodGc) },
     Row { name: node_lifecycle::NAME, workers: 1, make: |_| Arc::new(node_lifecycle::NodeLifecycle::default()) },
@@ -57,17 +57,16 @@ pub fn start(manager: &Manager, config: &Config) {
 /// Creates; that it is there already, or that its namespace goes, is success.
 async fn create_if_absent(cx: &reconcile::Cx, target: client::Target, doc: schema::Value) -> Result<(), schema::Status> {
     match cx.client.create(target, doc).await {
-        Err(status) if status.is_already_exists() || status.is_not_found() || is_terminating(&status) => Ok(()),
+        Err(status) if status.is_already_exists() || status.is_not_found() || reconcile::controller::is_terminating(&status) => Ok(()),
         other => other.map(|_| ()),
     }
 }
 
-/// 403 because the namespace is being terminated.
-fn is_terminating(status: &schema::Status) -> bool {
-    status.code == 403 && status.message.contains("because it is being terminated")
-}
-
 /// Every collection that can be watched and emptied, once each: of kinds with several served versions, the stored one.
 pub(crate) fn collections() -> impl Iterator<Item = kinds::KindRef> {
-    kinds::all().iter().filter(|kind| kind.verbs == kinds::Verbs::All || kind.resource == "services").filter(|kind| kind.version == kind.stored_version).cloned()
+    kinds::all()
+        .iter()
+        .filter(|kind| kind.verbs == kinds::Verbs::All || kind.resource == "services")
+        .filter(|kind| kind.version == kind.stored_version)
+        .cloned()
 }

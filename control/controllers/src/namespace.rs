@@ -50,7 +50,8 @@ impl Controller for Namespaces {
         if !namespace.spec.finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(Action::AwaitChange);
         }
-        let (pods, others): (Vec<_>, Vec<_>) = crate::collections().filter(|kind| kind.is_namespaced()).partition(|kind| kind.resource == "pods");
+        let (pods, others): (Vec<_>, Vec<_>) =
+            crate::collections().filter(|kind| kind.is_namespaced()).partition(|kind| kind.resource == "pods");
         let mut remaining = Remaining::default();
         for group in [pods, others] {
             for kind in group {
@@ -87,7 +88,9 @@ async fn empty(cx: &Cx, kind: &KindRef, namespace: &str, remaining: &mut Remaini
     match deleted {
         Err(status) => remaining.failures.push(format!("{}: {status}", kind.qualified())),
         Ok(()) => match cx.client.list(target, Options::default()).await {
-            Ok(list) => remaining.count(&kind.qualified(), list.items.iter().map(|item| item.meta.finalizers.as_slice())),
+            Ok(list) => {
+                remaining.count(&format!("{}.{}", kind.resource, kind.group), list.items.iter().map(|item| item.meta.finalizers.as_slice()))
+            }
             Err(status) => remaining.failures.push(format!("{}: {status}", kind.qualified())),
         },
     }
@@ -113,16 +116,25 @@ impl Remaining {
 
 /// The five conditions, in upstream's words; a transition time moves only with the status.
 fn conditions(namespace: &Namespace, remaining: &Remaining, now: jiff::Timestamp) -> Value {
-    let list = |rows: &[(String, usize)], what: &str| {
-        let texts: Vec<String> = rows.iter().map(|(name, count)| format!("{name} has {count} {what}")).collect();
+    let list = |rows: &[(String, usize)], verb: &str| {
+        let mut texts: Vec<String> = rows.iter().map(|(name, count)| format!("{name} {verb} {count} resource instances")).collect();
+        texts.sort();
         texts.join(", ")
     };
-    let content = format!("Some resources are remaining: {}", list(&remaining.content, "resource instances"));
-    let finalizers = format!("Some content in the namespace has finalizers remaining: {}", list(&remaining.finalizers, "resource instances").replace(" has ", " in "));
-    let failures = format!("Failed to delete all resource types, {} remaining: {}", remaining.failures.len(), remaining.failures.join(", "));
+    let content = format!("Some resources are remaining: {}", list(&remaining.content, "has"));
+    let finalizers = format!("Some content in the namespace has finalizers remaining: {}", list(&remaining.finalizers, "in"));
+    let failures =
+        format!("Failed to delete all resource types, {} remaining: {}", remaining.failures.len(), remaining.failures.join(", "));
     let rows: [(&str, bool, &str, &str, &str, String); 5] = [
         ("NamespaceDeletionDiscoveryFailure", false, "", "ResourcesDiscovered", "All resources successfully discovered", String::new()),
-        ("NamespaceDeletionGroupVersionParsingFailure", false, "", "ParsedGroupVersions", "All legacy kube types successfully parsed", String::new()),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            false,
+            "",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+            String::new(),
+        ),
         (
             "NamespaceDeletionContentFailure",
             !remaining.failures.is_empty(),
@@ -131,7 +143,14 @@ fn conditions(namespace: &Namespace, remaining: &Remaining, now: jiff::Timestamp
             "All content successfully deleted, may be waiting on finalization",
             failures,
         ),
-        ("NamespaceContentRemaining", !remaining.content.is_empty(), "SomeResourcesRemain", "ContentRemoved", "All content successfully removed", content),
+        (
+            "NamespaceContentRemaining",
+            !remaining.content.is_empty(),
+            "SomeResourcesRemain",
+            "ContentRemoved",
+            "All content successfully removed",
+            content,
+        ),
         (
             "NamespaceFinalizersRemaining",
             !remaining.finalizers.is_empty(),
@@ -170,5 +189,24 @@ async fn finalize(cx: &Cx, mut doc: Value, name: &str) -> Result<(), Status> {
     match cx.client.update(Target::of("v1", "namespaces", "").named(name).sub("finalize"), doc).await {
         Err(status) if !status.is_not_found() => Err(status),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_tell_what_remains_in_upstreams_words() {
+        let remaining = Remaining {
+            content: vec![("pods.".into(), 2), ("deployments.apps".into(), 1)],
+            finalizers: vec![("example.com/has it".into(), 1)],
+            failures: Vec::new(),
+        };
+        let made = conditions(&Namespace::default(), &remaining, jiff::Timestamp::UNIX_EPOCH);
+        let message = |at: usize| made[at]["message"].as_str().unwrap().to_owned();
+        assert_eq!(message(3), "Some resources are remaining: deployments.apps has 1 resource instances, pods. has 2 resource instances");
+        assert_eq!(message(4), "Some content in the namespace has finalizers remaining: example.com/has it in 1 resource instances");
+        assert_eq!(made[2]["status"], "False");
     }
 }

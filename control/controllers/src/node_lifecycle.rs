@@ -51,7 +51,9 @@ impl Controller for NodeLifecycle {
 
     fn wire(&self, wiring: &mut Wiring<'_>) {
         wiring.primary("v1", "nodes");
-        wiring.maps("coordination.k8s.io/v1", "leases", |lease| if lease.meta.namespace == LEASES { vec![lease.meta.name.clone()] } else { Vec::new() });
+        wiring.maps("coordination.k8s.io/v1", "leases", |lease| {
+            if lease.meta.namespace == LEASES { vec![lease.meta.name.clone()] } else { Vec::new() }
+        });
     }
 
     async fn reconcile(&self, cx: &Cx, name: &str) -> Result<Action, Retry> {
@@ -63,14 +65,15 @@ impl Controller for NodeLifecycle {
         let left = self.time_left(cx, name)?;
         let unknown = left.is_zero();
         if unknown && ready_status(&node) != "Unknown" {
+            // The node's own change brings the next look, which goes on below.
             mark_unknown(cx, &node).await?;
-            mark_pods_not_ready(cx, name).await?;
             return Ok(Action::AwaitChange);
         }
-        if ready_status(&node) == "False" {
+        // At each look: a crash or a failed write in the midst of the pods must not leave the others ready.
+        if matches!(ready_status(&node), "False" | "Unknown") {
             mark_pods_not_ready(cx, name).await?;
         }
-        write_taints(cx, &node, object.value()).await?;
+        write_taints(cx, &node, &object).await?;
         Ok(if unknown { Action::AwaitChange } else { Action::After(left) })
     }
 }
@@ -98,22 +101,27 @@ fn ready_status(node: &Node) -> &str {
 }
 
 async fn mark_unknown(cx: &Cx, node: &Node) -> Result<(), Status> {
-    let now = schema::time::format(cx.env.now());
-    let conditions: Vec<Value> = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"]
-        .iter()
-        .map(|r#type| {
-            json!({
-                "type": r#type, "status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status.",
-                "lastTransitionTime": now,
-            })
-        })
-        .collect();
+    let conditions = unknown_conditions(node, &schema::time::format(cx.env.now()));
     let target = Target::of("v1", "nodes", "").named(&node.metadata.name).sub("status");
     let patch = json!({"metadata": {"uid": node.metadata.uid}, "status": {"conditions": conditions}});
     ignore_gone(cx.client.patch(target, Patch::Strategic, &patch).await)?;
     let about = Reference { uid: node.metadata.name.clone(), ..Reference::to("v1", "Node", &node.metadata) };
     cx.events.normal(about, "NodeNotReady", format!("Node {} status is now: NodeNotReady", node.metadata.name));
     Ok(())
+}
+
+/// The conditions that the node alone can tell, where they are not unknown yet.
+fn unknown_conditions(node: &Node, now: &str) -> Vec<Value> {
+    let held = |r#type: &str| node.status.conditions.iter().find(|condition| condition.r#type == r#type);
+    let types = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"].into_iter();
+    let made = types.filter(|r#type| held(r#type).is_none_or(|held| held.status != "Unknown")).map(|r#type| {
+        let (reason, message) = match held(r#type) {
+            Some(_) => ("NodeStatusUnknown", "Kubelet stopped posting node status."),
+            None => ("NodeStatusNeverUpdated", "Kubelet never posted node status."),
+        };
+        json!({"type": r#type, "status": "Unknown", "reason": reason, "message": message, "lastTransitionTime": now})
+    });
+    made.collect()
 }
 
 /// Services must stop sending to them; the node cannot say so itself.
@@ -132,11 +140,12 @@ async fn mark_pods_not_ready(cx: &Cx, node: &str) -> Result<(), Status> {
     Ok(())
 }
 
-async fn write_taints(cx: &Cx, node: &Node, mut doc: Value) -> Result<(), Status> {
+async fn write_taints(cx: &Cx, node: &Node, object: &client::Object) -> Result<(), Status> {
     let taints = taints(node, &schema::time::format(cx.env.now()));
     if taints == node.spec.taints {
         return Ok(());
     }
+    let mut doc = object.value();
     doc.set_at("spec.taints", serde_json::to_value(&taints).map_err(Status::internal)?);
     ignore_gone(cx.client.update(Target::of("v1", "nodes", "").named(&node.metadata.name), doc).await)
 }
@@ -183,6 +192,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_what_is_not_unknown_yet_becomes_unknown() {
+        let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": [
+            {"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "Unknown"}, {"type": "PIDPressure", "status": "False"},
+        ]}}))
+        .unwrap();
+        let made = unknown_conditions(&node, "t");
+        let texts: Vec<_> = made.iter().map(|one| format!("{} {}", one.str_at("type"), one.str_at("reason"))).collect();
+        assert_eq!(texts, ["Ready NodeStatusUnknown", "MemoryPressure NodeStatusNeverUpdated", "PIDPressure NodeStatusUnknown"]);
+    }
+
+    #[test]
     fn taints_follow_conditions_and_leave_others_alone() {
         let node: Node = serde_json::from_value(json!({
             "metadata": {"name": "n"},
@@ -195,7 +215,8 @@ mod tests {
         }))
         .unwrap();
         let made = taints(&node, "t1");
-        let texts: Vec<String> = made.iter().map(|taint| format!("{}:{} {}", taint.key, taint.effect, taint.time_added.as_deref().unwrap_or("-"))).collect();
+        let texts: Vec<String> =
+            made.iter().map(|taint| format!("{}:{} {}", taint.key, taint.effect, taint.time_added.as_deref().unwrap_or("-"))).collect();
         assert_eq!(
             texts,
             [

@@ -52,11 +52,15 @@ impl Controller for PodGc {
             return Ok(Action::AwaitChange);
         }
         if cx.get("v1", "nodes", node).is_some() {
+            cx.quarantine.forget(key);
             return Ok(Action::AwaitChange);
         }
         match cx.client.get(Target::of("v1", "nodes", "").named(node)).await {
             Err(status) if status.is_not_found() => {}
-            Ok(_) => return Ok(Action::AwaitChange),
+            Ok(_) => {
+                cx.quarantine.forget(key);
+                return Ok(Action::AwaitChange);
+            }
             Err(status) => return Err(status.into()),
         }
         if !cx.quarantine.passed(key, QUARANTINE) {

@@ -26,6 +26,11 @@ pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
     schema::time::parse(condition.last_transition_time.as_deref()?)
 }
 
+/// When the pod last became ready or not ready.
+pub fn ready_transition(pod: &Pod) -> Option<Timestamp> {
+    schema::time::parse(ready_condition(pod)?.last_transition_time.as_deref()?)
+}
+
 fn ready_condition(pod: &Pod) -> Option<&kinds::core::PodCondition> {
     pod.status.conditions.iter().find(|condition| condition.r#type == "Ready")
 }
@@ -49,7 +54,8 @@ pub fn owner_reference(api_version: &str, kind: &str, meta: &ObjectMeta) -> Valu
 
 /// A pod document of a template. Its name is generated: `<owner>-<5>`.
 pub fn from_template(template: &Value, owner: &ObjectMeta, owner_reference: Value) -> Value {
-    let mut metadata = json!({"generateName": format!("{}-", owner.name), "namespace": owner.namespace, "ownerReferences": [owner_reference]});
+    let mut metadata =
+        json!({"generateName": format!("{}-", owner.name), "namespace": owner.namespace, "ownerReferences": [owner_reference]});
     for member in ["labels", "annotations", "finalizers"] {
         if let Some(value) = template.at("metadata").and_then(|meta| meta.get(member)) {
             metadata[member] = value.clone();
@@ -85,8 +91,8 @@ pub fn deletion_order(pods: &mut [(&Pod, usize)], now: Timestamp) {
 
 /// Ages compare by powers of two, so that pods of one roll-out are equal and chance decides.
 fn age_bucket(since: Timestamp, now: Timestamp) -> u32 {
-    let seconds = now.duration_since(since).as_secs().max(0);
-    64 - (seconds as u64).leading_zeros()
+    let nanoseconds = now.duration_since(since).as_nanos().max(0);
+    128 - nanoseconds.unsigned_abs().leading_zeros()
 }
 
 fn max_restarts(pod: &Pod) -> i32 {

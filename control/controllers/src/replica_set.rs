@@ -5,14 +5,17 @@
 
 pub mod plan;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use client::events::Reference;
+use client::informer::BY_OWNER;
 use client::{Object, Options, Target};
 use kinds::apps::ReplicaSet;
 use kinds::core::Pod;
+use reconcile::controller::is_terminating;
 use reconcile::writes::{Expectation, slow_start};
 use reconcile::{Action, Controller, Cx, Retry, Wiring};
 use schema::{DocExt, LabelSelector, Status};
@@ -57,12 +60,18 @@ impl Controller for ReplicaSets {
         let claimed = claim(cx, &claim_of(&set, &selector)).await?;
         let owned = claimed.iter().map(|pod| pod.lens::<Pod>()).collect::<Result<Vec<_>, _>>()?;
         let settled = cx.expectations.are_met(key, &cx.lister("v1", "pods"));
-        let plan = if settled && !set.metadata.is_deleting() { plan::plan(&set, &owned, cx.env.now()) } else { Plan::default() };
+        let plan = if settled && !set.metadata.is_deleting() {
+            plan::plan(&set, &owned, &related(cx, &set, &owned)?, cx.env.now())
+        } else {
+            Plan::default()
+        };
         let failure = act(cx, key, &object, &set, &plan).await;
         write_status(cx, &object, &set, &owned, failure.as_ref()).await?;
         match failure {
+            // Also what is called invalid is tried again: the pod is made of more than this object (accounts, classes, limits).
             Some(failure) => Err(Retry::Soon(failure.error)),
-            None => Ok(plan::next_look(&set, &owned, cx.env.now()).map_or(Action::AwaitChange, |seconds| Action::After(Duration::from_secs(seconds)))),
+            None => Ok(plan::next_look(&set, &owned, cx.env.now())
+                .map_or(Action::AwaitChange, |seconds| Action::After(Duration::from_secs(seconds)))),
         }
     }
 }
@@ -70,6 +79,26 @@ impl Controller for ReplicaSets {
 fn selects(set: &Object, pod: &Object) -> bool {
     let set = set.lens::<ReplicaSet>();
     set.is_ok_and(|set| LabelSelector::from_value(&set.spec.selector).is_ok_and(|selector| selector.matches(&pod.meta.labels)))
+}
+
+/// Active pods by node, of all sets that have the same owner as this one. Counted only where there are pods to give up.
+fn related(cx: &Cx, set: &ReplicaSet, owned: &[Arc<Pod>]) -> Result<HashMap<String, usize>, Status> {
+    let mut crowd = HashMap::new();
+    if owned.len() <= usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or_default() {
+        return Ok(crowd);
+    }
+    let sets = match set.metadata.controller() {
+        Some(owner) => cx.lister(APPS, "replicasets").by(BY_OWNER, &owner.uid).iter().map(|set| set.meta.uid.clone()).collect(),
+        None => vec![set.metadata.uid.clone()],
+    };
+    let pods = cx.lister("v1", "pods");
+    for object in sets.iter().flat_map(|uid| pods.by(BY_OWNER, uid)) {
+        let pod = object.lens::<Pod>()?;
+        if pods::is_active(&pod) {
+            *crowd.entry(pod.spec.node_name.clone()).or_default() += 1;
+        }
+    }
+    Ok(crowd)
 }
 
 fn claim_of<'a>(set: &'a ReplicaSet, selector: &'a LabelSelector) -> Claim<'a> {
@@ -96,6 +125,8 @@ async fn create(cx: &Cx, key: &str, object: &Object, set: &ReplicaSet, count: us
                 cx.expectations.expect(key, [Expectation::Seen { key: made.meta.key(), revision: made.revision() }]);
                 cx.events.normal(about.clone(), "SuccessfulCreate", format!("Created pod: {}", made.meta.name));
             }
+            // Nothing to tell: what the set belongs to is going.
+            Err(error) if is_terminating(error) => return Ok(()),
             Err(error) => cx.events.warning(about.clone(), "FailedCreate", format!("Error creating: {error}")),
         }
         made.map(|_| ())

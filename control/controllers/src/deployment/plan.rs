@@ -48,7 +48,8 @@ pub fn plan(deployment: &Deployment, sets: &Sets, old_pods_running: bool) -> Pla
             plan.progress = Some(Progress::Found(new.lens.metadata.name.clone()));
         }
     }
-    plan.steps = if recreates(deployment) { recreate(deployment, sets, revision, old_pods_running) } else { roll(deployment, sets, revision) };
+    plan.steps =
+        if recreates(deployment) { recreate(deployment, sets, revision, old_pods_running) } else { roll(deployment, sets, revision) };
     if plan.steps.is_empty() && status::is_complete(deployment, &status::counts(deployment, sets)) {
         plan.steps = prune(deployment, sets);
     }
@@ -90,10 +91,11 @@ fn shrink_old(deployment: &Deployment, sets: &Sets, new: &Set) -> Vec<Step> {
         *target -= dead;
         budget -= dead;
     }
+    // A set gives up its pods that do not serve first, so this takes no more from availability than there is to spare.
     let available: i32 = sets.all().map(|set| set.lens.status.available_replicas).sum();
     let mut spare = available - min_available(deployment);
-    for (set, target) in sets.old.iter().zip(&mut targets) {
-        let live = (*target).min(set.lens.status.available_replicas).min(spare).max(0);
+    for target in &mut targets {
+        let live = (*target).min(spare).max(0);
         *target -= live;
         spare -= live;
     }

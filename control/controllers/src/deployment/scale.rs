@@ -45,7 +45,9 @@ pub fn plan(deployment: &Deployment, sets: &Sets) -> Vec<(Set, i32)> {
     let active = sets.active();
     if active.len() <= 1 {
         let only = active.first().copied().or(sets.new.as_ref()).or(sets.old.last());
-        return only.filter(|set| set.replicas() != desired).map(|set| (set.clone(), desired)).into_iter().collect();
+        // Also where only the note is wrong (somebody sized the set by hand): it would look like a scaling event for ever.
+        let differs = |set: &&Set| set.replicas() != desired || set.number(DESIRED).is_some_and(|noted| noted != desired);
+        return only.filter(differs).map(|set| (set.clone(), desired)).into_iter().collect();
     }
     if is_saturated(deployment, sets.new.as_ref()) {
         return sets.old.iter().filter(|set| set.replicas() > 0).map(|set| (set.clone(), 0)).collect();
@@ -58,7 +60,9 @@ pub fn plan(deployment: &Deployment, sets: &Sets) -> Vec<(Set, i32)> {
 
 fn is_saturated(deployment: &Deployment, new: Option<&Set>) -> bool {
     let desired = desired(deployment);
-    new.is_some_and(|set| set.number(DESIRED) == Some(desired) && set.replicas() == desired && set.lens.status.available_replicas == desired)
+    new.is_some_and(|set| {
+        set.number(DESIRED) == Some(desired) && set.replicas() == desired && set.lens.status.available_replicas == desired
+    })
 }
 
 /// Spreads the difference over the active sets by their share; what rounding leaves goes to the largest.

@@ -15,14 +15,8 @@ pub const MAX: &str = "deployment.kubernetes.io/max-replicas";
 /// Label that keeps the pods of different templates apart.
 pub const HASH: &str = "pod-template-hash";
 /// What a Deployment's annotations do not hand down to its replica sets.
-const NOT_INHERITED: [&str; 6] = [
-    "kubectl.kubernetes.io/last-applied-configuration",
-    REVISION,
-    REVISION_HISTORY,
-    DESIRED,
-    MAX,
-    "deprecated.deployment.rollback.to",
-];
+const NOT_INHERITED: [&str; 6] =
+    ["kubectl.kubernetes.io/last-applied-configuration", REVISION, REVISION_HISTORY, DESIRED, MAX, "deprecated.deployment.rollback.to"];
 
 #[derive(Clone, Debug)]
 pub struct Set {
@@ -84,17 +78,21 @@ fn age_key(set: &Set) -> (&str, &str) {
 
 /// Equal but for the hash label. Both sides were defaulted when they were written.
 pub fn same_template(a: &Value, b: &Value) -> bool {
-    let strip = |template: &Value| {
-        let mut template = template.clone();
-        if let Some(labels) = template.at_mut("metadata.labels").and_then(Value::as_object_mut) {
-            labels.remove(HASH);
-        }
-        if let Some(meta) = template.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.retain(|name, value| name != "creationTimestamp" && !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()));
-        }
-        template
-    };
-    strip(a) == strip(b)
+    let rest = |template: &'_ Value| template.as_object().map_or(0, |map| map.keys().filter(|name| *name != "metadata").count());
+    let same_rest = |name: &String, value: &Value| name == "metadata" || b.get(name) == Some(value);
+    rest(a) == rest(b)
+        && a.as_object().is_none_or(|map| map.iter().all(|(name, value)| same_rest(name, value)))
+        && template_meta(a) == template_meta(b)
+}
+
+/// The members of a template's metadata that mean something, without the hash label.
+fn template_meta(template: &Value) -> Map<String, Value> {
+    let mut meta = template.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+    if let Some(labels) = meta.get_mut("labels").and_then(Value::as_object_mut) {
+        labels.remove(HASH);
+    }
+    meta.retain(|name, value| name != "creationTimestamp" && !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()));
+    meta
 }
 
 /// FNV-1a of the template's canonical JSON, in the alphabet of generated names.
@@ -156,4 +154,25 @@ pub fn missing_annotations(deployment: &Deployment, set: &Set, revision: i64) ->
         }
     }
     missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_the_same_but_for_hash_and_emptiness() {
+        let base = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a:1"}]}});
+        let mut hashed = base.clone();
+        hashed["metadata"] = json!({"creationTimestamp": null, "annotations": {}, "labels": {"a": "b", HASH: "x"}});
+        assert!(same_template(&base, &hashed) && same_template(&hashed, &base));
+        for other in [
+            json!({"metadata": {"labels": {"a": "c"}}, "spec": base["spec"]}),
+            json!({"metadata": {"labels": {"a": "b"}, "annotations": {"kubectl.kubernetes.io/restartedAt": "t"}}, "spec": base["spec"]}),
+            json!({"metadata": base["metadata"], "spec": {"containers": []}}),
+            json!({"metadata": base["metadata"]}),
+        ] {
+            assert!(!same_template(&base, &other) && !same_template(&other, &base), "{other}");
+        }
+    }
 }

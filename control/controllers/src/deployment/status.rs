@@ -12,6 +12,8 @@ pub enum Progress {
     /// A new replica set of this name.
     Created(String),
     Found(String),
+    /// No new replica set could be made; the text says why.
+    CreateFailed(String),
     Paused,
     Resumed,
 }
@@ -61,13 +63,15 @@ fn tell_progress(deployment: &Deployment, sets: &Sets, progress: Option<&Progres
         let (state, reason, message) = match progress {
             Progress::Created(name) => ("True", "NewReplicaSetCreated", format!("Created new replica set {name:?}")),
             Progress::Found(name) => ("True", "FoundNewReplicaSet", format!("Found new replica set {name:?}")),
+            Progress::CreateFailed(why) => ("False", "ReplicaSetCreateError", why.clone()),
             Progress::Paused => ("Unknown", "DeploymentPaused", "Deployment is paused".into()),
             Progress::Resumed => ("Unknown", "DeploymentResumed", "Deployment is resumed".into()),
         };
         return set(status, "Progressing", state, reason, &message, now, true);
     }
     let current = condition(&deployment.status, "Progressing");
-    let finished = status.replicas == status.updated_replicas && current.is_some_and(|condition| condition.reason == "NewReplicaSetAvailable");
+    let finished =
+        status.replicas == status.updated_replicas && current.is_some_and(|condition| condition.reason == "NewReplicaSetAvailable");
     if finished || deployment.spec.paused {
         return;
     }

@@ -11,6 +11,7 @@ use reconcile::{Action, Controller, Cx, Retry, Wiring};
 use schema::{Map, Status, Value, json};
 
 use super::targets::{self, Target};
+use super::triggers::{self, Triggers};
 
 pub const NAME: &str = "endpoint-controller";
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -19,7 +20,10 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 const ADDRESSES_MAX: usize = 1000;
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
-pub struct Endpoints;
+#[derive(Default)]
+pub struct Endpoints {
+    triggers: Triggers,
+}
 
 #[async_trait]
 impl Controller for Endpoints {
@@ -37,6 +41,7 @@ impl Controller for Endpoints {
     async fn reconcile(&self, cx: &Cx, key: &str) -> Result<Action, Retry> {
         let held = cx.get("v1", "endpoints", key);
         let Some(object) = cx.get("v1", "services", key) else {
+            self.triggers.forget(key);
             // Only what we made goes with the service: other people's leader election may use Endpoints.
             let ours = held.filter(|held| held.meta.labels.get(MANAGED_BY).is_some_and(|by| by == "endpoint-controller"));
             if let Some(held) = ours {
@@ -50,22 +55,30 @@ impl Controller for Endpoints {
         }
         let pods = super::selected_pods(cx, &service)?;
         let (subsets, cut) = subsets(&targets::groups(&service, &pods));
-        let (labels, annotations) = (labels(&service), if cut { json!({OVER_CAPACITY: "truncated"}) } else { json!({}) });
-        let mut doc = json!({
-            "apiVersion": "v1", "kind": "Endpoints", "subsets": subsets,
-            "metadata": {"name": service.metadata.name, "namespace": service.metadata.namespace, "labels": labels, "annotations": annotations},
-        });
+        let labels = labels(&service);
+        let changed_at = self.triggers.earliest(key, &service, &pods);
         let collection = Api::of("v1", "endpoints", &service.metadata.namespace);
         match held {
-            None => cx.client.create(collection, doc).await?,
+            None => {
+                let doc = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": service.metadata.name, "namespace": service.metadata.namespace}});
+                cx.client.create(collection, filled(doc, &subsets, &labels, cut, changed_at)).await?
+            }
             Some(held) if same(&*held.lens::<Lens>()?, &subsets, &labels) => return Ok(Action::AwaitChange),
             Some(held) => {
-                doc["metadata"]["resourceVersion"] = json!(held.meta.resource_version);
-                cx.client.update(collection.named(&service.metadata.name), doc).await?
+                cx.client.update(collection.named(&service.metadata.name), filled(held.value(), &subsets, &labels, cut, changed_at)).await?
             }
         };
         Ok(Action::AwaitChange)
     }
+}
+
+/// The document with our members new: what others have written on it stays.
+fn filled(mut doc: Value, subsets: &[EndpointSubset], labels: &Map<String, Value>, cut: bool, changed_at: Option<String>) -> Value {
+    doc["subsets"] = json!(subsets);
+    doc["metadata"]["labels"] = json!(labels);
+    triggers::annotate(&mut doc, OVER_CAPACITY, cut.then_some("truncated"));
+    triggers::annotate(&mut doc, triggers::ANNOTATION, changed_at.as_deref());
+    doc
 }
 
 async fn delete(cx: &Cx, held: &Arc<client::Object>) -> Result<(), Status> {
@@ -88,7 +101,8 @@ fn labels(service: &Service) -> Map<String, Value> {
 }
 
 fn same(held: &Lens, subsets: &[EndpointSubset], labels: &Map<String, Value>) -> bool {
-    let labels_same = held.metadata.labels.len() == labels.len() && labels.iter().all(|(name, value)| held.metadata.labels.get(name).map(String::as_str) == value.as_str());
+    let labels_same = held.metadata.labels.len() == labels.len()
+        && labels.iter().all(|(name, value)| held.metadata.labels.get(name).map(String::as_str) == value.as_str());
     labels_same && held.subsets == subsets
 }
 
@@ -106,7 +120,11 @@ fn subsets(groups: &targets::Groups) -> (Vec<EndpointSubset>, bool) {
             continue;
         }
         let (ready, not_ready): (Vec<&Target>, Vec<&Target>) = live.into_iter().partition(|target| target.ready);
-        subsets.push(EndpointSubset { addresses: ready.into_iter().map(address).collect(), not_ready_addresses: not_ready.into_iter().map(address).collect(), ports: ports.iter().map(port).collect() });
+        subsets.push(EndpointSubset {
+            addresses: ready.into_iter().map(address).collect(),
+            not_ready_addresses: not_ready.into_iter().map(address).collect(),
+            ports: ports.iter().map(port).collect(),
+        });
     }
     (subsets, cut)
 }

@@ -14,6 +14,7 @@ use reconcile::{Action, Controller, Cx, Retry, Wiring};
 use schema::{Map, Status, Value, json};
 
 use super::targets::{self, PortKey};
+use super::triggers::{self, Triggers};
 use crate::pods::owner_reference;
 
 pub const NAME: &str = "endpointslice-controller";
@@ -24,7 +25,10 @@ const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const SLICE_MAX: usize = 100;
 
-pub struct EndpointSlices;
+#[derive(Default)]
+pub struct EndpointSlices {
+    triggers: Triggers,
+}
 
 #[async_trait]
 impl Controller for EndpointSlices {
@@ -42,6 +46,7 @@ impl Controller for EndpointSlices {
         let slices = cx.lister(DISCOVERY, "endpointslices");
         let Some(object) = cx.get("v1", "services", key) else {
             cx.expectations.forget(key);
+            self.triggers.forget(key);
             return Ok(Action::AwaitChange);
         };
         let service = object.lens::<Service>()?;
@@ -50,10 +55,14 @@ impl Controller for EndpointSlices {
         }
         let pods = super::selected_pods(cx, &service)?;
         let owned = slices.by(BY_OWNER, &object.meta.uid);
-        let owned = owned.into_iter().filter(|slice| slice.meta.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER) && !slice.meta.is_deleting());
-        let held = owned.map(|slice| Ok(Held { lens: slice.lens::<EndpointSlice>()?, object: slice })).collect::<Result<Vec<_>, Status>>()?;
+        let owned = owned
+            .into_iter()
+            .filter(|slice| slice.meta.labels.get(MANAGED_BY).is_some_and(|by| by == MANAGER) && !slice.meta.is_deleting());
+        let held =
+            owned.map(|slice| Ok(Held { lens: slice.lens::<EndpointSlice>()?, object: slice })).collect::<Result<Vec<_>, Status>>()?;
+        let changed_at = self.triggers.earliest(key, &service, &pods);
         for write in plan(&service, &targets::groups(&service, &pods), &held) {
-            perform(cx, key, &service, write).await?;
+            perform(cx, key, &service, write, changed_at.as_deref()).await?;
         }
         Ok(Action::AwaitChange)
     }
@@ -94,7 +103,15 @@ fn plan(service: &Service, groups: &targets::Groups, held: &[Held]) -> Vec<Write
             }
         }
     }
-    let surplus = held.iter().zip(kept).filter(|(_, kept)| !kept).map(|(slice, _)| Write::Delete { slice: Arc::clone(&slice.object) });
+    let mut surplus = held.iter().zip(kept).filter(|(_, kept)| !kept).map(|(slice, _)| Write::Delete { slice: Arc::clone(&slice.object) });
+    // A slice that goes and one that comes are one write, and whoever watches sees no gap.
+    for write in &mut writes {
+        if let Write::Create { ports, endpoints } = write
+            && let Some(Write::Delete { slice }) = surplus.next()
+        {
+            *write = Write::Update { slice, ports: std::mem::take(ports), endpoints: std::mem::take(endpoints) };
+        }
+    }
     writes.extend(surplus);
     writes
 }
@@ -134,7 +151,8 @@ fn labels(service: &Service) -> Map<String, Value> {
 
 fn has_labels(service: &Service, slice: &Object) -> bool {
     let wanted = labels(service);
-    wanted.len() == slice.meta.labels.len() && wanted.iter().all(|(name, value)| slice.meta.labels.get(name).map(String::as_str) == value.as_str())
+    wanted.len() == slice.meta.labels.len()
+        && wanted.iter().all(|(name, value)| slice.meta.labels.get(name).map(String::as_str) == value.as_str())
 }
 
 fn document(service: &Service, ports: &PortKey, endpoints: &[Endpoint]) -> Value {
@@ -148,16 +166,28 @@ fn document(service: &Service, ports: &PortKey, endpoints: &[Endpoint]) -> Value
     })
 }
 
-async fn perform(cx: &Cx, key: &str, service: &Service, write: Write) -> Result<(), Status> {
+/// The slice as it is, with our members new: what others have written on it stays.
+fn renewed(service: &Service, slice: &Object, ports: &PortKey, endpoints: &[Endpoint]) -> Value {
+    let mut doc = slice.value();
+    let fresh = document(service, ports, endpoints);
+    doc["metadata"]["labels"] = fresh["metadata"]["labels"].clone();
+    for member in ["endpoints", "ports"] {
+        doc[member] = fresh[member].clone();
+    }
+    doc
+}
+
+async fn perform(cx: &Cx, key: &str, service: &Service, write: Write, changed_at: Option<&str>) -> Result<(), Status> {
     let collection = Api::of(DISCOVERY, "endpointslices", &service.metadata.namespace);
     let written = match write {
-        Write::Create { ports, endpoints } => cx.client.create(collection, document(service, &ports, &endpoints)).await?,
-        Write::Update { slice, ports, endpoints } => {
+        Write::Create { ports, endpoints } => {
             let mut doc = document(service, &ports, &endpoints);
-            let meta = doc["metadata"].as_object_mut().expect("made as an object");
-            meta.remove("generateName");
-            meta.insert("name".into(), slice.meta.name.clone().into());
-            meta.insert("resourceVersion".into(), slice.meta.resource_version.clone().into());
+            triggers::annotate(&mut doc, triggers::ANNOTATION, changed_at);
+            cx.client.create(collection, doc).await?
+        }
+        Write::Update { slice, ports, endpoints } => {
+            let mut doc = renewed(service, &slice, &ports, &endpoints);
+            triggers::annotate(&mut doc, triggers::ANNOTATION, changed_at);
             cx.client.update(collection.named(&slice.meta.name), doc).await?
         }
         Write::Delete { slice } => {
@@ -191,6 +221,38 @@ mod tests {
         let made = distribute(&wanted, &[&first, &second]);
         assert_eq!(made.iter().map(|(at, content)| (*at, content.len())).collect::<Vec<_>>(), [(Some(0), 100), (Some(1), 50)]);
         assert_eq!(made[1].1, second, "the second slice is not written");
+    }
+
+    fn held(labels: &Map<String, Value>, port: i32) -> Held {
+        let doc = json!({
+            "metadata": {"name": "s-1", "uid": "u", "resourceVersion": "7", "labels": labels, "finalizers": ["mine"], "annotations": {"mine": "x", triggers::ANNOTATION: "t0"}},
+            "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"name": "", "protocol": "TCP", "port": port}],
+        });
+        let object = Object::from_value(&doc).unwrap();
+        Held { lens: object.lens::<EndpointSlice>().unwrap(), object }
+    }
+
+    #[test]
+    fn a_slice_without_use_becomes_the_next_one() {
+        let service: Service = serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": {"selector": {"a": "b"}}})).unwrap();
+        let slices = [held(&labels(&service), 8080)];
+        let writes = plan(&service, &targets::Groups::new(), &slices);
+        assert!(
+            matches!(writes.as_slice(), [Write::Update { ports, endpoints, .. }] if ports.is_empty() && endpoints.is_empty()),
+            "{writes:?}"
+        );
+    }
+
+    #[test]
+    fn what_others_wrote_on_a_slice_stays() {
+        let service: Service = serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": {"selector": {"a": "b"}}})).unwrap();
+        let slice = held(&labels(&service), 8080);
+        let mut doc = renewed(&service, &slice.object, &Vec::new(), &endpoints(0..1));
+        triggers::annotate(&mut doc, triggers::ANNOTATION, Some("t1"));
+        assert_eq!((&doc["metadata"]["finalizers"], &doc["metadata"]["resourceVersion"]), (&json!(["mine"]), &json!("7")));
+        assert_eq!(doc["metadata"]["annotations"], json!({"mine": "x", triggers::ANNOTATION: "t1"}));
+        triggers::annotate(&mut doc, triggers::ANNOTATION, None);
+        assert_eq!(doc["metadata"]["annotations"], json!({"mine": "x"}));
     }
 
     #[test]

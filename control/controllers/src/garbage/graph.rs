@@ -21,17 +21,18 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Takes in what a change shows of an object. Returns the uids to look at.
-    pub fn note(&mut self, kind: &KindRef, object: &Object, gone: bool) -> Vec<String> {
+    /// Takes in what a change shows of an object; `is_gone` is asked only where it matters. Returns the uids to look at.
+    pub fn note(&mut self, kind: &KindRef, object: &Object, is_gone: impl FnOnce() -> bool) -> Vec<String> {
         let meta = &object.meta;
         let owned = !meta.owner_references.is_empty();
         let pending = meta.is_deleting() && !meta.finalizers.is_empty();
         let was_owned = self.owners.contains_key(&meta.uid);
-        if !owned && !pending && !gone && !was_owned {
+        // Most objects own nothing and are not owned; they are not worth a look, nor is their end.
+        if !owned && !pending && !was_owned && !self.dependents.contains_key(&meta.uid) && !self.places.contains_key(&meta.uid) {
             return Vec::new();
         }
-        // Most objects that go have nobody who cares; they are not worth a look.
-        if gone && !owned && !was_owned && !self.dependents.contains_key(&meta.uid) && !self.places.contains_key(&meta.uid) {
+        let gone = is_gone();
+        if !owned && !pending && !gone && !was_owned {
             return Vec::new();
         }
         self.places.insert(meta.uid.clone(), Place { kind: kind.clone(), key: meta.key() });
@@ -73,13 +74,19 @@ impl Graph {
         uids.filter_map(|uid| Some((uid.clone(), self.places.get(uid)?.clone()))).collect()
     }
 
+    /// Every uid that can be asked about.
+    pub fn uids(&self) -> Vec<String> {
+        self.places.keys().cloned().collect()
+    }
+
     /// Forgets an object that is gone. Returns who must be looked at now: its dependents, and owners that may wait for it.
+    /// Who depends on it is known until the dependents themselves go or drop it: an owner that only our picture does not
+    /// show yet is asked for its dependents later.
     pub fn remove(&mut self, uid: &str) -> Vec<String> {
         self.places.remove(uid);
         let owners = self.owners.remove(uid).unwrap_or_default();
         owners.iter().for_each(|owner| self.unlink(owner, uid));
-        let dependents = self.dependents.remove(uid).unwrap_or_default();
-        // The dependents keep naming it: should it come back under the same uid (it cannot), they link anew.
+        let dependents: Vec<String> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
         dependents.into_iter().chain(owners.into_iter().filter(|owner| self.places.contains_key(owner))).collect()
     }
 }
@@ -91,7 +98,8 @@ mod tests {
     use super::*;
 
     fn object(uid: &str, owners: &[&str]) -> std::sync::Arc<Object> {
-        let references: Vec<_> = owners.iter().map(|owner| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner})).collect();
+        let references: Vec<_> =
+            owners.iter().map(|owner| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner})).collect();
         Object::from_value(&json!({"metadata": {"name": uid, "namespace": "d", "uid": uid, "ownerReferences": references}})).unwrap()
     }
 
@@ -99,20 +107,24 @@ mod tests {
     fn the_end_of_an_owner_brings_its_dependents_and_the_end_of_a_dependent_its_owner() {
         let pods = kinds::by_kind("v1", "Pod").unwrap().clone();
         let mut graph = Graph::default();
-        graph.note(&pods, &object("a", &["rs"]), false);
-        graph.note(&pods, &object("b", &["rs", "other"]), false);
+        graph.note(&pods, &object("a", &["rs"]), || false);
+        graph.note(&pods, &object("b", &["rs", "other"]), || false);
         assert_eq!(graph.dependents("rs").len(), 2);
         assert_eq!(graph.remove("a"), ["rs"]);
         assert_eq!(graph.remove("rs"), ["b"]);
-        assert!(graph.note(&pods, &object("lonely", &[]), true).is_empty(), "nobody depends on it");
+        assert_eq!(graph.dependents("rs").len(), 1, "b still names it");
+        graph.remove("b");
+        assert!(graph.note(&pods, &object("lonely", &[]), || true).is_empty(), "nobody depends on it");
+        graph.remove("other");
+        assert!(graph.places.is_empty() && graph.owners.is_empty() && graph.dependents.is_empty(), "nothing is left of what is gone");
     }
 
     #[test]
     fn a_dropped_reference_unlinks() {
         let pods = kinds::by_kind("v1", "Pod").unwrap().clone();
         let mut graph = Graph::default();
-        graph.note(&pods, &object("a", &["x", "y"]), false);
-        graph.note(&pods, &object("a", &["y"]), false);
+        graph.note(&pods, &object("a", &["x", "y"]), || false);
+        graph.note(&pods, &object("a", &["y"]), || false);
         assert!(graph.dependents("x").is_empty());
         assert_eq!(graph.dependents("y").len(), 1);
     }

@@ -1,6 +1,6 @@
 //! What a ReplicaSet needs, decided from what there is. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -25,24 +25,22 @@ pub struct Failure {
 }
 
 /// `owned`: every pod claimed, finished and deleting ones included.
-pub fn plan(set: &ReplicaSet, owned: &[Arc<Pod>], now: Timestamp) -> Plan {
+/// `related`: active pods by node of all sets of the same owner, this one included; a crowded node gives its pods up first.
+pub fn plan(set: &ReplicaSet, owned: &[Arc<Pod>], related: &HashMap<String, usize>, now: Timestamp) -> Plan {
     let active: Vec<&Arc<Pod>> = owned.iter().filter(|pod| pods::is_active(pod)).collect();
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or_default();
     if active.len() <= wanted {
         return Plan { create: wanted - active.len(), delete: Vec::new() };
     }
-    Plan { create: 0, delete: victims(&active, active.len() - wanted, now) }
+    Plan { create: 0, delete: victims(&active, related, active.len() - wanted, now) }
 }
 
-fn victims(active: &[&Arc<Pod>], count: usize, now: Timestamp) -> Vec<Arc<Pod>> {
-    let mut crowd: HashMap<&str, usize> = HashMap::new();
-    for pod in active {
-        *crowd.entry(&pod.spec.node_name).or_default() += 1;
-    }
-    let mut ranked: Vec<(&Pod, usize)> = active.iter().map(|pod| (&***pod, crowd[pod.spec.node_name.as_str()])).collect();
+fn victims(active: &[&Arc<Pod>], related: &HashMap<String, usize>, count: usize, now: Timestamp) -> Vec<Arc<Pod>> {
+    let crowd = |pod: &Pod| related.get(&pod.spec.node_name).copied().unwrap_or_default();
+    let mut ranked: Vec<(&Pod, usize)> = active.iter().map(|pod| (&***pod, crowd(pod))).collect();
     pods::deletion_order(&mut ranked, now);
-    let first: Vec<&str> = ranked.iter().take(count).map(|(pod, _)| pod.metadata.uid.as_str()).collect();
-    active.iter().filter(|pod| first.contains(&pod.metadata.uid.as_str())).map(|pod| Arc::clone(pod)).collect()
+    let first: HashSet<&str> = ranked.iter().take(count).map(|(pod, _)| pod.metadata.uid.as_str()).collect();
+    active.iter().filter(|pod| first.contains(pod.metadata.uid.as_str())).map(|pod| Arc::clone(pod)).collect()
 }
 
 /// The status that the pods make, with conditions of others kept as they are.
@@ -68,14 +66,20 @@ pub fn status(set: &ReplicaSet, owned: &[Arc<Pod>], failure: Option<&Failure>, n
 }
 
 fn conditions(set: &ReplicaSet, failure: Option<&Failure>, now: Timestamp) -> Vec<ReplicaSetCondition> {
-    let held = set.status.conditions.iter().find(|condition| condition.r#type == "ReplicaFailure");
-    let mut conditions: Vec<_> = set.status.conditions.iter().filter(|condition| condition.r#type != "ReplicaFailure").cloned().collect();
-    let Some(failure) = failure else { return conditions };
-    let since = held.and_then(|held| held.last_transition_time.clone()).unwrap_or_else(|| schema::time::format(now));
+    let mut conditions = set.status.conditions.clone();
+    let Some(failure) = failure else {
+        conditions.retain(|condition| condition.r#type != "ReplicaFailure");
+        return conditions;
+    };
+    // One that is there stays as it is: texts name pods that never came to be, each time others, and a status that differs each
+    // time would bring the next try at once instead of after its back-off.
+    if conditions.iter().any(|condition| condition.r#type == "ReplicaFailure") {
+        return conditions;
+    }
     conditions.push(ReplicaSetCondition {
         r#type: "ReplicaFailure".into(),
         status: "True".into(),
-        last_transition_time: Some(since),
+        last_transition_time: Some(schema::time::format(now)),
         reason: failure.reason.into(),
         message: failure.error.message.clone(),
     });
@@ -84,7 +88,8 @@ fn conditions(set: &ReplicaSet, failure: Option<&Failure>, now: Timestamp) -> Ve
 
 /// Seconds until a ready pod becomes available, where that is what the set waits for.
 pub fn next_look(set: &ReplicaSet, owned: &[Arc<Pod>], now: Timestamp) -> Option<u64> {
-    let waits = owned.iter().filter(|pod| pods::is_active(pod)).filter_map(|pod| pods::seconds_to_available(pod, set.spec.min_ready_seconds, now));
+    let waits =
+        owned.iter().filter(|pod| pods::is_active(pod)).filter_map(|pod| pods::seconds_to_available(pod, set.spec.min_ready_seconds, now));
     waits.filter(|seconds| *seconds > 0).min().map(|seconds| seconds.unsigned_abs())
 }
 
@@ -132,7 +137,9 @@ mod tests {
         ];
         for (replicas, there, create, delete) in rows {
             let owned: Vec<_> = there.iter().map(|text| pod(text)).collect();
-            let plan = plan(&set(*replicas), &owned, now());
+            let mut related = HashMap::new();
+            owned.iter().filter(|pod| pods::is_active(pod)).for_each(|pod| *related.entry(pod.spec.node_name.clone()).or_default() += 1);
+            let plan = plan(&set(*replicas), &owned, &related, now());
             let names: Vec<_> = plan.delete.iter().map(|pod| pod.metadata.name.as_str()).collect();
             assert_eq!((plan.create, names.as_slice()), (*create, *delete), "{replicas} of {there:?}");
         }
@@ -146,6 +153,22 @@ mod tests {
         let made = status(&set, &owned, None, now());
         assert_eq!((made.ready_replicas, made.available_replicas, made.observed_generation), (1, 0, 2));
         assert_eq!(next_look(&set, &owned, now()), Some(20));
+    }
+
+    #[test]
+    fn a_failure_that_is_told_is_not_told_again_in_other_words() {
+        let mut set = set(1);
+        let failed = |why: &str| Failure { reason: "FailedCreate", error: Status::bad_request(why) };
+        set.status = status(&set, &[], Some(&failed("pods \"web-abcde\" is forbidden")), now());
+        assert_eq!(status(&set, &[], Some(&failed("pods \"web-fghjk\" is forbidden")), now()), set.status);
+        assert!(status(&set, &[], None, now()).conditions.is_empty());
+    }
+
+    #[test]
+    fn a_node_crowded_by_sets_of_the_same_owner_gives_its_pods_up_first() {
+        let owned = [pod("a Running/ready@n1"), pod("b Running/ready@n2")];
+        let related = HashMap::from([("n1".to_owned(), 1), ("n2".to_owned(), 3)]);
+        assert_eq!(plan(&set(1), &owned, &related, now()).delete[0].metadata.name, "b");
     }
 
     #[test]

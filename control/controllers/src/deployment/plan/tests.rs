@@ -43,7 +43,7 @@ fn sets(deployment: &Deployment, texts: &[&str]) -> Sets {
         let (replicas, available): (i32, i32) = (replicas.parse().unwrap(), available.parse().unwrap());
         let (desired, max) = match words.get(3) {
             Some(noted) => noted.split_once(',').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap(),
-            None => (scale::desired(deployment).to_string(), sizes(deployment).1.to_string()),
+            None => (desired(deployment).to_string(), sizes(deployment).1.to_string()),
         };
         let set: ReplicaSet = serde_json::from_value(json!({
             "metadata": {"name": words[0], "creationTimestamp": format!("2026-01-01T00:00:{age:02}Z"),
