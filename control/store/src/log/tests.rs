@@ -141,6 +141,19 @@ async fn an_io_error_stops_the_store_and_every_watcher() {
     assert_eq!(store.get("/a").await.unwrap().unwrap().value, "1", "what was not durable was never visible");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_caller_is_answered_when_the_store_stops() {
+    for round in 0..100 {
+        let (env, disk) = (Env::real(), TornDisk::new());
+        let store = open(&disk).unwrap();
+        disk.crash_after(10 + round % 20);
+        let write_until_it_stops =
+            |store: Arc<Log>| async move { while store.txn(Txn { guards: vec![], ops: vec![put_op("/a", "1")] }).await.is_ok() {} };
+        let callers: Vec<_> = (0..16).map(|_| env.spawn("caller", write_until_it_stops(store.clone()))).collect();
+        tokio::time::timeout(Duration::from_secs(60), join_all(callers)).await.expect("nobody waits for ever");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_that_found_no_room_is_never_believed() {
     let disk = TornDisk::new();
