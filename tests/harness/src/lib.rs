@@ -1,7 +1,9 @@
-//! A cluster in one process: the real API core, store, controllers and scheduler. Nodes are the real agent on the
-//! contracts' fakes.
+//! A cluster in one process: the real API core, store, controllers and scheduler. Nodes are objects, and one loop plays their
+//! kubelets.
 //!
 //! Nothing here resyncs or polls: a test waits for a state with [`Cluster::eventually`], which watches.
+
+pub mod faults;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,9 @@ use env::Env;
 use futures::StreamExt;
 use reconcile::{Informers, Manager};
 use schema::{Status, Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::faults::{Line, Refusals};
 
 /// How long a state may take before a test fails. Generous: it is a bound for hangs, not a measure.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -23,11 +28,18 @@ pub struct Cluster {
     /// With every right.
     pub admin: Client,
     pub informers: Informers,
+    /// Where upstream's bootstrap roles did not suffice; [`Cluster::stop`] checks that there is none.
+    pub refusals: Refusals,
+    faults: Option<Env>,
 }
 
 impl Cluster {
     /// The API alone.
     pub async fn api() -> Self {
+        Self::api_behind(None).await
+    }
+
+    async fn api_behind(faults: Option<Env>) -> Self {
         // Shown by the test runner only for tests that fail.
         let _ = tracing_subscriber::fmt().with_env_filter("warn").with_test_writer().try_init();
         let env = Env::real();
@@ -38,19 +50,31 @@ impl Cluster {
         let assembled = apiserver::assemble::assemble(store, &env, config, &signing_key).await.expect("an empty store assembles");
         let core = assembled.core;
         let admin = client_of(&core, UserInfo::new("admin", &[auth::MASTERS, auth::AUTHENTICATED]));
-        let informers = Informers::new(&env, client_of(&core, UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
-        Self { env, core, admin, informers }
+        let refusals = Refusals::default();
+        let manager = UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED]);
+        let informers = Informers::new(&env, line_to(&core, manager, &refusals, &faults));
+        Self { env, core, admin, informers, refusals, faults }
     }
 
     /// The API with all controllers and the scheduler, each under its own identity.
     pub async fn start() -> Self {
-        let cluster = Self::api().await;
-        let core = Arc::clone(&cluster.core);
-        let manager = Manager::new(&cluster.env, cluster.informers.clone(), Arc::new(move |user| client_of(&core, controller_identity(user))));
+        Self::api().await.with_components()
+    }
+
+    /// As [`Cluster::start`], with the components on a bad line to the API ([`faults`]). The test itself has a good one.
+    pub async fn start_on_bad_line(seed: u64) -> Self {
+        Self::api_behind(Some(Env::sim(seed))).await.with_components()
+    }
+
+    fn with_components(self) -> Self {
+        let (core, refusals, faults) = (Arc::clone(&self.core), Arc::clone(&self.refusals), self.faults.clone());
+        let client_of = move |user: &str| line_to(&core, controller_identity(user), &refusals, &faults);
+        let manager = Manager::new(&self.env, self.informers.clone(), Arc::new(client_of));
         controllers::start(&manager, &controllers::Config { root_ca: "PEM".into() });
-        let scheduler = client_of(&cluster.core, UserInfo::new("system:kube-scheduler", &[auth::AUTHENTICATED]));
-        cluster.env.spawn("scheduler", scheduler::run(cluster.env.clone(), scheduler, cluster.informers.clone()));
-        cluster
+        let scheduler = UserInfo::new("system:kube-scheduler", &[auth::AUTHENTICATED]);
+        let scheduler = line_to(&self.core, scheduler, &self.refusals, &self.faults);
+        self.env.spawn("scheduler", scheduler::run(self.env.clone(), scheduler, self.informers.clone()));
+        self
     }
 
     /// Registers a node that nobody runs, large enough for everything.
@@ -61,7 +85,10 @@ impl Cluster {
             "allocatable": {"cpu": "32", "memory": "64Gi", "pods": "500"}, "capacity": {"cpu": "32", "memory": "64Gi", "pods": "500"},
             "conditions": [{"type": "Ready", "status": "True"}],
         }});
-        self.admin.patch(Target::of("v1", "nodes", "").named(name).sub("status"), client::Patch::Merge, &status).await.expect("a node reports");
+        self.admin
+            .patch(Target::of("v1", "nodes", "").named(name).sub("status"), client::Patch::Merge, &status)
+            .await
+            .expect("a node reports");
     }
 
     /// Plays the kubelet for pods that are bound: they become Running and Ready, and go when deleted.
@@ -70,7 +97,12 @@ impl Cluster {
         let mut changes = informer.changes();
         let shutdown = self.env.shutdown().clone();
         let playing = async move {
-            while let Ok(change) = changes.recv().await {
+            loop {
+                let change = match changes.recv().await {
+                    Ok(change) => change,
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return,
+                };
                 let object = Arc::clone(change.object());
                 let Ok(pod) = object.lens::<kinds::core::Pod>() else { continue };
                 let target = Target::of("v1", "pods", &pod.metadata.namespace).named(&pod.metadata.name);
@@ -117,15 +149,22 @@ impl Cluster {
         }
     }
 
-    /// Stops every task of the cluster.
+    /// Stops every task of the cluster. Nobody may have been refused anything meanwhile.
     pub async fn stop(self) {
         self.env.stop(Duration::from_secs(5)).await;
+        let refusals = self.refusals.lock().expect("no holder panics");
+        assert!(refusals.is_empty(), "the bootstrap roles do not suffice:\n{}", refusals.join("\n"));
     }
 }
 
 /// A client of the core for a user.
 pub fn client_of(core: &Arc<Core>, user: UserInfo) -> Client {
     Client::new(core.transport(user))
+}
+
+fn line_to(core: &Arc<Core>, user: UserInfo, refusals: &Refusals, faults: &Option<Env>) -> Client {
+    let name = user.name.clone();
+    Client::new(Arc::new(Line { inner: core.transport(user), user: name, refusals: Arc::clone(refusals), faults: faults.clone() }))
 }
 
 /// The identity of a controller by its service account's user name.

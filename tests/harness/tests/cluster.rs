@@ -139,3 +139,34 @@ async fn what_does_not_fit_waits_with_a_reason_until_a_node_comes() {
     cluster.eventually("bound", pods, |pods| pods.iter().any(|pod| pod.value().str_at("spec.nodeName") == "n1")).await;
     cluster.stop().await;
 }
+
+/// The whole set of controllers, on a line that breaks every watch after a few events and every tenth write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_converges_on_a_bad_line() {
+    for seed in [1, 2, 3] {
+        let cluster = Cluster::start_on_bad_line(seed).await;
+        cluster.add_node("n1").await;
+        cluster.play_kubelet();
+        cluster.admin.create(deployments(), deployment("web", 3, "a:1")).await.unwrap();
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+        cluster.admin.create(Target::of("v1", "services", "default"), service).await.unwrap();
+        cluster.eventually("available", deployments(), available(3)).await;
+        let patch = json!({"spec": {"replicas": 5, "template": {"spec": {"containers": [{"name": "c", "image": "a:2"}]}}}});
+        cluster.admin.patch(deployments().named("web"), Patch::Strategic, &patch).await.unwrap();
+        cluster.eventually("rolled", deployments(), available(5)).await;
+        let pods = Target::of("v1", "pods", "default");
+        cluster.eventually("five pods of the new template", pods.clone(), |pods| {
+            pods.len() == 5 && pods.iter().all(|pod| pod.value().items_at("spec.containers")[0].str_at("image") == "a:2" && !pod.meta.is_deleting())
+        }).await;
+        cluster.eventually("five endpoints", Target::of("discovery.k8s.io/v1", "endpointslices", "default"), |slices| {
+            let ours = slices.iter().filter(|slice| slice.meta.labels.get("kubernetes.io/service-name").is_some_and(|name| name == "web"));
+            ours.map(|slice| slice.value().items_at("endpoints").iter().filter(|one| one.at("conditions.ready") == Some(&json!(true))).count()).sum::<usize>() == 5
+        }).await;
+        let options = Options { delete: Delete { propagation_policy: Some("Foreground".into()), ..Delete::default() }, ..Options::default() };
+        cluster.admin.delete(deployments().named("web"), options).await.unwrap();
+        cluster.eventually("gone", deployments(), <[_]>::is_empty).await;
+        cluster.eventually("no sets", Target::of("apps/v1", "replicasets", "default"), <[_]>::is_empty).await;
+        cluster.eventually("no pods", pods, <[_]>::is_empty).await;
+        cluster.stop().await;
+    }
+}
