@@ -179,7 +179,7 @@ impl<'a> Cluster<'a> {
     pub(crate) fn up(&self, paths: &[&str]) -> Result<String> {
         let words: Vec<&str> = ["up", "--no-kubeconfig"].into_iter().chain(paths.iter().copied()).collect();
         let said = self.corten(&words)?;
-        std::fs::write(&self.kubeconfig, self.corten(&["kubeconfig"])?)?;
+        std::fs::write(&self.kubeconfig, unfolded(&self.corten(&["kubeconfig"])?))?;
         Ok(said)
     }
 
@@ -241,6 +241,13 @@ impl Drop for Cluster<'_> {
     }
 }
 
+/// The tools read a kubeconfig line by line: folded scalars go onto the line of their key.
+fn unfolded(kubeconfig: &str) -> String {
+    let mut parts = kubeconfig.split(">-\n");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start())
+}
+
 /// PSS of a process in MiB.
 pub(crate) fn pss_mib(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");
@@ -287,4 +294,14 @@ fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
 fn workspace() -> Result<PathBuf> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     Ok(above.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folded_scalars_are_put_on_one_line() {
+        assert_eq!(unfolded("a: >-\n      QUJD\nb: c\nd: >-\n  x\n"), "a: QUJD\nb: c\nd: x\n");
+    }
 }
