@@ -20,6 +20,7 @@ use crate::files::Dns;
 use crate::inotify::Inotify;
 use crate::lease;
 use crate::machine::{self, Capacity};
+use crate::mirror::{self, SystemPart};
 use crate::node::{self, NodeReporter};
 use crate::objects::References;
 use crate::pod::{self, Birth, Handle, Message, Seen, is_terminal};
@@ -89,6 +90,11 @@ impl Agent {
         let mut agent = Arc::into_inner(self).expect("called before the agent is shared");
         agent.lease_client = Some(client);
         Arc::new(agent)
+    }
+
+    /// Shows these parts of the system as pods of kube-system. Call it once, within the runtime.
+    pub fn mirror(&self, parts: Vec<SystemPart>) {
+        parts.into_iter().for_each(|part| mirror::spawn(&self.cx, &self.pods, part));
     }
 
     /// What each pod's task last said of itself.
@@ -242,6 +248,9 @@ impl Agent {
 
     /// A pod that is new to this agent.
     fn begin(&self, dispatcher: &mut Dispatcher, object: Arc<Object>, containers: Vec<ContainerState>) {
+        if mirror::is_mirror(&object) {
+            return;
+        }
         let pod = object.lens::<Pod>();
         let was_admitted = |pod: &Pod| !containers.is_empty() || is_terminal(&pod.status.phase) || pod.metadata.is_deleting();
         let rejected = match &pod {

@@ -28,6 +28,7 @@ mod inotify;
 mod lease;
 pub mod logs;
 mod machine;
+mod mirror;
 mod node;
 mod objects;
 pub mod plan;
@@ -46,4 +47,5 @@ mod tokens;
 
 pub use agent::Agent;
 pub use config::{AgentConfig, Drivers};
+pub use mirror::SystemPart;
 pub use server::{Review, Server};

@@ -12,19 +12,18 @@ pub use read::{LogOptions, Source, stream};
 
 /// Removes the files of one run.
 pub async fn remove(dir: &Path, restarts: u32) {
-    for path in files_of(dir, restarts).await {
+    for path in files_of(dir, &format!("{restarts}.log")).await {
         let _ = tokio::fs::remove_file(path).await;
     }
 }
 
-/// The current file of one run and its rotated copies, oldest first.
-pub async fn files_of(dir: &Path, restarts: u32) -> Vec<PathBuf> {
-    let name = format!("{restarts}.log");
+/// The file of that name and its rotated copies, oldest first.
+pub async fn files_of(dir: &Path, name: &str) -> Vec<PathBuf> {
     let mut rotated = Vec::new();
     if let Ok(mut entries) = tokio::fs::read_dir(dir).await {
         while let Ok(Some(entry)) = entries.next_entry().await {
             let file = entry.file_name().to_string_lossy().into_owned();
-            if file.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.')) {
+            if file.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')) {
                 rotated.push(entry.path());
             }
         }

@@ -363,6 +363,7 @@ impl Worker {
             containers: self.slots.iter().map(entry).collect(),
             netns: self.prepared.as_ref().and_then(|prepared| prepared.netns.clone()),
             sandbox_ready: self.setup == Setup::Ready,
+            plain_log: None,
         });
     }
 

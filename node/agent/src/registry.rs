@@ -26,6 +26,8 @@ pub struct PodEntry {
     /// None: the host's network, or no sandbox.
     pub netns: Option<PathBuf>,
     pub sandbox_ready: bool,
+    /// Of a part of the system: its log, which is not in CRI format.
+    pub plain_log: Option<PathBuf>,
 }
 
 /// Cheap to clone.

@@ -3,7 +3,7 @@
 //! Nothing polls. The next write wakes this up once; how far the file still is from its limit then says how long no further
 //! write needs to be heard of. So a silent container costs nothing and a chatty one a look a second at most.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,8 +70,8 @@ impl Rotation {
             let _ = tokio::fs::rename(&name, &self.path).await;
             return Err(error.message);
         }
-        let (Some(dir), Some(restarts)) = (self.path.parent(), restarts(&self.path)) else { return Ok(()) };
-        let files = logs::files_of(dir, restarts).await;
+        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|name| name.to_str())) else { return Ok(()) };
+        let files = logs::files_of(dir, name).await;
         let most = self.cx.config.log_files_max.max(2) as usize;
         for old in &files[..files.len().saturating_sub(most)] {
             tokio::fs::remove_file(old).await.map_err(|cause| format!("{}: {cause}", old.display()))?;
@@ -80,10 +80,19 @@ impl Rotation {
     }
 }
 
-fn restarts(path: &Path) -> Option<u32> {
-    path.file_stem()?.to_str()?.parse().ok()
-}
-
 fn pause(size: u64, most: u64) -> Duration {
     Duration::from_millis(most.saturating_sub(size) * 1000 / BYTES_A_SECOND).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_follows_what_is_left() {
+        assert_eq!(pause(0, 10 << 20), LOOK_EVERY_MIN);
+        assert_eq!(pause(0, 640 << 20), Duration::from_secs(10));
+        assert_eq!(pause(20 << 20, 10 << 20), LOOK_EVERY_MIN);
+        assert_eq!(pause(0, u64::MAX / 1000), LOOK_EVERY_MAX);
+    }
 }

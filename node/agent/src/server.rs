@@ -184,7 +184,11 @@ impl Server {
             let runs = |entry: &Arc<PodEntry>| entry.container(&name).is_some_and(|container| container.running_id.as_ref() == Some(&id));
             let _ = updates.wait_for(|entry| !runs(entry)).await;
         };
-        let source = Source { dir: cx.config.log_dir(&meta.namespace, &meta.name, &meta.uid).join(&container.name), restarts, ended };
+        let (dir, file) = match &pod.plain_log {
+            Some(path) => (path.parent().unwrap_or(path).to_owned(), path.file_name().unwrap_or_default().to_string_lossy().into_owned()),
+            None => (cx.config.log_dir(&meta.namespace, &meta.name, &meta.uid).join(&container.name), format!("{restarts}.log")),
+        };
+        let source = Source { dir, name: file, is_plain: pod.plain_log.is_some(), ended };
         let (tx, rx) = mpsc::channel(PIECES_MAX);
         let (inotify, shutdown) = (cx.inotify.clone(), cx.env.shutdown().clone());
         cx.env.spawn("log reader", async move {

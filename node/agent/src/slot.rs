@@ -110,6 +110,15 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// What so many restarts have made of it.
+    pub fn after(restarts: u32, now: Instant) -> Self {
+        let delay = match restarts.checked_sub(1) {
+            None => Duration::ZERO,
+            Some(doublings) => BACKOFF_FIRST.saturating_mul(1 << doublings.min(10)).min(BACKOFF_MAX),
+        };
+        Self { delay, since: (restarts > 0).then_some(now) }
+    }
+
     /// The earliest restart after an end at `ended`: at once for the first, later and later for the next.
     pub fn not_before(&self, ended: Instant) -> Instant {
         if self.is_over(ended) { ended } else { ended + self.delay }

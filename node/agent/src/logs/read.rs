@@ -10,7 +10,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::mpsc;
 
-use super::{files_of, parse};
+use super::{Line, files_of, parse};
 use crate::inotify::{Inotify, Watch};
 
 const PIECE: usize = 64 << 10;
@@ -35,7 +35,10 @@ pub struct LogOptions {
 /// Which run's log, and how to learn that it is over.
 pub struct Source<E> {
     pub dir: PathBuf,
-    pub restarts: u32,
+    /// File in `dir`; rotated copies have its name and a time.
+    pub name: String,
+    /// Lines of text instead of CRI records.
+    pub is_plain: bool,
     /// Resolves when the run has ended. Only asked with `follow`.
     pub ended: E,
 }
@@ -47,18 +50,19 @@ pub async fn stream<E: Future<Output = ()>>(
     inotify: Option<Inotify>,
     tx: mpsc::Sender<Bytes>,
 ) -> std::io::Result<()> {
-    let Source { dir, restarts, ended } = source;
+    let Source { dir, name, is_plain, ended } = source;
     // The watch stands before the first read: nothing written between the two is missed.
     let mut watch = match (&inotify, options.follow) {
         (Some(inotify), true) => Some(inotify.watch(&dir)?),
         _ => None,
     };
-    let mut files: VecDeque<PathBuf> = files_of(&dir, restarts).await.into();
+    let mut files: VecDeque<PathBuf> = files_of(&dir, &name).await.into();
+    let filter = Filter { stderr_only: options.stderr_only, is_plain };
     let mut skip = match options.tail_lines {
-        Some(lines) => tail_start(&mut files, lines, options.stderr_only).await?,
+        Some(lines) => tail_start(&mut files, lines, filter).await?,
         None => 0,
     };
-    let mut printer = Printer { left: options.limit_bytes, options, tx, out: Vec::with_capacity(PIECE), is_done: false };
+    let mut printer = Printer { filter, left: options.limit_bytes, options, tx, out: Vec::with_capacity(PIECE), is_done: false };
     let mut current = None;
     while let Some(path) = files.pop_front() {
         let Some(mut file) = open(&path).await? else { continue };
@@ -71,7 +75,7 @@ pub async fn stream<E: Future<Output = ()>>(
     if let Some(watch) = watch.as_mut()
         && !printer.is_done
     {
-        follow(watch, &dir.join(format!("{restarts}.log")), current, &mut printer, ended).await?;
+        follow(watch, &dir.join(&name), current, &mut printer, ended).await?;
     }
     Ok(())
 }
@@ -133,11 +137,11 @@ async fn open(path: &Path) -> std::io::Result<Option<File>> {
 }
 
 /// Where the last `lines` lines begin: drops the files before it and returns the offset in the first that stays.
-async fn tail_start(files: &mut VecDeque<PathBuf>, lines: u64, stderr_only: Option<bool>) -> std::io::Result<u64> {
+async fn tail_start(files: &mut VecDeque<PathBuf>, lines: u64, filter: Filter) -> std::io::Result<u64> {
     let mut missing = lines;
     for index in (0..files.len()).rev() {
         let Some(mut file) = open(&files[index]).await? else { continue };
-        if let Some(offset) = count_back(&mut file, &mut missing, stderr_only).await? {
+        if let Some(offset) = count_back(&mut file, &mut missing, filter).await? {
             files.drain(..index);
             return Ok(offset);
         }
@@ -147,7 +151,7 @@ async fn tail_start(files: &mut VecDeque<PathBuf>, lines: u64, stderr_only: Opti
 
 /// The offset at which the last `missing` lines of the file begin; None where it has fewer (`missing` is then what is left).
 /// Pieces of a cut line (tag P) belong to the line that ends after them.
-async fn count_back(file: &mut File, missing: &mut u64, stderr_only: Option<bool>) -> std::io::Result<Option<u64>> {
+async fn count_back(file: &mut File, missing: &mut u64, filter: Filter) -> std::io::Result<Option<u64>> {
     let mut end = file.metadata().await?.len();
     if *missing == 0 {
         return Ok(Some(end));
@@ -168,8 +172,7 @@ async fn count_back(file: &mut File, missing: &mut u64, stderr_only: Option<bool
                 None if start == 0 => 0,
                 None => break,
             };
-            let counts = parse(&piece[line_start..line_end])
-                .is_some_and(|line| line.is_whole && stderr_only.is_none_or(|only| only == line.is_stderr));
+            let counts = filter.parse(&piece[line_start..line_end]).is_some_and(|line| line.is_whole);
             if counts {
                 if *missing == 0 {
                     return Ok(Some(start + line_end as u64));
@@ -214,8 +217,26 @@ impl LineReader {
     }
 }
 
+/// Which lines are meant, and how they are written.
+#[derive(Clone, Copy)]
+struct Filter {
+    stderr_only: Option<bool>,
+    is_plain: bool,
+}
+
+impl Filter {
+    fn parse(self, record: &[u8]) -> Option<Line<'_>> {
+        if self.is_plain {
+            let text = record.strip_suffix(b"\n").unwrap_or(record);
+            return Some(Line { time: b"", is_stderr: false, is_whole: true, text });
+        }
+        parse(record).filter(|line| self.stderr_only.is_none_or(|only| only == line.is_stderr))
+    }
+}
+
 /// Filters, cuts and sends.
 struct Printer {
+    filter: Filter,
     options: LogOptions,
     left: Option<u64>,
     tx: mpsc::Sender<Bytes>,
@@ -226,10 +247,7 @@ struct Printer {
 
 impl Printer {
     async fn print(&mut self, record: &[u8]) {
-        let Some(line) = parse(record) else { return };
-        if self.is_done || self.options.stderr_only.is_some_and(|only| only != line.is_stderr) {
-            return;
-        }
+        let Some(line) = self.filter.parse(record).filter(|_| !self.is_done) else { return };
         if let Some(since) = self.options.since {
             let time = std::str::from_utf8(line.time).ok().and_then(|text| text.parse::<Timestamp>().ok());
             if time.is_some_and(|time| time < since) {
@@ -239,7 +257,7 @@ impl Printer {
             self.options.since = None;
         }
         let from = self.out.len();
-        if self.options.timestamps {
+        if self.options.timestamps && !line.time.is_empty() {
             self.out.extend_from_slice(line.time);
             self.out.push(b' ');
         }
@@ -285,7 +303,7 @@ mod tests {
 
     async fn read(dir: &Path, restarts: u32, options: LogOptions) -> String {
         let (tx, mut rx) = mpsc::channel(100);
-        let source = Source { dir: dir.into(), restarts, ended: std::future::ready(()) };
+        let source = Source { dir: dir.into(), name: format!("{restarts}.log"), is_plain: false, ended: std::future::ready(()) };
         stream(source, options, None, tx).await.unwrap();
         let mut text = Vec::new();
         while let Some(piece) = rx.recv().await {
@@ -340,7 +358,7 @@ mod tests {
         let inotify = Inotify::start(&env).unwrap();
         let (end_tx, end_rx) = tokio::sync::oneshot::channel::<()>();
         let (tx, mut rx) = mpsc::channel(100);
-        let source = Source { dir: dir.path().into(), restarts: 0, ended: async move { drop(end_rx.await) } };
+        let source = Source { dir: dir.path().into(), name: "0.log".into(), is_plain: false, ended: async move { drop(end_rx.await) } };
         let task = env.spawn("follow", stream(source, LogOptions { follow: true, ..LogOptions::default() }, Some(inotify), tx));
         assert_eq!(rx.recv().await.unwrap(), "one\n");
         file.write_all(line(2, "two").as_bytes()).unwrap();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kinds::core::{ContainerStateTerminated, ContainerStatus};
 
 use super::{Worker, start};
-use crate::slot::{self, Ended, Role, Run, Slot, State, Why, labels};
+use crate::slot::{self, Backoff, Ended, Role, Run, Slot, State, Why, labels};
 
 impl Worker {
     /// Fills the slots; runs before anything is planned.
@@ -84,6 +84,8 @@ impl Worker {
                 State::Running(Run { id: newest.id.clone(), started_at, started, ready, unhealthy: None, stopping: false })
             }
         };
+        // As if this agent had counted the restarts.
+        slot.backoff = Backoff::after(slot.restarts, now);
         if slot.is_running() {
             self.run_token(index);
             self.cx.registry.claim(&newest.id, &self.pod.metadata.uid);

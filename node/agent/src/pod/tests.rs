@@ -43,7 +43,7 @@ impl World {
         world
     }
 
-    fn agent(&self, env: &Env) {
+    fn agent(&self, env: &Env) -> std::sync::Arc<Agent> {
         let mut config = AgentConfig::new("n1", "192.168.0.1".parse().unwrap(), Instance::new("corten", Some(self.dir.path())).unwrap());
         (config.write_files, config.cpu_millis, config.memory_bytes) = (false, Some(4000), Some(8 << 30));
         let drivers = Drivers {
@@ -53,7 +53,8 @@ impl World {
             podnet: std::sync::Arc::new(self.net.clone()),
         };
         let agent = Agent::new(config, Client::new(std::sync::Arc::new(self.api.clone())), drivers, env.clone());
-        env.spawn("agent", agent.run());
+        env.spawn("agent", std::sync::Arc::clone(&agent).run());
+        agent
     }
 
     fn pod(&self, name: &str, spec: Value) {
@@ -521,6 +522,32 @@ async fn a_failed_post_start_hook_kills_the_container() {
     world.pod("web", json!({"containers": [{"name": "a", "image": "i", "lifecycle": {"postStart": {"exec": {"command": ["hook"]}}}}]}));
     world.until("web", "PostStartHookError", |doc| container_reason(doc) == "PostStartHookError").await;
     assert!(world.api.events().iter().any(|event| event.contains("FailedPostStartHook")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_the_system_are_shown_as_pods() {
+    let world = World::new();
+    let agent = world.agent(&world.env);
+    let (ready_tx, ready) = tokio::sync::watch::channel(false);
+    let labels = [("k8s-app".to_owned(), "kube-dns".to_owned())].into();
+    agent.mirror(vec![crate::SystemPart { name: "kube-dns".into(), labels, log: "/var/log/x.log".into(), ready }]);
+    let get = || world.api.get("v1", "pods", "kube-system", "kube-dns-n1");
+    let until = async |what: &str, holds: &dyn Fn(&Value) -> bool| {
+        for _ in 0..500 {
+            if get().is_some_and(|doc| holds(&doc)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("never {what}: {:#}", get().unwrap_or_default());
+    };
+    until("running", &|doc| doc.str_at("status.phase") == "Running" && condition(doc, "Ready") == "False").await;
+    assert_eq!(get().unwrap().str_at("metadata.labels.k8s-app"), "kube-dns");
+    ready_tx.send(true).unwrap();
+    until("ready", &|doc| condition(doc, "Ready") == "True").await;
+    world.api.edit("v1", "pods", "kube-system", "kube-dns-n1", |doc| doc.set_at("metadata.deletionTimestamp", "2026-01-01T00:01:00Z"));
+    until("made again", &|doc| doc.at("metadata.deletionTimestamp").is_none() && condition(doc, "Ready") == "True").await;
+    assert!(world.calls().is_empty(), "nothing is started for it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -187,12 +187,35 @@ async fn logs_are_read_and_followed_to_the_end_of_the_container() {
     assert_eq!(code, 400);
     assert!(text.contains("previous terminated container \\\"a\\\" in pod \\\"web\\\" not found"), "{text}");
     assert_eq!(world.get("admin", "/containerLogs/d/web/b").await.0, 404);
-    let mut body = world.send("admin", "/containerLogs/d/web/a?follow=true&tailLines=0", &[]).await.into_body();
+    let mut body = world.send("admin", "/containerLogs/d/web/a?follow=true&tailLines=1", &[]).await.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one\n");
     log.write_all(b"2026-01-01T00:00:01.000000000Z stdout F two\n").unwrap();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "two\n");
     world.runtime.exit(&world.runtime.running("a")[0], 0);
     drop(log);
     assert!(tokio::time::timeout(Duration::from_secs(5), body.frame()).await.expect("it ends with the container").is_none());
+    world.env.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn large_logs_are_rotated_and_read_as_one() {
+    use std::io::Write;
+    let world = World::new().await;
+    let line = |text: &str| format!("2026-01-01T00:00:00.000000000Z stdout F {text}\n");
+    let copies = || std::fs::read_dir(world.log().parent().unwrap()).unwrap().count();
+    // The agent looks again a second after a run begins, at the latest; a fake writes nothing, so this test does.
+    let mut log = std::fs::OpenOptions::new().create(true).append(true).open(world.log()).unwrap();
+    log.write_all(line("first").as_bytes()).unwrap();
+    log.write_all(line(&"x".repeat(16 << 10)).repeat(700).as_bytes()).unwrap();
+    let rotated = async {
+        while copies() < 2 && world.log().exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), rotated).await.expect("a log above its limit is renamed");
+    std::fs::write(world.log(), line("second")).unwrap();
+    let (_, text) = world.get("admin", "/containerLogs/d/web/a").await;
+    assert!(text.starts_with("first\n") && text.ends_with("x\nsecond\n"));
     world.env.stop(Duration::from_secs(5)).await;
 }
 
