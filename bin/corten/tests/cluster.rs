@@ -111,7 +111,7 @@ fn acknowledged_writes_survive_fifty_kills_of_control() {
     let mut acknowledged = Vec::new();
     let begun = Instant::now();
     for round in 0..50 {
-        for n in 0..3 {
+        for n in 0..10 {
             let name = format!("write-{round}-{n}");
             if machine.kubectl(&["create", "configmap", &name, "--from-literal=a=b"]).success {
                 acknowledged.push(name);

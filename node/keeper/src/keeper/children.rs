@@ -20,8 +20,9 @@ use crate::protocol::{ChildMemory, Memory, Places, write_whole};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Who ran this long was well: the next start is not delayed by older failures.
-const WELL_AFTER: Duration = Duration::from_secs(10);
+/// Who ran this long was well: the next start is not delayed by older failures. A process that fails at its start does so
+/// within milliseconds; one that ran for a second and died should be back at once, clients wait for it.
+const WELL_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Children {
     all: Vec<Child>,
