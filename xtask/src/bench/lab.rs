@@ -291,9 +291,13 @@ fn once<T>(cell: &OnceCell<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     Ok(cell.get().expect("just set"))
 }
 
+/// The one that the caller stands in.
 fn workspace() -> Result<PathBuf> {
-    let above = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-    Ok(above.to_owned())
+    let here = std::env::current_dir()?;
+    let found = here.ancestors().find(|folder| folder.join("xtask/Cargo.toml").exists());
+    found
+        .map(Path::to_owned)
+        .with_context(|| format!("{} is in no checkout of corten: run it as `cargo xtask bench` there", here.display()))
 }
 
 #[cfg(test)]
