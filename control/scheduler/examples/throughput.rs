@@ -77,7 +77,8 @@ async fn add_node(admin: &Client, name: &str) {
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}});
     admin.create(Target::of("v1", "nodes", ""), node).await.expect("a node is made");
     let room = json!({"cpu": "8", "memory": "32Gi", "pods": "110"});
-    let status = json!({"metadata": {}, "status": {"allocatable": room, "capacity": room, "conditions": [{"type": "Ready", "status": "True"}]}});
+    let status =
+        json!({"metadata": {}, "status": {"allocatable": room, "capacity": room, "conditions": [{"type": "Ready", "status": "True"}]}});
     admin.patch(Target::of("v1", "nodes", "").named(name).sub("status"), client::Patch::Merge, &status).await.expect("a node reports");
     let free = json!({"spec": {"taints": null}});
     admin.patch(Target::of("v1", "nodes", "").named(name), client::Patch::Merge, &free).await.expect("a node is untainted");

@@ -99,9 +99,14 @@ async fn a_service_gets_slices_and_endpoints_at_target_ports() {
     };
     cluster.eventually("slices", slices, is_served).await;
     let endpoints = Target::of("v1", "endpoints", "default");
-    cluster.eventually("endpoints", endpoints, |all| {
-        all.iter().any(|one| one.meta.name == "web" && one.value().items_at("subsets").first().is_some_and(|subset| subset.items_at("addresses").len() == 2))
-    }).await;
+    cluster
+        .eventually("endpoints", endpoints, |all| {
+            all.iter().any(|one| {
+                one.meta.name == "web"
+                    && one.value().items_at("subsets").first().is_some_and(|subset| subset.items_at("addresses").len() == 2)
+            })
+        })
+        .await;
     cluster.stop().await;
 }
 
@@ -112,8 +117,12 @@ async fn a_namespace_is_furnished_and_emptied() {
     cluster.play_kubelet();
     let namespaces = Target::of("v1", "namespaces", "");
     cluster.admin.create(namespaces.clone(), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})).await.unwrap();
-    cluster.eventually("service account", Target::of("v1", "serviceaccounts", "team"), |all| all.iter().any(|one| one.meta.name == "default")).await;
-    cluster.eventually("root CA", Target::of("v1", "configmaps", "team"), |all| all.iter().any(|one| one.meta.name == "kube-root-ca.crt")).await;
+    cluster
+        .eventually("service account", Target::of("v1", "serviceaccounts", "team"), |all| all.iter().any(|one| one.meta.name == "default"))
+        .await;
+    cluster
+        .eventually("root CA", Target::of("v1", "configmaps", "team"), |all| all.iter().any(|one| one.meta.name == "kube-root-ca.crt"))
+        .await;
     let mut doc = deployment("web", 2, "a:1");
     doc.set_at("metadata.namespace", "team");
     cluster.admin.create(Target::of("apps/v1", "deployments", "team"), doc).await.unwrap();
@@ -132,7 +141,9 @@ async fn what_does_not_fit_waits_with_a_reason_until_a_node_comes() {
     cluster.eventually("account", Target::of("v1", "serviceaccounts", "default"), |all| !all.is_empty()).await;
     cluster.admin.create(pods.clone(), pod).await.unwrap();
     let is_told = |pods: &[std::sync::Arc<client::Object>]| {
-        pods.iter().any(|pod| pod.value().items_at("status.conditions").iter().any(|one| one.str_at("message") == "no nodes available to schedule pods"))
+        pods.iter().any(|pod| {
+            pod.value().items_at("status.conditions").iter().any(|one| one.str_at("message") == "no nodes available to schedule pods")
+        })
     };
     cluster.eventually("told", pods.clone(), is_told).await;
     cluster.add_node("n1").await;
@@ -155,18 +166,100 @@ async fn everything_converges_on_a_bad_line() {
         cluster.admin.patch(deployments().named("web"), Patch::Strategic, &patch).await.unwrap();
         cluster.eventually("rolled", deployments(), available(5)).await;
         let pods = Target::of("v1", "pods", "default");
-        cluster.eventually("five pods of the new template", pods.clone(), |pods| {
-            pods.len() == 5 && pods.iter().all(|pod| pod.value().items_at("spec.containers")[0].str_at("image") == "a:2" && !pod.meta.is_deleting())
-        }).await;
-        cluster.eventually("five endpoints", Target::of("discovery.k8s.io/v1", "endpointslices", "default"), |slices| {
-            let ours = slices.iter().filter(|slice| slice.meta.labels.get("kubernetes.io/service-name").is_some_and(|name| name == "web"));
-            ours.map(|slice| slice.value().items_at("endpoints").iter().filter(|one| one.at("conditions.ready") == Some(&json!(true))).count()).sum::<usize>() == 5
-        }).await;
-        let options = Options { delete: Delete { propagation_policy: Some("Foreground".into()), ..Delete::default() }, ..Options::default() };
+        cluster
+            .eventually("five pods of the new template", pods.clone(), |pods| {
+                pods.len() == 5
+                    && pods.iter().all(|pod| pod.value().items_at("spec.containers")[0].str_at("image") == "a:2" && !pod.meta.is_deleting())
+            })
+            .await;
+        cluster
+            .eventually("five endpoints", Target::of("discovery.k8s.io/v1", "endpointslices", "default"), |slices| {
+                let ours =
+                    slices.iter().filter(|slice| slice.meta.labels.get("kubernetes.io/service-name").is_some_and(|name| name == "web"));
+                ours.map(|slice| {
+                    slice.value().items_at("endpoints").iter().filter(|one| one.at("conditions.ready") == Some(&json!(true))).count()
+                })
+                .sum::<usize>()
+                    == 5
+            })
+            .await;
+        let options =
+            Options { delete: Delete { propagation_policy: Some("Foreground".into()), ..Delete::default() }, ..Options::default() };
         cluster.admin.delete(deployments().named("web"), options).await.unwrap();
         cluster.eventually("gone", deployments(), <[_]>::is_empty).await;
         cluster.eventually("no sets", Target::of("apps/v1", "replicasets", "default"), <[_]>::is_empty).await;
         cluster.eventually("no pods", pods, <[_]>::is_empty).await;
         cluster.stop().await;
     }
+}
+
+fn config_map(name: &str, namespace: &str, owner: &schema::Value) -> schema::Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace, "ownerReferences": [owner]}})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_in_another_namespace_are_told_and_do_not_count() {
+    let cluster = Cluster::start().await;
+    let namespaces = Target::of("v1", "namespaces", "");
+    cluster.admin.create(namespaces.clone(), json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "far"}})).await.unwrap();
+    let maps = |namespace: &str| Target::of("v1", "configmaps", namespace);
+    let owner =
+        cluster.admin.create(maps("far"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}})).await.unwrap();
+    let reference = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.meta.uid});
+    // What is shown to the collector already can be found by it.
+    cluster.informers.of("v1", "configmaps").synced().await;
+    cluster.eventually("owner", maps("far"), |maps| maps.iter().any(|map| map.meta.name == "owner")).await;
+    // A cluster-scoped object cannot say where its owner is: nobody may conclude that it is gone.
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "kept", "ownerReferences": [reference]}, "rules": []});
+    let roles = Target::of("rbac.authorization.k8s.io/v1", "clusterroles", "");
+    cluster.admin.create(roles.clone(), role).await.unwrap();
+    cluster.admin.create(maps("default"), config_map("lost", "default", &reference)).await.unwrap();
+    cluster.admin.create(maps("far"), config_map("near", "far", &reference)).await.unwrap();
+    cluster.eventually("lost is collected", maps("default"), |maps| !maps.iter().any(|map| map.meta.name == "lost")).await;
+    for (about, namespace) in [("kept", "default"), ("lost", "default")] {
+        cluster
+            .eventually("told", Target::of("v1", "events", namespace), |events| {
+                events.iter().any(|event| {
+                    let doc = event.value();
+                    doc.str_at("reason") == "OwnerRefInvalidNamespace" && doc.str_at("involvedObject.name") == about
+                })
+            })
+            .await;
+    }
+    assert!(cluster.admin.get(roles.named("kept")).await.is_ok());
+    assert!(cluster.admin.get(maps("far").named("near")).await.is_ok(), "its owner is where it says");
+    cluster.admin.delete(maps("far").named("owner"), Options::default()).await.unwrap();
+    cluster.eventually("near is collected", maps("far"), |maps| !maps.iter().any(|map| map.meta.name == "near")).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_loses_its_pods_keeps_its_slice() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1").await;
+    cluster.play_kubelet();
+    cluster.admin.create(deployments(), deployment("web", 2, "a:1")).await.unwrap();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"clusterIP": "None", "selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    cluster.admin.create(Target::of("v1", "services", "default"), service).await.unwrap();
+    let slices = Target::of("discovery.k8s.io/v1", "endpointslices", "default");
+    let endpoints = |wanted: usize| {
+        move |slices: &[std::sync::Arc<client::Object>]| {
+            let ours = slices.iter().filter(|slice| slice.meta.labels.get("kubernetes.io/service-name").is_some_and(|name| name == "web"));
+            let sizes: Vec<usize> = ours.map(|slice| slice.value().items_at("endpoints").len()).collect();
+            sizes == [wanted]
+        }
+    };
+    let uid = |slices: &[std::sync::Arc<client::Object>]| {
+        slices.iter().find(|slice| slice.meta.name.starts_with("web-")).map(|slice| slice.meta.uid.clone())
+    };
+    let full = cluster.eventually("two", slices.clone(), endpoints(2)).await;
+    let ours = full.iter().find(|slice| slice.meta.name.starts_with("web-")).unwrap();
+    assert!(ours.meta.annotations.contains_key("endpoints.kubernetes.io/last-change-trigger-time"));
+    assert!(ours.meta.labels.contains_key("service.kubernetes.io/headless"));
+    cluster.admin.patch(deployments().named("web"), Patch::Merge, &json!({"spec": {"replicas": 0}})).await.unwrap();
+    let empty = cluster.eventually("none", slices.clone(), endpoints(0)).await;
+    cluster.admin.patch(deployments().named("web"), Patch::Merge, &json!({"spec": {"replicas": 1}})).await.unwrap();
+    let one = cluster.eventually("one", slices, endpoints(1)).await;
+    assert!(uid(&full) == uid(&empty) && uid(&empty) == uid(&one), "whoever watches sees no gap");
+    cluster.stop().await;
 }
