@@ -4,6 +4,8 @@
 //! Without root, or without the tools that a test drives (curl, kubectl), it says so and passes.
 #![expect(clippy::disallowed_methods, reason = "these tests start processes: that is what they test")]
 
+#[path = "cluster/follower.rs"]
+mod follower;
 #[path = "cluster/kubectl.rs"]
 mod kubectl;
 #[path = "cluster/machine.rs"]
@@ -105,9 +107,10 @@ fn what_cannot_start_says_what_why_and_the_fix() {
 }
 
 #[test]
-fn acknowledged_writes_survive_fifty_kills_of_control() {
+fn fifty_kills_of_control_lose_no_write_and_no_watch_event() {
     let Some(machine) = Machine::new("writes", &["kubectl"]) else { return };
     machine.corten(&["up", "--no-kubeconfig"]).expect_ok("up");
+    let follower = follower::Follower::start(&machine);
     let mut acknowledged = Vec::new();
     let begun = Instant::now();
     for round in 0..50 {
@@ -125,5 +128,11 @@ fn acknowledged_writes_survive_fifty_kills_of_control() {
     let held = machine.kubectl(&["get", "configmaps", "-o", "name"]).expect_ok("list");
     let lost: Vec<&String> = acknowledged.iter().filter(|name| !held.lines().any(|line| line == format!("configmap/{name}"))).collect();
     assert!(lost.is_empty() && acknowledged.len() > 100, "{} acknowledged, lost: {lost:?}", acknowledged.len());
+    let seen = follower.stop();
+    assert_eq!(seen.expired, 0, "a client that resumes is never told to list again");
+    for name in &acknowledged {
+        let times = seen.added.iter().filter(|added| *added == name).count();
+        assert_eq!(times, 1, "{name} was seen {times} times");
+    }
     machine.reset_leaves_nothing();
 }

@@ -27,8 +27,21 @@ impl Drop for Netns {
 
 pub struct Outcome {
     pub success: bool,
+    /// None of what a signal ended.
+    pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl From<std::process::Output> for Outcome {
+    fn from(output: std::process::Output) -> Self {
+        Self {
+            success: output.status.success(),
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
 }
 
 impl Outcome {
@@ -73,12 +86,35 @@ impl Machine {
 
     /// Runs a program in the namespace.
     pub fn run(&self, program: &str, args: &[&str]) -> Outcome {
-        let output = self.command(program).args(args).stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-        Outcome {
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        self.command(program).args(args).stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{program}: {error}")).into()
+    }
+
+    /// Runs a program in the namespace that reads `input` and then its end.
+    pub fn run_fed(&self, program: &str, args: &[&str], input: &str) -> Outcome {
+        let mut command = self.command(program);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+        let mut stdin = child.stdin.take().expect("piped");
+        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes()); // a program may end without reading it
+        drop(stdin);
+        child.wait_with_output().expect("its output").into()
+    }
+
+    /// Starts a program in the namespace whose lines are read while it runs.
+    pub fn start(&self, program: &str, args: &[&str]) -> Running {
+        let mut command = self.command(program);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+        let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        let (lines_tx, lines) = std::sync::mpsc::sync_channel(1000);
+        // Ends with the child's output, or when nobody reads any more.
+        std::thread::spawn(move || std::io::BufRead::lines(stdout).map_while(Result::ok).try_for_each(|line| lines_tx.send(line)));
+        Running { child, lines }
+    }
+
+    /// Where a test puts its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn command(&self, program: &str) -> Command {
@@ -125,6 +161,15 @@ impl Machine {
         stdx::Instance::new(&self.instance, None).unwrap().api_port()
     }
 
+    pub fn netns_path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.netns.0)
+    }
+
+    /// The folder of the cluster's keys.
+    pub fn pki(&self) -> PathBuf {
+        self.root().join("control/pki")
+    }
+
     pub fn kill(&self, pid: i32) {
         let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -157,7 +202,8 @@ impl Machine {
 
     /// A program that listens on the port, until dropped.
     pub fn listen(&self, port: u16) -> Listener {
-        let script = format!("import socket,sys;s=socket.socket();s.bind(('0.0.0.0',{port}));s.listen();print('up',flush=True);sys.stdin.read()");
+        let script =
+            format!("import socket,sys;s=socket.socket();s.bind(('0.0.0.0',{port}));s.listen();print('up',flush=True);sys.stdin.read()");
         let mut child = self.command("python3").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
@@ -171,7 +217,10 @@ impl Machine {
         let thread = std::thread::spawn(move || {
             let (mut answered, mut failed) = (0, Vec::new());
             while !stopped.load(Ordering::Relaxed) {
-                let output = Command::new("nsenter").arg(format!("--net=/run/netns/{netns}")).args(["curl", "-sS", "-m", "2", "-o", "/dev/null", &url]).output();
+                let output = Command::new("nsenter")
+                    .arg(format!("--net=/run/netns/{netns}"))
+                    .args(["curl", "-sS", "-m", "2", "-o", "/dev/null", &url])
+                    .output();
                 let output = output.expect("curl starts");
                 if output.status.success() { answered += 1 } else { failed.push(String::from_utf8_lossy(&output.stderr).into_owned()) }
             }
@@ -217,6 +266,43 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A program under way; it is killed when dropped.
+pub struct Running {
+    child: std::process::Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Running {
+    /// The next line that contains `part`; None at the end of the output, or after a bound.
+    pub fn line_with(&self, part: &str) -> Option<String> {
+        let end = Instant::now() + PATIENCE;
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if line.contains(part) {
+                return Some(line);
+            }
+        }
+        None
+    }
+
+    /// Whether its output came to its end without our doing, within a bound.
+    pub fn ends(&self) -> bool {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(_) => {}
+                Err(error) => return error == std::sync::mpsc::RecvTimeoutError::Disconnected,
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
