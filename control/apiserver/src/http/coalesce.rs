@@ -91,15 +91,17 @@ impl<S: AsyncWrite + Unpin> Coalesce<S> {
             return false;
         }
         let was_fresh = std::mem::take(&mut self.is_fresh);
-        match self.put_off {
-            None => {
-                self.put_off = Some(self.turn);
-                cx.waker().wake_by_ref();
-                true
-            }
+        let waits = match self.put_off {
+            None => true,
             // Later in the same turn, or frames are still being added in this one: the flush that ends the turn counts.
             Some(turn) => turn == self.turn || was_fresh,
+        };
+        if waits {
+            self.put_off.get_or_insert(self.turn);
+            // Each time: h2 flushes once after its last frame, and without a wake nobody would come back for what is gathered.
+            cx.waker().wake_by_ref();
         }
+        waits
     }
 }
 
