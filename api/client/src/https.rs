@@ -67,7 +67,8 @@ impl Https {
 
     fn builder(&self, method: http::Method, path: &str) -> http::request::Builder {
         let uri = format!("https://{}{path}", self.config.address);
-        let builder = http::Request::builder().method(method).uri(uri).header(ACCEPT, "application/json").header(USER_AGENT, &self.config.user_agent);
+        let builder =
+            http::Request::builder().method(method).uri(uri).header(ACCEPT, "application/json").header(USER_AGENT, &self.config.user_agent);
         match &self.config.token {
             Some(token) => builder.header(AUTHORIZATION, format!("Bearer {token}")),
             None => builder,
@@ -75,10 +76,19 @@ impl Https {
     }
 
     async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Status> {
-        let mut sender = self.connection().await?;
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await;
-        let answer = answer.map_err(|_| Status::timeout(format!("{} did not answer within {} s", self.config.address, ANSWER_TIMEOUT.as_secs())))?;
-        answer.map_err(|error| Status::unavailable(format!("request to {}: {error}", self.config.address)))
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request)).await;
+        answer.map_err(|_| Status::timeout(format!("{} did not answer within {} s", self.config.address, ANSWER_TIMEOUT.as_secs())))?
+    }
+
+    /// A request that comes back unsent (the server was just closing the connection) goes out once more on another one. One that may
+    /// have arrived never does.
+    async fn exchange(&self, request: http::Request<Full<Bytes>>) -> Result<http::Response<Incoming>, Status> {
+        let failed = |error: hyper::Error| Status::unavailable(format!("request to {}: {error}", self.config.address));
+        let unsent = match self.connection().await?.try_send_request(request).await {
+            Ok(answer) => return Ok(answer),
+            Err(mut error) => error.take_message().ok_or_else(|| failed(error.into_error()))?,
+        };
+        self.connection().await?.send_request(unsent).await.map_err(failed)
     }
 
     /// The open connection, or a new one.

@@ -13,6 +13,7 @@ use futures::FutureExt;
 use schema::Status;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::metrics::Metrics;
 use crate::writes::{Expectations, Quarantine};
 use crate::{Informers, Queue};
 
@@ -133,12 +134,18 @@ pub struct Manager {
     env: Env,
     informers: Informers,
     client_of: ClientOf,
+    metrics: Metrics,
 }
 
 impl Manager {
     /// `client_of` gives the client of a user name (`system:serviceaccount:kube-system:replicaset-controller`).
     pub fn new(env: &Env, informers: Informers, client_of: ClientOf) -> Self {
-        Self { env: env.clone(), informers, client_of }
+        Self { env: env.clone(), informers, client_of, metrics: Metrics::default() }
+    }
+
+    /// What the controllers count, for a registry.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Runs one controller with so many workers until shutdown.
@@ -201,15 +208,22 @@ impl Manager {
 
     fn work(&self, controller: Arc<dyn Controller>, cx: Arc<Cx>) {
         let shutdown = self.env.shutdown().clone();
+        let counters = self.metrics.of(controller.name());
         let worker = async move {
             cx.informers.synced().await;
             loop {
                 let key = cx.queue.take().await;
+                let since = cx.env.instant();
                 // A bug that one object brings out must not end the work for all others.
                 let looked = AssertUnwindSafe(controller.reconcile(&cx, &key)).catch_unwind().await;
                 let outcome = looked.unwrap_or_else(|_| Err(Retry::Soon(Status::internal("the controller panicked"))));
+                counters.seconds.observe(since.elapsed().as_secs_f64());
+                if matches!(outcome, Err(Retry::Soon(_) | Retry::After(..))) {
+                    counters.retries.inc();
+                }
                 settle(&cx.queue, controller.name(), &key, outcome);
                 cx.queue.done(&key);
+                counters.depth.set(i64::try_from(cx.queue.depth()).unwrap_or(i64::MAX));
             }
         };
         self.env.spawn("controller", async move {
@@ -251,5 +265,84 @@ fn settle(queue: &Queue, controller: &'static str, key: &str, outcome: Result<Ac
             tracing::warn!(controller, key, %error, "failed; nothing to do until it changes");
             queue.forget(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use client::request::List;
+    use client::{Answer, Request, Response, Transport, Verb, WatchEvent, WatchKind};
+    use schema::json;
+
+    use super::*;
+
+    /// Lists two objects; the watch deletes the first and then brings so many changes of the second that every reader lags.
+    struct Flood;
+
+    fn object(name: &str, revision: usize) -> Arc<Object> {
+        Object::from_value(&json!({"metadata": {"name": name, "uid": name, "resourceVersion": revision.to_string()}})).unwrap()
+    }
+
+    #[async_trait]
+    impl Transport for Flood {
+        async fn call(&self, request: Request) -> Result<Answer, Status> {
+            let response = match request.verb {
+                Verb::List => {
+                    let items = vec![object("a", 1), object("b", 2)];
+                    Response::List(List { items, resource_version: "2".into(), continue_token: String::new(), remaining: None })
+                }
+                _ => {
+                    let gone = std::iter::once(WatchEvent { kind: WatchKind::Deleted, object: object("a", 3) });
+                    let changes = (4..5000).map(|revision| WatchEvent { kind: WatchKind::Modified, object: object("b", revision) });
+                    let events: Vec<_> = gone.chain(changes).map(Ok).collect();
+                    Response::Watch(Box::pin(futures::StreamExt::chain(futures::stream::iter(events), futures::stream::pending())))
+                }
+            };
+            Ok(Answer { response, warnings: Vec::new() })
+        }
+    }
+
+    /// Notes its keys; panics at the first look at `b`.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl Controller for Noting {
+        fn name(&self) -> &'static str {
+            "noting"
+        }
+
+        fn wire(&self, wiring: &mut Wiring<'_>) {
+            wiring.primary("v1", "widgets");
+        }
+
+        async fn reconcile(&self, _cx: &Cx, key: &str) -> Result<Action, Retry> {
+            let first = {
+                let mut seen = self.0.lock().unwrap();
+                seen.push(key.to_owned());
+                seen.iter().filter(|held| *held == key).count() == 1
+            };
+            assert!(!(key == "b" && first), "a bug that b brings out");
+            Ok(Action::AwaitChange)
+        }
+
+        fn after_lost_changes(&self) -> Vec<String> {
+            vec!["lost".into()]
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_deletes_are_made_up_for_and_a_panic_ends_nothing() {
+        let env = Env::sim(1);
+        let client = Client::new(Arc::new(Flood));
+        let manager = Manager::new(&env, Informers::new(&env, client.clone()), Arc::new(move |_| client.clone()));
+        let controller = Arc::new(Noting::default());
+        manager.start(Arc::clone(&controller) as Arc<dyn Controller>, 1);
+        env.sleep(Duration::from_secs(1)).await;
+        let seen = controller.0.lock().unwrap().clone();
+        assert!(seen.contains(&"lost".to_owned()), "{seen:?}");
+        assert!(seen.iter().filter(|key| *key == "b").count() >= 2, "looked at again after the panic: {seen:?}");
     }
 }

@@ -68,7 +68,9 @@ fn orphan_namespace(object: &client::Object) -> Vec<String> {
 
 fn first_selector_pair(object: &client::Object) -> Vec<String> {
     let service = object.lens::<kinds::core::Service>();
-    let pair = service.ok().and_then(|service| service.spec.selector.first_key_value().map(|(name, value)| selector_key(&object.meta.namespace, name, value)));
+    let pair = service
+        .ok()
+        .and_then(|service| service.spec.selector.first_key_value().map(|(name, value)| selector_key(&object.meta.namespace, name, value)));
     pair.into_iter().collect()
 }
 

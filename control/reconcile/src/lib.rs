@@ -7,6 +7,7 @@
 //! | [`informers`] | one informer per collection, shared by all controllers and the scheduler |
 //! | [`queue`] | de-duplicating queue with delays and per-key back-off |
 //! | [`controller`] | the trait, the wiring from events to keys, the workers |
+//! | [`metrics`] | queue depth, retries and durations by controller |
 //! | [`writes`] | slow-start batches, and what a reconcile must see of its own writes before it runs again |
 //!
 //! Nothing polls and nothing resyncs: a key is looked at because something about it changed, because a reconcile asked for
@@ -14,6 +15,7 @@
 
 pub mod controller;
 pub mod informers;
+pub mod metrics;
 pub mod queue;
 pub mod writes;
 

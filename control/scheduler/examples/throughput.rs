@@ -13,6 +13,7 @@ use reconcile::Informers;
 use schema::json;
 use store::{Log, LogConfig};
 
+#[expect(clippy::print_stdout, reason = "the line is what it is run for")]
 #[tokio::main]
 async fn main() {
     let mut numbers = std::env::args().skip(1).map(|arg| arg.parse::<usize>().expect("NODES, PODS and CLIENTS are numbers"));

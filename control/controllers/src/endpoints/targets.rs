@@ -47,7 +47,7 @@ pub fn groups(service: &Service, pods: &[Arc<Pod>]) -> Groups {
         groups.entry(ports(service, pod)).or_default().push(target);
     }
     for targets in groups.values_mut() {
-        targets.sort_by(|a, b| a.ip.parse::<Ipv4Addr>().ok().cmp(&b.ip.parse().ok()));
+        targets.sort_by_key(|target| target.ip.parse::<Ipv4Addr>().ok());
     }
     groups
 }
