@@ -92,7 +92,7 @@ pub fn run(session: &mut Session<'_>) {
     session.ends_with(1, &["logs", "no-image"], &["container \"main\" in pod \"no-image\" is waiting to start"]);
     session.shows(&["get", "pods", "-l", "fault"], &["CrashLoopBackOff", "ImagePullBackOff", "OOMKilled", "StartError"]);
     session.shows(&["describe", "pod", "no-binary"], &["exec: \"/no/such\": stat /no/such: no such file or directory", "Failed"]);
-    session.shows(&["get", "events", "--field-selector=involvedObject.name=no-image"], &["ErrImagePull", "ImagePullBackOff"]);
+    session.shows(&["get", "events", "--field-selector=involvedObject.name=no-image"], &["Error: ErrImagePull", "Error: ImagePullBackOff", "Back-off pulling image"]);
     session.shows(&["get", "events", "--field-selector=involvedObject.name=crash"], &["BackOff", "Back-off restarting failed container"]);
     session.shows(&["delete", "pod", "stubborn"], &["deleted"]);
     session.shows(&["delete", "pod", "crash", "--grace-period=0", "--force"], &["force deleted"]);

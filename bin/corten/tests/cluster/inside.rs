@@ -119,7 +119,7 @@ fn streams(session: &mut Session<'_>) {
 fn exec(session: &mut Session<'_>) {
     session.ends_with(7, &["exec", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 7"], &["out\n", "err\n", "exit code 7"]);
     session.ends_with(1, &["exec", "box", "--", "nothing"], &["\"nothing\": executable file not found in $PATH"]);
-    session.ends_with(1, &["exec", "box", "-c", "none", "--", "true"], &["container not found (\"none\")"]);
+    session.ends_with(1, &["exec", "box", "-c", "none", "--", "true"], &["container none is not valid for pod box"]);
     session.shows_fed("typed\n", &["exec", "-i", "box", "--", "cat"], &["typed\n"]);
     // The window's size follows the start: it is waited for.
     let sized = "for i in $(seq 100); do stty size | grep -q \"41 101\" && echo sized && exit 3; sleep 0.1; done; exit 4";

@@ -79,7 +79,7 @@ pub fn run(session: &mut Session<'_>) {
 fn refusals(session: &mut Session<'_>) {
     for (args, wanted) in [
         (&["get", "configmap", "nowhere"][..], "Error from server (NotFound): configmaps \"nowhere\" not found"),
-        (&["create", "configmap", "settings"], "Error from server (AlreadyExists): configmaps \"settings\" already exists"),
+        (&["create", "configmap", "settings"], "configmaps \"settings\" already exists"),
         (&["create", "configmap", "Settings"], "a lowercase RFC 1123 subdomain"),
         (&["get", "pods", "--as=nobody"], "User \"nobody\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""),
         (

@@ -9,7 +9,7 @@ const ROWS: &[Row] = &[
     STATUS,
     (&["scale", "deploy", "web", "--replicas=3"], &["scaled"]),
     STATUS,
-    (&["get", "deploy", "web", "--subresource=scale"], &["DESIRED", "AVAILABLE", "3"]),
+    (&["get", "deploy", "web", "--subresource=scale", "-o", "jsonpath={.kind} {.spec.replicas}"], &["Scale 3"]),
     (&["set", "env", "deploy/web", "GREETING=second"], &["env updated"]),
     STATUS,
     (&["rollout", "history", "deploy/web"], &["REVISION", "1", "2"]),

@@ -1,5 +1,7 @@
 //! One kubectl against one cluster, and what it got wrong so far.
 
+use std::time::{Duration, Instant};
+
 use crate::machine::{Machine, Outcome, Running};
 
 /// (arguments, what the output must contain)
@@ -12,12 +14,16 @@ pub struct Session<'a> {
     config: String,
     commands: usize,
     wrong: Vec<String>,
+    /// When the last command ended.
+    since: Instant,
+    /// How long each command took, and which it was.
+    took: Vec<(Duration, String)>,
 }
 
 impl<'a> Session<'a> {
     pub fn new(machine: &'a Machine, program: &'a str) -> Self {
         let config = format!("--kubeconfig={}", machine.kubeconfig().display());
-        Self { machine, program, config, commands: 0, wrong: Vec::new() }
+        Self { machine, program, config, commands: 0, wrong: Vec::new(), since: Instant::now(), took: Vec::new() }
     }
 
     /// Rows in order: later ones may build on earlier ones.
@@ -79,7 +85,11 @@ impl<'a> Session<'a> {
     }
 
     /// Panics with all that went wrong.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        self.took.sort();
+        let slowest: Vec<_> =
+            self.took.iter().rev().take(8).map(|(took, command)| format!("{:.1} s {command}", took.as_secs_f32())).collect();
+        eprintln!("{}: slowest:\n  {}", self.program.rsplit('/').next().unwrap_or_default(), slowest.join("\n  "));
         assert!(self.wrong.is_empty(), "{} of {} commands:\n{}", self.wrong.len(), self.commands, self.wrong.join("\n"));
         eprintln!("{}: {} commands passed", self.program.rsplit('/').next().unwrap_or_default(), self.commands);
     }
@@ -90,6 +100,8 @@ impl<'a> Session<'a> {
 
     fn judge(&mut self, args: &[&str], outcome: &Outcome, code: i32, wanted: &[&str]) {
         self.commands += 1;
+        self.took.push((self.since.elapsed(), args.join(" ")));
+        self.since = Instant::now();
         let text = format!("{}{}", outcome.stdout, outcome.stderr);
         let missing: Vec<_> = wanted.iter().filter(|part| !text.contains(**part)).collect();
         if outcome.code != Some(code) || !missing.is_empty() {

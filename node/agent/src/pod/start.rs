@@ -165,8 +165,9 @@ impl Worker {
     pub(super) fn pull_back_off(&mut self, index: usize) {
         let Some(container) = self.container(index) else { return };
         let message = format!("Back-off pulling image {:?}", container.image);
-        let about = self.cx.about_container(&self.pod, &container.name);
-        self.cx.recorder.normal(about, "BackOff", message.as_str());
+        let about = || self.cx.about_container(&self.pod, &container.name);
+        self.cx.recorder.normal(about(), "BackOff", message.as_str());
+        self.cx.recorder.warning(about(), "Failed", "Error: ImagePullBackOff");
         self.slots[index].waiting = Some(Why::new("ImagePullBackOff", message));
     }
 }
@@ -284,6 +285,7 @@ impl Attempt<'_> {
             ("Never", None) => {
                 let message = format!("Container image {name:?} is not present with pull policy of Never");
                 cx.recorder.warning(about(), "ErrImageNeverPull", message.as_str());
+                cx.recorder.warning(about(), "Failed", "Error: ErrImageNeverPull");
                 Err(Why::new("ErrImageNeverPull", message))
             }
             (_, None) => self.pull(None).await,
