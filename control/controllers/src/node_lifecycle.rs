@@ -86,13 +86,18 @@ impl NodeLifecycle {
             Some(lease) => lease.lens::<Lease>()?.spec.renew_time.clone().unwrap_or_default(),
             None => String::new(),
         };
+        Ok(self.left_after(name, renewed, cx.env.instant()))
+    }
+
+    /// Counts from when this process first read that renewal: a restart, or a node whose clock is wrong, flips nothing.
+    fn left_after(&self, name: &str, renewed: String, now: Instant) -> Duration {
         let grace = if renewed.is_empty() { STARTUP_GRACE } else { GRACE };
         let mut renewals = self.renewals.lock().expect("no holder panics");
-        let seen = renewals.entry(name.to_owned()).or_insert_with(|| (renewed.clone(), cx.env.instant()));
+        let seen = renewals.entry(name.to_owned()).or_insert_with(|| (renewed.clone(), now));
         if seen.0 != renewed {
-            *seen = (renewed, cx.env.instant());
+            *seen = (renewed, now);
         }
-        Ok(grace.saturating_sub(seen.1.elapsed()))
+        grace.saturating_sub(now.duration_since(seen.1))
     }
 }
 
@@ -190,6 +195,18 @@ fn ignore_gone<T>(result: Result<T, Status>) -> Result<(), Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn grace_counts_from_when_we_read_a_renewal() {
+        let (start, long_ago) = (Instant::now(), "2001-01-01T00:00:00.000000Z".to_owned());
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let nodes = NodeLifecycle::default();
+        assert_eq!(nodes.left_after("n", String::new(), at(0)), STARTUP_GRACE);
+        assert_eq!(nodes.left_after("n", long_ago.clone(), at(10)), GRACE, "whatever the node's clock says");
+        assert_eq!(nodes.left_after("n", long_ago.clone(), at(40)), Duration::from_secs(20));
+        assert_eq!(nodes.left_after("n", long_ago.clone(), at(60)), Duration::ZERO);
+        assert_eq!(NodeLifecycle::default().left_after("n", long_ago, at(60)), GRACE, "after a restart nobody is late");
+    }
 
     #[test]
     fn only_what_is_not_unknown_yet_becomes_unknown() {

@@ -162,7 +162,8 @@ pub fn client_of(core: &Arc<Core>, user: UserInfo) -> Client {
     Client::new(core.transport(user))
 }
 
-fn line_to(core: &Arc<Core>, user: UserInfo, refusals: &Refusals, faults: &Option<Env>) -> Client {
+/// A client of the core for a user whose refusals are noted, on a bad line where `faults` says so.
+pub fn line_to(core: &Arc<Core>, user: UserInfo, refusals: &Refusals, faults: &Option<Env>) -> Client {
     let name = user.name.clone();
     Client::new(Arc::new(Line { inner: core.transport(user), user: name, refusals: Arc::clone(refusals), faults: faults.clone() }))
 }

@@ -263,3 +263,13 @@ async fn a_service_that_loses_its_pods_keeps_its_slice() {
     assert!(uid(&full) == uid(&empty) && uid(&empty) == uid(&one), "whoever watches sees no gap");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_noticed() {
+    let cluster = Cluster::api().await;
+    let nobody = harness::line_to(&cluster.core, auth::UserInfo::new("nobody", &[auth::AUTHENTICATED]), &cluster.refusals, &None);
+    assert_eq!(nobody.list(deployments(), Options::default()).await.unwrap_err().code, 403);
+    let noted = std::mem::take(&mut *cluster.refusals.lock().unwrap());
+    assert!(noted[0].starts_with("nobody list /apis/apps/v1/namespaces/default/deployments: "), "{noted:?}");
+    cluster.stop().await;
+}
