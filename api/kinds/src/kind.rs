@@ -394,8 +394,9 @@ pub(crate) fn immutable(new: &Value, old: &Value, member: &str, path: &Path, err
 pub(crate) fn same(new: &Value, old: &Value) -> bool {
     match (new, old) {
         (Value::Object(a), Value::Object(b)) => {
-            let of = |map: &schema::Map<String, Value>, key: &String| map.get(key).cloned().unwrap_or(Value::Null);
-            a.keys().chain(b.keys()).all(|key| same(&of(a, key), &of(b, key)))
+            let absent = |map: &schema::Map<String, Value>, key: &String| !map.contains_key(key);
+            a.iter().all(|(key, value)| same(value, b.get(key).unwrap_or(&Value::Null)))
+                && b.iter().filter(|(key, _)| absent(a, key)).all(|(_, value)| is_empty(value))
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Null, other) | (other, Value::Null) => is_empty(other),
@@ -410,5 +411,23 @@ fn is_empty(value: &Value) -> bool {
         Value::Object(members) => members.values().all(is_empty),
         Value::String(text) => text.is_empty(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::json;
+
+    use super::*;
+
+    #[test]
+    fn absent_null_and_empty_are_the_same() {
+        let bare = json!({"a": 1});
+        for equal in [json!({"a": 1, "b": null}), json!({"a": 1, "b": {"c": []}}), json!({"b": "", "a": 1})] {
+            assert!(same(&bare, &equal) && same(&equal, &bare), "{equal}");
+        }
+        for other in [json!({"a": 2}), json!({"a": 1, "b": 0}), json!({"a": 1, "b": {"c": [1]}}), json!({"a": null})] {
+            assert!(!same(&bare, &other) && !same(&other, &bare), "{other}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use env::Env;
 use kinds::Descriptor;
 use schema::{DocExt, Map, Status, Value, json, time};
 
-pub use self::validate::{conditions, on_create, on_update};
+pub use self::validate::{conditions, on_create, on_update, standard_finalizers};
 
 use crate::failure;
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cells::{AGE, NAME, condition, or_none};
 use crate::core::pod::rules::{requirements, scheduling};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Selectable, Sub};
+use crate::kind::{Col, Kind, Meta, Selectable, Sub, same};
 use crate::lens::{Resources, is_default, null_default, quantities};
 use crate::rules::{cidr, qualified_name};
 
@@ -92,6 +92,9 @@ impl Kind for Node {
         if new.str_at("spec.externalID") != old.str_at("spec.externalID") {
             errors.forbidden(&path.child("externalID"), "may not be updated");
         }
+        if !same(&guarded(new, old), &guarded(old, old)) {
+            errors.forbidden(&Path::new("[]"), "node updates may only change labels, taints, or capacity");
+        }
     }
 
     fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
@@ -106,6 +109,23 @@ impl Kind for Node {
             }
         }
     }
+}
+
+/// The spec less what an update may change: always these, and what may be set once while `old` has none.
+fn guarded(node: &Value, old: &Value) -> Value {
+    let mut spec = node["spec"].clone();
+    let Some(members) = spec.as_object_mut() else { return Value::Null };
+    for free in ["taints", "unschedulable", "configSource"] {
+        members.remove(free);
+    }
+    if old.items_at("spec.podCIDRs").is_empty() {
+        members.remove("podCIDR");
+        members.remove("podCIDRs");
+    }
+    if old.str_at("spec.providerID").is_empty() {
+        members.remove("providerID");
+    }
+    spec
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -312,4 +332,24 @@ fn address<'a>(doc: &'a Value, sort: &str) -> &'a str {
 
 fn or_unknown(text: &str) -> Value {
     json!(if text.is_empty() { "<unknown>" } else { text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(old: Value, new: Value) -> Vec<String> {
+        let mut errors = FieldErrors::default();
+        Node::validate_update(&json!({"spec": new}), &json!({"spec": old}), &mut errors);
+        errors.0.iter().map(|error| error.path.to_string()).collect()
+    }
+
+    #[test]
+    fn an_update_changes_taints_and_sets_once_what_is_missing() {
+        let fresh = json!({"providerID": "a", "podCIDRs": ["10.0.0.0/24"], "taints": [{"key": "k"}], "unschedulable": true});
+        assert_eq!(update(json!({}), fresh.clone()), [""; 0]);
+        let mut moved = fresh.clone();
+        moved["providerID"] = json!("b");
+        assert_eq!(update(fresh, moved), ["spec.providerID", "[]"]);
+    }
 }

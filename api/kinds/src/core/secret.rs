@@ -76,6 +76,7 @@ fn of_type(doc: &Value, path: &Path, errors: &mut FieldErrors) {
     let has = |key: &str| doc.map_at("data").is_some_and(|data| data.contains_key(key));
     let annotation =
         |key: &str| doc.map_at("metadata.annotations").and_then(|map| map.get(key)).and_then(Value::as_str).unwrap_or_default();
+    let verbatim = Path::new("data[%s]"); // upstream's path of these two, a format string never filled in
     match doc.str_at("type") {
         "kubernetes.io/service-account-token" if annotation(ACCOUNT_NAME).is_empty() => {
             errors.required(&Path::new("metadata.annotations").key(ACCOUNT_NAME), "");
@@ -83,11 +84,11 @@ fn of_type(doc: &Value, path: &Path, errors: &mut FieldErrors) {
         "kubernetes.io/dockercfg" => docker_config(doc, ".dockercfg", path, errors),
         "kubernetes.io/dockerconfigjson" => docker_config(doc, ".dockerconfigjson", path, errors),
         "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
-            errors.required(&path.key("username"), "");
-            errors.required(&path.key("password"), "");
+            errors.required(&verbatim.key("username"), "");
+            errors.required(&verbatim.key("password"), "");
         }
         "kubernetes.io/ssh-auth" if doc["data"]["ssh-privatekey"].as_str().unwrap_or_default().is_empty() => {
-            errors.required(&path.key("ssh-privatekey"), "");
+            errors.required(&verbatim.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"].into_iter().filter(|key| !has(key)) {

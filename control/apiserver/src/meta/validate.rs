@@ -172,6 +172,20 @@ fn finalizers(meta: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
+/// Of built-in kinds: a finalizer without a domain is one of upstream's own three. Groups that began outside of the core
+/// server never asked for that.
+pub fn standard_finalizers(group: &str, meta: &Value, errors: &mut FieldErrors) {
+    if matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io") {
+        return;
+    }
+    for (index, finalizer) in meta.items_at("finalizers").iter().filter_map(Value::as_str).enumerate() {
+        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let path = Path::new("metadata.finalizers").index(index);
+            errors.invalid(&path, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
+        }
+    }
+}
+
 /// Nothing new may hold an object that is on its way out.
 fn new_finalizers(new: &Value, old: &Value, path: &Path, errors: &mut FieldErrors) {
     if old.get("deletionTimestamp").is_none_or(Value::is_null) {
@@ -250,4 +264,26 @@ fn is_condition_reason(reason: &str) -> bool {
     reason.starts_with(|c: char| c.is_ascii_alphabetic())
         && (reason.len() == 1 || reason.ends_with(last))
         && reason.chars().all(|c| last(c) || c == ',' || c == ':')
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::json;
+
+    use super::*;
+
+    fn refused(group: &str, finalizer: &str) -> bool {
+        let mut errors = FieldErrors::default();
+        standard_finalizers(group, &json!({"finalizers": [finalizer]}), &mut errors);
+        !errors.is_empty()
+    }
+
+    #[test]
+    fn a_finalizer_without_a_domain_is_one_of_upstreams() {
+        assert!(refused("", "mine") && refused("apps", "mine"));
+        for good in ["kubernetes", "orphan", "foregroundDeletion", "example.com/mine"] {
+            assert!(!refused("", good), "{good}");
+        }
+        assert!(!refused("apiextensions.k8s.io", "mine"));
+    }
 }

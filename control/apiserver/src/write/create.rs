@@ -109,6 +109,7 @@ fn validate(admission: &Admission<'_>, doc: &Value) -> Result<(), Status> {
     let mut errors = FieldErrors::default();
     let metadata = doc.at("metadata").cloned().unwrap_or_default();
     meta::on_create(&metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
+    meta::standard_finalizers(&kind.group, &metadata, &mut errors);
     kind.strategy.validate_create(doc, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, admission.name, &errors)) }
 }

@@ -190,6 +190,7 @@ async fn prepare(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut
     let mut errors = FieldErrors::default();
     let metadata = |doc: &Value| doc.at("metadata").cloned().unwrap_or_default();
     meta::on_update(&metadata(new), &metadata(old), &mut errors);
+    meta::standard_finalizers(&kind.group, &metadata(new), &mut errors);
     kind.strategy.validate_update(new, old, &context, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &call.target.name, &errors));
