@@ -1,6 +1,7 @@
 //! One API object at one revision.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -18,6 +19,45 @@ pub struct Object {
     pub meta: ObjectMeta,
     /// The one lens that was asked for first; another type is decoded afresh at each call.
     lens: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// See [`Object::encoded`].
+    kept: OnceLock<Box<Kept>>,
+}
+
+/// How many bytes of other encodings objects may keep, all together.
+#[derive(Debug)]
+pub struct Budget {
+    left: AtomicUsize,
+}
+
+/// One encoding that an object keeps; its room is free again when the object goes.
+struct Kept {
+    bytes: Bytes,
+    budget: Arc<Budget>,
+}
+
+impl Budget {
+    pub fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { left: AtomicUsize::new(bytes_max) })
+    }
+
+    /// Bytes that may still be kept.
+    pub fn left(&self) -> usize {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.left.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes.len());
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -30,7 +70,7 @@ impl Object {
     /// Parses the header of canonical JSON.
     pub fn parse(raw: Bytes) -> Result<Arc<Self>, Status> {
         let header: Header = serde_json::from_slice(&raw).map_err(Status::internal)?;
-        Ok(Arc::new(Self { raw, meta: header.metadata, lens: OnceLock::new() }))
+        Ok(Arc::new(Self { raw, meta: header.metadata, lens: OnceLock::new(), kept: OnceLock::new() }))
     }
 
     /// Encodes a document.
@@ -55,6 +95,20 @@ impl Object {
         Ok(typed)
     }
 
+    /// The document in another encoding, made at the first call and kept while `budget` has room. An object keeps one
+    /// encoding: every caller's `make` must be the same.
+    pub fn encoded(&self, budget: &Arc<Budget>, make: impl FnOnce(&Value) -> Bytes) -> Bytes {
+        if let Some(kept) = self.kept.get() {
+            return kept.bytes.clone();
+        }
+        let bytes = make(&self.value());
+        if budget.take(bytes.len()) {
+            // Who loses a race drops its own, which frees the room again.
+            let _ = self.kept.set(Box::new(Kept { bytes: bytes.clone(), budget: Arc::clone(budget) }));
+        }
+        bytes
+    }
+
     /// `resourceVersion` as the number that our store makes of it; 0 where it is none.
     pub fn revision(&self) -> u64 {
         self.meta.resource_version.parse().unwrap_or_default()
@@ -64,5 +118,28 @@ impl Object {
 impl std::fmt::Debug for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}", self.meta.key(), self.meta.resource_version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::json;
+
+    use super::*;
+
+    fn object() -> Arc<Object> {
+        Object::from_value(&json!({"metadata": {"name": "a"}})).unwrap()
+    }
+
+    #[test]
+    fn an_encoding_is_made_once_while_there_is_room_and_frees_it_with_the_object() {
+        let budget = Budget::new(5);
+        let (first, second) = (object(), object());
+        assert_eq!(first.encoded(&budget, |_| Bytes::from_static(b"1234")), "1234");
+        assert_eq!(first.encoded(&budget, |_| unreachable!("it is kept")), "1234");
+        assert_eq!(second.encoded(&budget, |_| Bytes::from_static(b"12")), "12");
+        assert_eq!(second.encoded(&budget, |_| Bytes::from_static(b"34")), "34", "there was no room to keep it");
+        drop(first);
+        assert_eq!(budget.left(), 5);
     }
 }

@@ -106,17 +106,50 @@ pub fn envelope_message(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8
 
 /// Encodes a list of already encoded item *messages* (from [`encode`]) as the enveloped list kind.
 pub fn encode_list(api_version: &str, list_kind: &str, metadata: &ListMeta, items: &[impl AsRef<[u8]>]) -> Vec<u8> {
-    enveloped(api_version, list_kind, |out| {
-        wire::nested(1, out, |out| {
-            wire::bytes(1, b"", out);
-            wire::bytes(2, metadata.resource_version.as_bytes(), out);
-            wire::bytes(3, metadata.continue_token.as_bytes(), out);
-            if let Some(remaining) = metadata.remaining_item_count {
-                wire::varint_field(4, remaining as u64, out);
-            }
-        });
-        items.iter().for_each(|item| wire::bytes(2, item.as_ref(), out));
-    })
+    let ListFrame { head: mut out, tail } = ListFrame::new(api_version, list_kind, metadata, items.iter().map(|item| item.as_ref().len()));
+    items.iter().for_each(|item| wire::bytes(2, item.as_ref(), &mut out));
+    out.extend_from_slice(&tail);
+    out
+}
+
+/// What stands around the items of an enveloped list: `head`, then for each item [`ListFrame::before_item`] and its message,
+/// then `tail`. So a list of messages that are already there is never copied together.
+#[derive(Debug)]
+pub struct ListFrame {
+    pub head: Vec<u8>,
+    pub tail: Vec<u8>,
+}
+
+impl ListFrame {
+    /// `lengths`: of the items' messages, in bytes.
+    pub fn new(api_version: &str, list_kind: &str, metadata: &ListMeta, lengths: impl Iterator<Item = usize>) -> Self {
+        let mut meta = Vec::with_capacity(64);
+        wire::nested(1, &mut meta, |out| list_meta(metadata, out));
+        let items: usize = lengths.map(|length| Self::before_item(length).len() + length).sum();
+        let mut head = Vec::with_capacity(meta.len() + 64);
+        envelope_head(api_version, list_kind, &mut head);
+        wire::prefix(2, meta.len() + items, &mut head);
+        head.extend_from_slice(&meta);
+        let mut tail = Vec::with_capacity(4);
+        envelope_tail(&mut tail);
+        Self { head, tail }
+    }
+
+    /// What stands before the message of an item.
+    pub fn before_item(length: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(6);
+        wire::prefix(2, length, &mut out);
+        out
+    }
+}
+
+fn list_meta(metadata: &ListMeta, out: &mut Vec<u8>) {
+    wire::bytes(1, b"", out);
+    wire::bytes(2, metadata.resource_version.as_bytes(), out);
+    wire::bytes(3, metadata.continue_token.as_bytes(), out);
+    if let Some(remaining) = metadata.remaining_item_count {
+        wire::varint_field(4, remaining as u64, out);
+    }
 }
 
 /// A watch frame: 4 bytes big-endian length, then a bare `meta/v1 WatchEvent` (no envelope, as upstream's streams have
@@ -133,15 +166,25 @@ pub fn watch_frame(event_type: &str, document: &[u8]) -> Vec<u8> {
 
 fn enveloped(api_version: &str, kind: &str, raw: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
+    envelope_head(api_version, kind, &mut out);
+    wire::nested(2, &mut out, raw);
+    envelope_tail(&mut out);
+    out
+}
+
+/// Up to the message itself.
+fn envelope_head(api_version: &str, kind: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(MAGIC);
-    wire::nested(1, &mut out, |out| {
+    wire::nested(1, out, |out| {
         wire::bytes(1, api_version.as_bytes(), out);
         wire::bytes(2, kind.as_bytes(), out);
     });
-    wire::nested(2, &mut out, raw);
-    wire::bytes(3, b"", &mut out);
-    wire::bytes(4, b"", &mut out);
-    out
+}
+
+/// Neither content encoding nor content type.
+fn envelope_tail(out: &mut Vec<u8>) {
+    wire::bytes(3, b"", out);
+    wire::bytes(4, b"", out);
 }
 
 type Members = Map<String, Value>;

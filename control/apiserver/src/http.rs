@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use auth::authn::{Connection, Impersonation};
 use auth::{Attributes, Authenticator, UserInfo};
+use client::object::Budget;
 use env::Env;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -67,9 +68,14 @@ pub struct Face {
     pub(crate) metrics: Metrics,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
+    /// Room for the protobuf messages that cached objects keep.
+    pub(crate) encodings: Arc<Budget>,
     /// `https://10.0.0.1:6443`, as clients reach us.
     pub(crate) base_url: String,
 }
+
+/// Protobuf messages kept beside cached objects; a busy cluster's pods and endpoint slices fit.
+const ENCODINGS_BYTES_MAX: usize = 32 << 20;
 
 impl Face {
     /// `base_url` is how clients reach this server; `agents` dials the nodes.
@@ -90,6 +96,7 @@ impl Face {
             metrics: Metrics::new(),
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
+            encodings: Budget::new(ENCODINGS_BYTES_MAX),
             base_url: base_url.to_owned(),
             env,
         })

@@ -98,9 +98,14 @@ pub(super) fn double(number: u32, value: f64, out: &mut Vec<u8>) {
 }
 
 pub(super) fn bytes(number: u32, value: &[u8], out: &mut Vec<u8>) {
-    varint(u64::from(number) << 3 | 2, out);
-    varint(value.len() as u64, out);
+    prefix(number, value.len(), out);
     out.extend_from_slice(value);
+}
+
+/// What stands before `length` bytes of a field.
+pub(super) fn prefix(number: u32, length: usize, out: &mut Vec<u8>) {
+    varint(u64::from(number) << 3 | 2, out);
+    varint(length as u64, out);
 }
 
 /// A message inside of a message. One byte is kept for the length; longer ones move up to make room, which is cheaper

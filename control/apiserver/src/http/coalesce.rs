@@ -217,7 +217,8 @@ mod tests {
         let mut cx = Context::from_waker(&waker);
         let mut io = Coalesce::new(Sink::default());
         turn(&mut io, &mut cx, &[100, 100]);
-        assert_eq!((io.inner.writes.len(), wakes.0.load(Ordering::Relaxed)), (0, 1), "the first flush waits a turn, and that turn comes");
+        assert!(io.inner.writes.is_empty(), "the first flush waits a turn");
+        assert!(wakes.0.load(Ordering::Relaxed) > 0, "and that turn comes");
         turn(&mut io, &mut cx, &[50]);
         assert_eq!(io.inner.writes, [250]);
         assert!(io.is_empty() && io.inner.flushes > 0);

@@ -55,7 +55,9 @@ where
         let include = Include::of(self.query)?;
         let options = self.query.options(Verb::List)?;
         let (kind, list) = self.face.core.list(self.user, &self.asked.target, &options).await?;
-        Shaper { kind: &kind, env: &self.face.env, wanted, include }.list(list)
+        let mut answer = Shaper { kind: &kind, env: &self.face.env, wanted, include, kept: &self.face.encodings }.list(list)?;
+        warn_of_age(&mut answer, &kind);
+        Ok(answer)
     }
 
     async fn watch(self) -> Result<Answer, Status> {
@@ -63,7 +65,7 @@ where
         let include = Include::of(self.query)?;
         let options = self.query.options(Verb::Watch)?;
         let body = match self.face.core.watch(self.user, &self.asked.target, &options).await {
-            Ok(cursor) => Body::stream(watch::stream(cursor, wanted, include)),
+            Ok(cursor) => Body::stream(watch::stream(cursor, wanted, include, Arc::clone(&self.face.encodings))),
             // The client asked for a stream, so it is told inside the stream.
             Err(status) if status.is_expired() => Body::Bytes(watch::failed(&status, wanted)),
             Err(status) => return Err(status),
@@ -72,7 +74,12 @@ where
             Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
             _ => negotiate::JSON,
         };
-        Ok(answer(200, content_type, body))
+        let mut answer = answer(200, content_type, body);
+        let target = &self.asked.target;
+        if let Some(kind) = self.face.core.registry().resource(&target.group, &target.version, &target.resource) {
+            warn_of_age(&mut answer, &kind);
+        }
+        Ok(answer)
     }
 
     async fn call(self, verb: Verb) -> Result<Answer, Status> {
@@ -99,6 +106,9 @@ where
             (Response::Value { value, code }, kind) => plain_document(&value, code, wanted, kind.as_ref()),
             _ => return Err(Status::internal("the core answered something else than was asked for")),
         };
+        if let Some(kind) = &kind {
+            warn_of_age(&mut answer, kind);
+        }
         warn(&mut answer, &made.warnings);
         Ok(answer)
     }
@@ -113,7 +123,14 @@ impl Face {
         wanted: Wanted,
         include: Include,
     ) -> Result<Answer, Status> {
-        Shaper { kind, env: &self.env, wanted, include }.object(object, code)
+        Shaper { kind, env: &self.env, wanted, include, kept: &self.encodings }.object(object, code)
+    }
+}
+
+/// Says so where the version asked for is deprecated.
+fn warn_of_age(answer: &mut Answer, kind: &kinds::Descriptor) {
+    if let Some(text) = kind.deprecation() {
+        warn(answer, &[text.to_owned()]);
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use client::object::Budget;
 use client::{List, Object};
 use env::Env;
 use kinds::{Column, Descriptor, KindRef};
@@ -46,6 +47,8 @@ pub struct Shaper<'a> {
     pub env: &'a Env,
     pub wanted: Wanted,
     pub include: Include,
+    /// What protobuf messages of cached objects may take up, all together.
+    pub kept: &'a Arc<Budget>,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +62,7 @@ impl Shaper<'_> {
     pub fn object(&self, object: &Arc<Object>, code: u16) -> Result<Answer, Status> {
         let body = match (self.wanted.shape, self.wanted.encoding) {
             (Shape::Plain, Encoding::Json { pretty: false }) => Body::pieces([object.raw.clone(), Bytes::from_static(b"\n")].into()),
-            (Shape::Plain, Encoding::Protobuf) => Body::Bytes(protobuf::encode_document(self.kind.ty, &object.value()).into()),
+            (Shape::Plain, Encoding::Protobuf) => Body::Bytes(self.protobuf_document(object)),
             (Shape::Plain, _) => self.encode(&object.value()),
             (Shape::Table(version), _) => {
                 let meta = ListMeta { resource_version: object.meta.resource_version.clone(), ..ListMeta::default() };
@@ -82,8 +85,8 @@ impl Shaper<'_> {
             ListMeta { continue_token: list.continue_token, resource_version: list.resource_version, remaining_item_count: list.remaining };
         let body = match (self.wanted.shape, self.wanted.encoding) {
             (Shape::Plain, Encoding::Protobuf) => {
-                let messages: Vec<Vec<u8>> = list.items.iter().map(|item| protobuf::encode(self.kind.ty, &item.value())).collect();
-                Body::Bytes(protobuf::encode_list(&self.kind.api_version(), &self.kind.list_kind, &meta, &messages).into())
+                let messages: Vec<Bytes> = list.items.iter().map(|item| self.protobuf(item)).collect();
+                Body::pieces(protobuf_list(&self.kind.api_version(), &self.kind.list_kind, &meta, messages))
             }
             (Shape::Plain, _) => {
                 let head = list_head(&self.kind.list_kind, &self.kind.api_version(), &meta);
@@ -178,8 +181,17 @@ impl Shaper<'_> {
     pub fn event_protobuf(&self, object: &Arc<Object>) -> Result<Bytes, Status> {
         match self.wanted.shape {
             Shape::Partial(version) | Shape::PartialList(version) => partial_protobuf(&partial(object, version)?, "PartialObjectMetadata"),
-            _ => Ok(protobuf::encode_document(self.kind.ty, &object.value()).into()),
+            _ => Ok(self.protobuf_document(object)),
         }
+    }
+
+    /// The object's message without envelope, encoded once for all who ask while the object lives.
+    fn protobuf(&self, object: &Object) -> Bytes {
+        object.encoded(self.kept, |doc| protobuf::encode(self.kind.ty, doc).into())
+    }
+
+    fn protobuf_document(&self, object: &Object) -> Bytes {
+        protobuf::envelope_message(&self.kind.api_version(), &self.kind.kind, &self.protobuf(object)).into()
     }
 
     /// A bookmark's object: the kind with nothing but what a bookmark says.
@@ -213,6 +225,19 @@ fn concatenate(head: String, items: impl ExactSizeIterator<Item = Bytes>) -> Vec
         pieces.push_back(item);
     }
     pieces.push_back(Bytes::from_static(b"]}"));
+    pieces
+}
+
+/// An enveloped list whose items are the shared messages themselves.
+fn protobuf_list(api_version: &str, list_kind: &str, meta: &ListMeta, messages: Vec<Bytes>) -> VecDeque<Bytes> {
+    let frame = protobuf::ListFrame::new(api_version, list_kind, meta, messages.iter().map(Bytes::len));
+    let mut pieces = VecDeque::with_capacity(messages.len() * 2 + 2);
+    pieces.push_back(frame.head.into());
+    for message in messages {
+        pieces.push_back(protobuf::ListFrame::before_item(message.len()).into());
+        pieces.push_back(message);
+    }
+    pieces.push_back(frame.tail.into());
     pieces
 }
 

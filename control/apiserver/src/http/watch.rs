@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use client::object::Budget;
 use client::{Object, WatchKind};
 use env::Env;
 use futures::Stream;
@@ -23,15 +24,16 @@ struct Watcher {
     env: Env,
     wanted: Wanted,
     include: Include,
+    kept: Arc<Budget>,
     /// The first Table names the columns.
     columns_told: bool,
     ended: bool,
 }
 
 /// The stream of a watch. It ends after an ERROR event, or when the cursor ends.
-pub fn stream(cursor: Cursor, wanted: Wanted, include: Include) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
+pub fn stream(cursor: Cursor, wanted: Wanted, include: Include, kept: Arc<Budget>) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
     let (kind, env) = (cursor.kind().clone(), cursor.env().clone());
-    let watcher = Watcher { cursor, kind, env, wanted, include, columns_told: false, ended: false };
+    let watcher = Watcher { cursor, kind, env, wanted, include, kept, columns_told: false, ended: false };
     futures::stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
         Some((Ok(bytes), watcher))
@@ -109,7 +111,7 @@ impl Watcher {
     }
 
     fn encode(&self, kind: WatchKind, object: &Arc<Object>, first: bool) -> Result<Bytes, Status> {
-        let shaper = Shaper { kind: &self.kind, env: &self.env, wanted: self.wanted, include: self.include };
+        let shaper = Shaper { kind: &self.kind, env: &self.env, wanted: self.wanted, include: self.include, kept: &self.kept };
         if self.wanted.encoding == Encoding::Protobuf {
             return Ok(protobuf::watch_frame(word(kind), &shaper.event_protobuf(object)?).into());
         }
@@ -120,7 +122,7 @@ impl Watcher {
     }
 
     fn bookmark(&mut self, revision: u64, initial_events_end: bool) -> Result<Bytes, Status> {
-        let shaper = Shaper { kind: &self.kind, env: &self.env, wanted: self.wanted, include: self.include };
+        let shaper = Shaper { kind: &self.kind, env: &self.env, wanted: self.wanted, include: self.include, kept: &self.kept };
         let object = shaper.bookmark(revision, initial_events_end)?;
         let first = matches!(self.wanted.shape, Shape::Table(_)) && !std::mem::replace(&mut self.columns_told, true);
         self.encode(WatchKind::Bookmark, &object, first)

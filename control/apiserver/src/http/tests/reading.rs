@@ -50,6 +50,35 @@ async fn each_media_type_says_the_same() {
 }
 
 #[tokio::test]
+async fn a_protobuf_list_made_of_kept_messages_is_the_encoded_list() {
+    let world = World::start().await;
+    for name in ["a", "b"] {
+        world.config_map(name, &name.repeat(300)).await;
+    }
+    let path = "/api/v1/namespaces/default/configmaps";
+    let ty = Facts::builtin().kind("v1", "ConfigMapList").unwrap();
+    let want = protobuf::encode_document(ty, &world.get_json(path).await);
+    for round in ["made", "kept"] {
+        let (_, headers, bytes) = world.get(path, &[("accept", PROTOBUF)]).await;
+        assert_eq!(headers["content-length"].to_str().unwrap(), want.len().to_string(), "{round}");
+        assert!(bytes == want, "{round}");
+    }
+}
+
+#[tokio::test]
+async fn a_deprecated_version_warns_in_every_answer() {
+    let world = World::start().await;
+    let path = "/api/v1/namespaces/default/endpoints";
+    for path in [path.to_owned(), format!("{path}/kubernetes"), format!("{path}?watch=1&timeoutSeconds=1")] {
+        let (_, headers, _) = world.get(&path, &[]).await;
+        let warning = headers.get("warning").unwrap_or_else(|| panic!("{path} warns")).to_str().unwrap();
+        assert!(warning.starts_with("299 - \"v1 Endpoints is deprecated"), "{path}: {warning}");
+    }
+    let (_, headers, _) = world.get("/apis/discovery.k8s.io/v1/endpointslices", &[]).await;
+    assert!(headers.get("warning").is_none());
+}
+
+#[tokio::test]
 async fn protobuf_goes_in_as_well() {
     let world = World::start().await;
     let ty = Facts::builtin().kind("v1", "ConfigMap").unwrap();
@@ -158,9 +187,9 @@ async fn a_watchs_own_memory_is_small() {
     let world = World::start().await;
     let user = auth::loopback_user();
     let cursor = world.core.watch(&user, &Target::of("v1", "configmaps", "default"), &client::Options::default()).await.unwrap();
-    let cursor_bytes = std::mem::size_of_val(&cursor);
+    let cursor_bytes = size_of_val(&cursor);
     let wanted = crate::http::negotiate::watch(&HeaderMap::new(), &crate::http::query::Query::default()).unwrap();
-    let body = crate::http::watch::stream(cursor, wanted, crate::http::shape::Include::Metadata);
-    let bytes = std::mem::size_of_val(&body);
+    let body = crate::http::watch::stream(cursor, wanted, crate::http::shape::Include::Metadata, client::object::Budget::new(0));
+    let bytes = size_of_val(&body);
     assert!(bytes <= 1024, "a watch's body takes {bytes} bytes, {cursor_bytes} of them its cursor");
 }
