@@ -55,7 +55,11 @@ fn unschedulable(wanted: &Wanted<'_>, info: &NodeInfo) -> Vec<Reason> {
 
 fn node_name(wanted: &Wanted<'_>, info: &NodeInfo) -> Vec<Reason> {
     let name = &wanted.pod.spec.node_name;
-    if name.is_empty() || *name == info.node.metadata.name { Vec::new() } else { node_reason("node(s) didn't match the requested node name") }
+    if name.is_empty() || *name == info.node.metadata.name {
+        Vec::new()
+    } else {
+        node_reason("node(s) didn't match the requested node name")
+    }
 }
 
 fn taints(wanted: &Wanted<'_>, info: &NodeInfo) -> Vec<Reason> {
@@ -110,7 +114,8 @@ pub fn matches_term(term: &NodeSelectorTerm, info: &NodeInfo) -> bool {
 fn matches(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
     let listed = value.is_some_and(|value| requirement.values.iter().any(|one| one == value));
     let compare = |greater: bool| {
-        let (held, bound) = (value.and_then(|value| value.parse::<i64>().ok()), requirement.values.first().and_then(|bound| bound.parse::<i64>().ok()));
+        let (held, bound) =
+            (value.and_then(|value| value.parse::<i64>().ok()), requirement.values.first().and_then(|bound| bound.parse::<i64>().ok()));
         held.zip(bound).is_some_and(|(held, bound)| if greater { held > bound } else { held < bound })
     };
     match requirement.operator.as_str() {

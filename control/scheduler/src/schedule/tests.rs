@@ -64,7 +64,12 @@ fn taints_need_tolerations() {
     let nodes = ["a 4/4/10 taint=gpu:NoSchedule", "b 1/4/10"];
     check(&nodes, &[], &pod("p", "2", json!({})), "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).");
     check(&nodes, &[], &pod("p", "2", json!({"tolerations": [{"key": "gpu", "operator": "Exists"}]})), "a");
-    check(&nodes, &[], &pod("p", "2", json!({"tolerations": [{"operator": "Exists", "effect": "NoExecute"}]})), "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).");
+    check(
+        &nodes,
+        &[],
+        &pod("p", "2", json!({"tolerations": [{"operator": "Exists", "effect": "NoExecute"}]})),
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).",
+    );
     check(&["a 4/4/10 taint=x:PreferNoSchedule", "b 4/4/10"], &[], &pod("p", "1", json!({})), "b");
 }
 
@@ -75,14 +80,21 @@ fn selectors_and_affinity() {
     let required = |expression: Value| json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}}});
     check(&nodes, &[], &pod("p", "1", required(json!({"key": "n", "operator": "Gt", "values": ["6"]}))), "b");
     check(&nodes, &[], &pod("p", "1", required(json!({"key": "disk", "operator": "NotIn", "values": ["hdd"]}))), "a");
-    check(&nodes, &[], &pod("p", "1", required(json!({"key": "zone", "operator": "Exists"}))), "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.");
+    check(
+        &nodes,
+        &[],
+        &pod("p", "1", required(json!({"key": "zone", "operator": "Exists"}))),
+        "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.",
+    );
     let preferred = json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 50, "preference": {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["hdd"]}]}}]}}});
     check(&nodes, &[], &pod("p", "1", preferred), "b");
 }
 
 #[test]
 fn host_ports_clash_by_protocol_and_address() {
-    let with_port = |name: &str, protocol: &str, ip: &str| pod(name, "0", json!({"containers": [{"ports": [{"hostPort": 80, "protocol": protocol, "hostIP": ip}]}]}));
+    let with_port = |name: &str, protocol: &str, ip: &str| {
+        pod(name, "0", json!({"containers": [{"ports": [{"hostPort": 80, "protocol": protocol, "hostIP": ip}]}]}))
+    };
     let mut snapshot = Snapshot::default();
     snapshot.set_node(node("a 4/4/10"));
     snapshot.place(&with_port("x", "TCP", "10.0.0.1"), "a");
@@ -101,9 +113,7 @@ fn extended_resources_are_counted() {
 
 #[test]
 fn an_init_container_counts_where_it_is_larger() {
-    let spec = |init: &str, policy: Option<&str>| {
-        json!({"containers": [{"resources": {"requests": {"cpu": "1"}}}], "initContainers": [{"restartPolicy": policy, "resources": {"requests": {"cpu": init}}}]})
-    };
+    let spec = |init: &str, policy: Option<&str>| json!({"containers": [{"resources": {"requests": {"cpu": "1"}}}], "initContainers": [{"restartPolicy": policy, "resources": {"requests": {"cpu": init}}}]});
     assert_eq!(requests(&pod("p", "", spec("3", None))).cpu_milli, 3000);
     assert_eq!(requests(&pod("p", "", spec("500m", None))).cpu_milli, 1000);
     assert_eq!(requests(&pod("p", "", spec("500m", Some("Always")))).cpu_milli, 1500);
