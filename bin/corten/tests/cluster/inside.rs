@@ -120,10 +120,15 @@ fn exec(session: &mut Session<'_>) {
     session.ends_with(7, &["exec", "box", "--", "sh", "-c", "echo out; echo err >&2; exit 7"], &["out\n", "err\n", "exit code 7"]);
     session.ends_with(1, &["exec", "box", "--", "nothing"], &["\"nothing\": executable file not found in $PATH"]);
     session.ends_with(1, &["exec", "box", "-c", "none", "--", "true"], &["container none is not valid for pod box"]);
-    session.shows_fed("typed\n", &["exec", "-i", "box", "--", "cat"], &["typed\n"]);
+    session.ends_with_fed(0, "typed\n", &["exec", "-i", "box", "--", "cat"], &["typed\n"]);
     // The window's size follows the start: it is waited for.
     let sized = "for i in $(seq 100); do stty size | grep -q \"41 101\" && echo sized && exit 3; sleep 0.1; done; exit 4";
     session.on_terminal(3, &format!("exec -it box -- sh -c 'tty; {sized}'"), &["/dev/pts/", "sized"]);
+    session.on_terminal(
+        0,
+        "run typed --image=busybox -it --rm --restart=Never -- sh -c 'sleep 1; tty'",
+        &["/dev/", "pod \"typed\" deleted"],
+    );
 }
 
 /// cp both ways, of a file and of a folder.
@@ -150,7 +155,8 @@ fn one_pod(session: &mut Session<'_>) {
         (&["annotate", "pod", "one", "note=x"], &["annotated"]),
         (&["delete", "pod", "one", "--grace-period=1"], &["deleted"]),
     ]);
-    session.shows_fed(
+    session.ends_with_fed(
+        0,
         "typed\n",
         &["run", "echo", "--image=busybox", "-i", "--rm", "--restart=Never", "--", "cat"],
         &["typed\n", "pod \"echo\" deleted"],

@@ -29,6 +29,14 @@ const READS: &[Row] = &[
     (&["describe", "pod", "-l", "app=hello"], &["Status:", "Running", "Started container"]),
     (&["describe", "node"], &["Capacity:", "cpu:", "Non-terminated Pods:"]),
     (&["describe", "svc", "hello"], &["NodePort", "Endpoints:"]),
+    (&["describe", "configmap", "hello"], &["greeting:", "Hello from Corten"]),
+    (&["describe", "namespace", "default"], &["kubernetes.io/metadata.name=default", "Active"]),
+    (&["describe", "rs", "-l", "app=hello"], &["Controlled By:  Deployment/hello", "SuccessfulCreate"]),
+    (
+        &["get", "sa,cm,secret,svc,ep,endpointslices,leases", "-A"],
+        &["serviceaccount/default", "configmap/kube-root-ca.crt", "endpoints/hello"],
+    ),
+    (&["events", "--for=deployment/hello"], &["ScalingReplicaSet"]),
     (&["auth", "can-i", "create", "pods"], &["yes"]),
     (&["auth", "can-i", "--list"], &["Resources", "*.*"]),
     (&["auth", "whoami"], &["kubernetes-admin", "system:masters"]),
@@ -61,7 +69,10 @@ const WRITES: &[Row] = &[
 ];
 
 const ENDS: &[Row] = &[
-    (&["delete", "namespace", "team"], &["deleted"]),
+    (&["delete", "serviceaccount", "worker", "-n", "team"], &["deleted"]),
+    (&["delete", "rolebindings,roles", "--all", "-n", "team"], &["\"readers\" deleted", "\"reader\" deleted"]),
+    (&["delete", "namespace", "team", "--wait=false"], &["deleted"]),
+    (&["wait", "--for=delete", "namespace/team", "--timeout=60s"], &[]),
     (&["delete", "configmap", "settings"], &["deleted"]),
     (&["delete", "secret", "keys"], &["deleted"]),
 ];
@@ -72,6 +83,7 @@ pub fn run(session: &mut Session<'_>) {
     refusals(session);
     edit_and_watch(session);
     session.rows(ENDS);
+    piped(session);
     manifests(session);
     node_commands(session);
 }
@@ -88,6 +100,11 @@ fn refusals(session: &mut Session<'_>) {
         ),
         (&["get", "--raw", "/nowhere"], "Error from server (NotFound)"),
         (&["get", "nowhere"], "the server doesn't have a resource type \"nowhere\""),
+        (
+            &["create", "deployment", "less", "--image=busybox", "--replicas=-1"],
+            "Deployment.apps \"less\" is invalid: spec.replicas: Invalid value: -1",
+        ),
+        (&["wait", "--for=delete", "configmap/settings", "--timeout=1s"], "timed out waiting for the condition"),
         (&["create", "-f", "/nowhere.yaml"], "does not exist"),
     ] {
         session.ends_with(1, args, &[wanted]);
@@ -100,6 +117,14 @@ fn edit_and_watch(session: &mut Session<'_>) {
     session.edits(&["edit", "configmap", "settings"], "ten", "twelve", &["configmap/settings edited"]);
     session.holds("get -w shows the change", watch.line_with("twelve").is_some());
     session.edits(&["edit", "configmap", "settings"], "none", "some", &["Edit cancelled, no changes made"]);
+}
+
+/// Manifests on the standard input: what is made, and what is refused.
+fn piped(session: &mut Session<'_>) {
+    let map = |field: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: piped}}\n{field}: {{a: b}}\n");
+    session.ends_with_fed(0, &map("data"), &["apply", "-f", "-"], &["configmap/piped created"]);
+    session.ends_with_fed(1, &map("dataa"), &["apply", "-f", "-"], &["strict decoding error: unknown field \"dataa\""]);
+    session.ends_with_fed(0, &map("data"), &["delete", "-f", "-"], &["configmap \"piped\" deleted"]);
 }
 
 /// apply, diff, replace and delete of files and folders.
@@ -132,6 +157,8 @@ fn node_commands(session: &mut Session<'_>) {
         (&["cordon", node.as_str()][..], "cordoned"),
         (&["get", "nodes"], "SchedulingDisabled"),
         (&["uncordon", node.as_str()], "uncordoned"),
+        (&["drain", node.as_str(), "--force", "--dry-run=server"], "drained (server dry run)"),
+        (&["uncordon", node.as_str()], "already uncordoned"),
         (&["taint", "nodes", node.as_str(), "a=b:NoSchedule"], "tainted"),
         (&["taint", "nodes", node.as_str(), "a:NoSchedule-"], "untainted"),
     ] {

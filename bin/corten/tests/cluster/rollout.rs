@@ -22,6 +22,8 @@ const ROWS: &[Row] = &[
     (&["get", "deploy", "web", "-o", "jsonpath={.status.conditions[?(@.type==\"Progressing\")].reason}"], &["DeploymentPaused"]),
     (&["rollout", "resume", "deploy/web"], &["resumed"]),
     STATUS,
+    (&["set", "resources", "deploy/web", "--limits=memory=80Mi"], &["resource requirements updated"]),
+    STATUS,
     (&["rollout", "restart", "deploy/web"], &["restarted"]),
     STATUS,
     (&["set", "image", "deploy/web", "hello=corten.local/hello:latest"], &["image updated"]),

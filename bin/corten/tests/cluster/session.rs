@@ -45,10 +45,10 @@ impl<'a> Session<'a> {
         self.judge(args, &outcome, code, wanted);
     }
 
-    /// As `shows`, with `input` on the command's standard input.
-    pub fn shows_fed(&mut self, input: &str, args: &[&str], wanted: &[&str]) {
+    /// As `ends_with`, with `input` on the command's standard input.
+    pub fn ends_with_fed(&mut self, code: i32, input: &str, args: &[&str], wanted: &[&str]) {
         let outcome = self.machine.run_fed(self.program, &self.all(args), input);
-        self.judge(args, &outcome, 0, wanted);
+        self.judge(args, &outcome, code, wanted);
     }
 
     /// As `shows`, of the command as a person types it, on a terminal of 41 rows and 101 columns.
