@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub const NAME: &str = "docker.io/library/busybox:latest";
+pub(crate) const NAME: &str = "docker.io/library/busybox:latest";
 
 /// The archive of its root file system, made in `folder`.
-pub fn archive(folder: &Path) -> String {
+pub(crate) fn archive(folder: &Path) -> String {
     let root = folder.join("busybox");
     for name in ["bin", "etc", "tmp", "proc", "sys", "dev", "root", "var", "run"] {
         std::fs::create_dir_all(root.join(name)).expect("our own folder");

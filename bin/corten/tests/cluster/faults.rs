@@ -68,7 +68,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 /// Makes them first, so that they fail while other themes run.
-pub fn begin(session: &mut Session<'_>) {
+pub(crate) fn begin(session: &mut Session<'_>) {
     let folder = session.machine.folder().join("faults");
     std::fs::create_dir_all(&folder).expect("our own folder");
     for Fault { name, pod, container, .. } in FAULTS {
@@ -80,7 +80,7 @@ pub fn begin(session: &mut Session<'_>) {
     session.shows(&["create", "-f", &folder.to_string_lossy()], &["pod/crash created", "pod/stubborn created"]);
 }
 
-pub fn run(session: &mut Session<'_>) {
+pub(crate) fn run(session: &mut Session<'_>) {
     for Fault { name, shows, .. } in FAULTS {
         for (field, word) in *shows {
             let condition = format!("--for=jsonpath={{.status.containerStatuses[0].{field}}}={word}");
@@ -92,7 +92,10 @@ pub fn run(session: &mut Session<'_>) {
     session.ends_with(1, &["logs", "no-image"], &["container \"main\" in pod \"no-image\" is waiting to start"]);
     session.shows(&["get", "pods", "-l", "fault"], &["CrashLoopBackOff", "ImagePullBackOff", "OOMKilled", "StartError"]);
     session.shows(&["describe", "pod", "no-binary"], &["exec: \"/no/such\": stat /no/such: no such file or directory", "Failed"]);
-    session.shows(&["get", "events", "--field-selector=involvedObject.name=no-image"], &["Error: ErrImagePull", "Error: ImagePullBackOff", "Back-off pulling image"]);
+    session.shows(
+        &["get", "events", "--field-selector=involvedObject.name=no-image"],
+        &["Error: ErrImagePull", "Error: ImagePullBackOff", "Back-off pulling image"],
+    );
     session.shows(&["get", "events", "--field-selector=involvedObject.name=crash"], &["BackOff", "Back-off restarting failed container"]);
     session.shows(&["delete", "pod", "stubborn"], &["deleted"]);
     session.shows(&["delete", "pod", "crash", "--grace-period=0", "--force"], &["force deleted"]);

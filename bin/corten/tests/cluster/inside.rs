@@ -83,7 +83,7 @@ const LOGS: &[Row] = &[
     (&["logs", "deploy/hello", "--tail=1"], &["hello from hello-"]),
 ];
 
-pub fn run(session: &mut Session<'_>) {
+pub(crate) fn run(session: &mut Session<'_>) {
     let file = session.machine.folder().join("inside.yaml");
     std::fs::write(&file, MANIFEST).expect("our own folder");
     let path = file.to_string_lossy().into_owned();

@@ -77,7 +77,7 @@ const ENDS: &[Row] = &[
     (&["delete", "secret", "keys"], &["deleted"]),
 ];
 
-pub fn run(session: &mut Session<'_>) {
+pub(crate) fn run(session: &mut Session<'_>) {
     session.rows(READS);
     session.rows(WRITES);
     refusals(session);

@@ -47,6 +47,6 @@ const ROWS: &[Row] = &[
     (&["delete", "deploy,svc", "web"], &["deployment.apps \"web\" deleted", "service \"web\" deleted"]),
 ];
 
-pub fn run(session: &mut Session<'_>) {
+pub(crate) fn run(session: &mut Session<'_>) {
     session.rows(ROWS);
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use crate::machine::{Machine, Outcome, Running};
 
 /// (arguments, what the output must contain)
-pub type Row = (&'static [&'static str], &'static [&'static str]);
+pub(crate) type Row = (&'static [&'static str], &'static [&'static str]);
 
-pub struct Session<'a> {
-    pub machine: &'a Machine,
+pub(crate) struct Session<'a> {
+    pub(crate) machine: &'a Machine,
     program: &'a str,
     /// `--kubeconfig=…`, before every command's own arguments.
     config: String,
@@ -21,71 +21,71 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub fn new(machine: &'a Machine, program: &'a str) -> Self {
+    pub(crate) fn new(machine: &'a Machine, program: &'a str) -> Self {
         let config = format!("--kubeconfig={}", machine.kubeconfig().display());
         Self { machine, program, config, commands: 0, wrong: Vec::new(), since: Instant::now(), took: Vec::new() }
     }
 
     /// Rows in order: later ones may build on earlier ones.
-    pub fn rows(&mut self, rows: &[Row]) {
+    pub(crate) fn rows(&mut self, rows: &[Row]) {
         for (args, wanted) in rows {
             self.shows(args, wanted);
         }
     }
 
     /// The command succeeds, and its output contains all that is wanted.
-    pub fn shows(&mut self, args: &[&str], wanted: &[&str]) {
+    pub(crate) fn shows(&mut self, args: &[&str], wanted: &[&str]) {
         let outcome = self.machine.kubectl_of(self.program, args);
         self.judge(args, &outcome, 0, wanted);
     }
 
     /// The command ends with this exit code and tells all that is wanted.
-    pub fn ends_with(&mut self, code: i32, args: &[&str], wanted: &[&str]) {
+    pub(crate) fn ends_with(&mut self, code: i32, args: &[&str], wanted: &[&str]) {
         let outcome = self.machine.kubectl_of(self.program, args);
         self.judge(args, &outcome, code, wanted);
     }
 
     /// As `ends_with`, with `input` on the command's standard input.
-    pub fn ends_with_fed(&mut self, code: i32, input: &str, args: &[&str], wanted: &[&str]) {
+    pub(crate) fn ends_with_fed(&mut self, code: i32, input: &str, args: &[&str], wanted: &[&str]) {
         let outcome = self.machine.run_fed(self.program, &self.all(args), input);
         self.judge(args, &outcome, code, wanted);
     }
 
     /// As `shows`, of the command as a person types it, on a terminal of 41 rows and 101 columns.
-    pub fn on_terminal(&mut self, code: i32, typed: &str, wanted: &[&str]) {
+    pub(crate) fn on_terminal(&mut self, code: i32, typed: &str, wanted: &[&str]) {
         let line = format!("stty rows 41 cols 101; {} {} {typed}", self.program, self.config);
         let outcome = self.machine.run("script", &["-qec", &line, "/dev/null"]);
         self.judge(&[typed], &outcome, code, wanted);
     }
 
     /// As `shows`, with an editor that replaces `from` by `to`.
-    pub fn edits(&mut self, args: &[&str], from: &str, to: &str, wanted: &[&str]) {
+    pub(crate) fn edits(&mut self, args: &[&str], from: &str, to: &str, wanted: &[&str]) {
         let editor = format!("KUBE_EDITOR=sed -i s/{from}/{to}/");
         let outcome = self.machine.run("env", &[vec![editor.as_str(), self.program], self.all(args)].concat());
         self.judge(args, &outcome, 0, wanted);
     }
 
     /// Starts a command that goes on until it is dropped.
-    pub fn start(&mut self, args: &[&str]) -> Running {
+    pub(crate) fn start(&mut self, args: &[&str]) -> Running {
         self.commands += 1;
         self.machine.start(self.program, &self.all(args))
     }
 
     /// Notes `what` unless it is so.
-    pub fn holds(&mut self, what: &str, so: bool) {
+    pub(crate) fn holds(&mut self, what: &str, so: bool) {
         if !so {
             self.wrong.push(what.to_owned());
         }
     }
 
     /// The trimmed output of a command that must succeed.
-    pub fn value(&mut self, args: &[&str]) -> String {
+    pub(crate) fn value(&mut self, args: &[&str]) -> String {
         self.commands += 1;
         self.machine.kubectl_of(self.program, args).expect_ok(&args.join(" ")).trim().to_owned()
     }
 
     /// Panics with all that went wrong.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.took.sort();
         let slowest: Vec<_> =
             self.took.iter().rev().take(8).map(|(took, command)| format!("{:.1} s {command}", took.as_secs_f32())).collect();
