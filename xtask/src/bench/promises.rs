@@ -121,7 +121,9 @@ mod tests {
     #[test]
     fn the_specification_lists_every_promise() {
         let text = include_str!("../../../SPECIFICATION.md");
-        let listed: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        // Its table has seven columns; the one of the misses has fewer.
+        let rows = text.lines().filter(|line| line.matches(" | ").count() == 6);
+        let listed: Vec<&str> = rows.filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
         let promised: Vec<&str> = ALL.iter().map(|promise| promise.name).collect();
         assert_eq!(listed, promised);
     }
