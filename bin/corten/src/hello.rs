@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,6 +17,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Between being told to end and closing the door: whoever still sends requests here has not heard yet.
+const LAME_DUCK: Duration = Duration::from_secs(1);
 
 /// What the page says.
 struct Page {
@@ -43,10 +47,15 @@ async fn serve() -> anyhow::Result<()> {
     let page = Arc::new(page);
     let env = env::Env::real();
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut last_call = std::pin::pin!(None);
     loop {
         let (stream, _) = tokio::select! {
             accepted = listener.accept() => accepted?,
-            _ = terminate.recv() => break,
+            _ = terminate.recv(), if last_call.is_none() => {
+                last_call.set(Some(tokio::time::sleep(LAME_DUCK)));
+                continue;
+            }
+            () = async { last_call.as_mut().as_pin_mut().expect("asked only when there is one").await }, if last_call.is_some() => break,
         };
         let page = Arc::clone(&page);
         let shutdown = env.shutdown().clone();
@@ -65,7 +74,7 @@ async fn serve() -> anyhow::Result<()> {
         });
     }
     drop(listener);
-    env.stop(std::time::Duration::from_secs(5)).await;
+    env.stop(Duration::from_secs(5)).await;
     Ok(())
 }
 

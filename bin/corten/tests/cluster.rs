@@ -80,6 +80,32 @@ fn killing_each_part_touches_no_container_and_fails_no_request() {
 }
 
 #[test]
+fn deleting_pods_fails_no_request_and_killing_one_only_for_a_moment() {
+    let Some(machine) = Machine::new("pods", &["curl", "kubectl"]) else { return };
+    let url = address(&machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up"));
+    let pods = || machine.kubectl(&["get", "pods", "-l", "app=hello", "-o", "name"]).expect_ok("pods");
+    let client = machine.client_loop(&url);
+    for pod in pods().lines() {
+        machine.kubectl(&["delete", pod]).expect_ok("delete");
+        machine.kubectl(&["rollout", "status", "deploy/hello", "--timeout=60s"]).expect_ok("three again");
+    }
+    let (answered, failed) = client.stop();
+    assert!(answered > 0 && failed.is_empty(), "{answered} answered, failed: {failed:?}");
+
+    let client = machine.client_loop(&url);
+    let victim = machine.containers().into_iter().next().expect("a container runs");
+    let killed = Instant::now();
+    machine.kill(victim);
+    machine.wait_for("three again", || machine.containers().len() == 3 && !machine.containers().contains(&victim));
+    machine.kubectl(&["rollout", "status", "deploy/hello", "--timeout=60s"]).expect_ok("three again");
+    let (_, failed) = client.stop();
+    let last = failed.iter().map(|failure| failure.at.saturating_duration_since(killed)).max().unwrap_or_default();
+    println!("after a kill: {} failed requests, the last after {} ms", failed.len(), last.as_millis());
+    assert!(last < Duration::from_secs(2), "requests fail long after the kill: {failed:?}");
+    machine.reset_leaves_nothing();
+}
+
+#[test]
 fn two_clusters_run_side_by_side() {
     let Some(first) = Machine::new("side-a", &["curl"]) else { return };
     let second = first.neighbour("side-b");

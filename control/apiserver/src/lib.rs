@@ -21,8 +21,6 @@
 //! | [`bootstrap`] | what every cluster has from its first second |
 //! | [`http`] | the thin face: TLS, paths, media types, tables, discovery |
 
-#![expect(clippy::result_large_err, reason = "a Status is made once per failed request; boxing it would cost more reading than it saves")]
-
 pub mod admission;
 pub mod allocate;
 pub mod assemble;

@@ -222,7 +222,11 @@ impl Machine {
                     .args(["curl", "-sS", "-m", "2", "-o", "/dev/null", &url])
                     .output();
                 let output = output.expect("curl starts");
-                if output.status.success() { answered += 1 } else { failed.push(String::from_utf8_lossy(&output.stderr).into_owned()) }
+                if output.status.success() {
+                    answered += 1;
+                } else {
+                    failed.push(FailedRequest { at: Instant::now(), error: String::from_utf8_lossy(&output.stderr).trim().to_owned() });
+                }
             }
             (answered, failed)
         });
@@ -306,14 +310,22 @@ impl Drop for Running {
     }
 }
 
+/// A request that was not answered, and when that was known.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the error is read in the panic's text")]
+pub struct FailedRequest {
+    pub at: Instant,
+    pub error: String,
+}
+
 pub struct ClientLoop {
     stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<(usize, Vec<String>)>,
+    thread: std::thread::JoinHandle<(usize, Vec<FailedRequest>)>,
 }
 
 impl ClientLoop {
     /// How many requests were answered, and the errors of those that were not.
-    pub fn stop(self) -> (usize, Vec<String>) {
+    pub fn stop(self) -> (usize, Vec<FailedRequest>) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the loop ends")
     }
