@@ -118,7 +118,7 @@ pub(crate) fn service(lab: &Lab, _: &Options, findings: &mut Findings) -> Result
 pub(crate) fn sched(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()> {
     for (nodes, rate, cpu) in [("1000", "sched.rate-1000", "sched.cpu-1000"), ("5000", "sched.rate-5000", "sched.cpu-5000")] {
         let said = lab.cluster(INSTANCE)?.bench(&["sched", nodes, "5000"], PATIENCE)?;
-        findings.value(rate, after(line(&said, &["all bound in"])?, "all bound in").and_then(|seconds| Ok(5000.0 / seconds))?);
+        findings.value(rate, 5000.0 / after(line(&said, &["all bound in"])?, "all bound in")?);
         // CPU-seconds per 1,000 pods are CPU-milliseconds per pod.
         findings.value(cpu, after(line(&said, &["CPU-s/1000 pods"])?, "control=")?);
     }

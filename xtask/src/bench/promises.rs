@@ -15,6 +15,7 @@ pub(crate) struct Promise {
 
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "at most, at least: the words that the table and the JSON say")]
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
