@@ -93,15 +93,21 @@ async fn follow<E: Future<Output = ()>>(
     let closes = watch.seen().closes;
     tokio::pin!(ended);
     loop {
+        // Taken before reading: what comes while we read wakes us again.
+        let seen = watch.seen();
         if let Some(reader) = &mut reader {
             reader.drain(printer).await?;
         }
         if let Some(mut fresh) = rotated(path, reader.as_ref()).await? {
+            // The old file's last lines may have come between its drain and the look at the path; with the new one there, it is whole.
+            if let Some(old) = &mut reader {
+                old.drain(printer).await?;
+            }
             fresh.drain(printer).await?;
             reader = Some(fresh);
         }
         printer.flush().await;
-        if printer.is_done || (is_over && watch.seen().closes > closes) {
+        if printer.is_done || (is_over && seen.closes > closes) {
             return Ok(());
         }
         let last_words = async { if is_over { tokio::time::sleep(LAST_WORDS).await } else { std::future::pending().await } };
