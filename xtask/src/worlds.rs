@@ -1,5 +1,6 @@
 //! `cargo xtask test` and `kernel`: the test worlds, least powerful first, with the number of tests of each.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -11,11 +12,18 @@ pub struct Arguments {
     only: Option<String>,
 }
 
-/// One world: what cargo is asked.
+/// One world: which of the workspace's test programs it runs.
 struct World {
     name: &'static str,
     what: &'static str,
-    arguments: &'static [&'static str],
+    programs: Programs,
+}
+
+enum Programs {
+    /// Unit tests, and all test programs that are no world of their own.
+    Rest,
+    /// The test program of this name, with arguments of its own.
+    One(&'static str, &'static [&'static str]),
 }
 
 /// `pure` holds the in-process cluster too: both need nothing but cargo.
@@ -23,15 +31,47 @@ const ALL: &[World] = &[
     World {
         name: "pure",
         what: "rules, tables, properties, goldens, the house, the cluster in one process; drivers in namespaces where root",
-        arguments: &["test", "--workspace", "--exclude", "kernel-tests", "--exclude", "corten", "--no-fail-fast"],
+        programs: Programs::Rest,
     },
-    World { name: "kernel", what: "drivers and runtime against this kernel", arguments: &["test", "--package", "kernel-tests", "--no-fail-fast"] },
+    World { name: "kernel", what: "drivers and runtime against this kernel", programs: Programs::One("kernel", &[]) },
     World {
         name: "machine",
         what: "real processes on loopback alone, with real clients",
-        arguments: &["test", "--package", "corten", "--no-fail-fast", "--", "--test-threads=2"],
+        programs: Programs::One("machine", &["--test-threads=2"]),
     },
 ];
+
+impl World {
+    /// Always the whole workspace, so that every world is built with the same features and nothing is built twice.
+    fn arguments(&self) -> anyhow::Result<Vec<String>> {
+        let mut arguments: Vec<String> = ["test", "--workspace", "--no-fail-fast"].map(str::to_owned).to_vec();
+        match self.programs {
+            Programs::One(program, own) => {
+                arguments.extend(["--test".into(), program.into(), "--".into()]);
+                arguments.extend(own.iter().map(|word| (*word).to_owned()));
+            }
+            Programs::Rest => {
+                arguments.extend(["--lib".into(), "--bins".into()]);
+                for program in rest()? {
+                    arguments.extend(["--test".into(), program]);
+                }
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+/// Names of the test programs that are no world of their own.
+fn rest() -> anyhow::Result<BTreeSet<String>> {
+    #[expect(clippy::disallowed_methods, reason = "a developer's command that runs cargo")]
+    let output = Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--format-version", "1"]).output().context("cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let programs = targets.filter(|target| target["kind"][0] == "test").filter_map(|target| target["name"].as_str());
+    let own = |name: &str| ALL.iter().any(|world| matches!(world.programs, Programs::One(program, _) if program == name));
+    Ok(programs.filter(|name| !own(name)).map(str::to_owned).collect())
+}
 
 pub fn test(arguments: &Arguments) -> anyhow::Result<()> {
     run(arguments.only.as_deref().unwrap_or_default())
@@ -77,7 +117,7 @@ fn run(only: &str) -> anyhow::Result<()> {
 /// Runs cargo, shows its output, counts the closing lines of its test programs.
 fn run_world(world: &World) -> anyhow::Result<(Count, bool)> {
     #[expect(clippy::disallowed_methods, reason = "a developer's command that runs cargo")]
-    let mut child = Command::new(env!("CARGO")).args(world.arguments).stdout(Stdio::piped()).spawn().context("cargo")?;
+    let mut child = Command::new(env!("CARGO")).args(world.arguments()?).stdout(Stdio::piped()).spawn().context("cargo")?;
     let mut count = Count::default();
     for line in BufReader::new(child.stdout.take().context("cargo's output")?).lines() {
         let line = line?;
