@@ -8,7 +8,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `listen.rs`, `coalesce.rs` | connections: TLS, HTTP/2 and HTTP/1.1, limits, graceful end; few large writes |
+//! | `listen.rs` | connections: TLS, HTTP/2 and HTTP/1.1, limits, graceful end |
 //! | `route.rs`, `query.rs` | what a path and a query ask for |
 //! | `negotiate.rs`, `shape.rs`, `answer.rs` | media types; objects, lists, tables; bodies and headers |
 //! | `resource.rs`, `watch.rs` | requests to the core |
@@ -17,7 +17,6 @@
 
 pub mod agent;
 pub mod answer;
-mod coalesce;
 pub mod discovery;
 pub mod health;
 pub mod listen;

@@ -23,7 +23,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Face;
-use super::coalesce::Coalesce;
 
 /// Bounds of the listener.
 #[derive(Clone, Debug)]
@@ -176,7 +175,7 @@ async fn http2(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: Tls
         // Boxed, so that a stream's task is no larger than its body: a watch lives for hours, its answer's making does not.
         async move { Ok::<_, std::convert::Infallible>(Box::pin(face.answer(&who, request)).await) }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(Coalesce::new(tls)), service));
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(tls), service));
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = env.shutdown().cancelled() => connection.as_mut().graceful_shutdown(),

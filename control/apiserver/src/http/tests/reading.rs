@@ -181,6 +181,23 @@ async fn many_watches_share_one_connection() {
     }
 }
 
+/// None of them may be left without its headers, however many are opened in the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_opened_at_once_are_all_answered() {
+    let world = World::start().await;
+    let uri = format!("https://{}/api/v1/namespaces/default/configmaps?watch=1", world.address);
+    for round in 0..10 {
+        let h2 = world.http2().await;
+        let open = (0..100).map(|_| {
+            let mut sender = h2.clone();
+            let request = Request::get(&uri).header("authorization", "Bearer admin").body(Full::default()).unwrap();
+            async move { sender.send_request(request).await.unwrap() }
+        });
+        let opened = tokio::time::timeout(std::time::Duration::from_secs(20), futures::future::join_all(open)).await;
+        assert_eq!(opened.expect("every watch is answered").len(), 100, "round {round}");
+    }
+}
+
 /// A watch is its body and its stream's task; both are allocated once and live for hours.
 #[tokio::test]
 async fn a_watchs_own_memory_is_small() {
