@@ -74,7 +74,13 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry {
-        Entry { name: "corten".into(), server: "https://127.0.0.1:6443".into(), ca: "CA".into(), client_certificate: "C".into(), client_key: "K".into() }
+        Entry {
+            name: "corten".into(),
+            server: "https://127.0.0.1:6443".into(),
+            ca: "CA".into(),
+            client_certificate: "C".into(),
+            client_key: "K".into(),
+        }
     }
 
     #[test]

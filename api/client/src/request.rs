@@ -77,7 +77,8 @@ impl Target {
 
     /// The URL path: `/apis/apps/v1/namespaces/default/deployments/web/scale`.
     pub fn path(&self) -> String {
-        let mut path = if self.group.is_empty() { format!("/api/{}", self.version) } else { format!("/apis/{}/{}", self.group, self.version) };
+        let mut path =
+            if self.group.is_empty() { format!("/api/{}", self.version) } else { format!("/apis/{}/{}", self.group, self.version) };
         if !self.namespace.is_empty() {
             path.push_str("/namespaces/");
             path.push_str(&self.namespace);
@@ -189,9 +190,15 @@ pub type Watch = Pin<Box<dyn Stream<Item = Result<WatchEvent, Status>> + Send>>;
 
 pub enum Response {
     /// The object read or written. `created` makes it 201.
-    Object { object: Arc<Object>, created: bool },
+    Object {
+        object: Arc<Object>,
+        created: bool,
+    },
     /// A document that is not stored (Scale, TokenRequest, reviews, Status of a delete).
-    Value { value: Value, code: u16 },
+    Value {
+        value: Value,
+        code: u16,
+    },
     List(List),
     Watch(Watch),
 }

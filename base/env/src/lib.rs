@@ -26,7 +26,10 @@ struct Inner {
 enum Clock {
     Real,
     /// Wall time = start + what tokio's clock has moved since.
-    Simulated { start: Timestamp, origin: Instant },
+    Simulated {
+        start: Timestamp,
+        origin: Instant,
+    },
 }
 
 impl Env {

@@ -65,12 +65,17 @@ async fn answer(images: Arc<dyn Images>, request: Request<Incoming>) -> Result<R
 
 async fn act(images: &dyn Images, request: Request<Incoming>) -> contract::Result<Value> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let body = Limited::new(request.into_body(), BODY_MAX).collect().await.map_err(|error| contract::Error::new(ErrorKind::Invalid, error.to_string()))?;
+    let body = Limited::new(request.into_body(), BODY_MAX)
+        .collect()
+        .await
+        .map_err(|error| contract::Error::new(ErrorKind::Invalid, error.to_string()))?;
     let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
     match (&method, path.as_str()) {
         (&Method::GET, "/images") => Ok(json!(images.list().await?.iter().map(row).collect::<Vec<_>>())),
-        (&Method::POST, "/images/import") => Ok(json!(row(&images.import(text("archive").as_ref(), text("name"), ImageConfig::default()).await?))),
+        (&Method::POST, "/images/import") => {
+            Ok(json!(row(&images.import(text("archive").as_ref(), text("name"), ImageConfig::default()).await?)))
+        }
         (&Method::POST, "/images/load") => Ok(json!(images.load(text("archive").as_ref()).await?.iter().map(row).collect::<Vec<_>>())),
         (&Method::POST, "/images/remove") => images.remove(text("name")).await.map(|()| Value::Null),
         _ => Err(contract::Error::new(ErrorKind::NotFound, format!("nothing at {method} {path}"))),
@@ -84,7 +89,9 @@ fn row(image: &Image) -> ImageRow {
 /// Asks the running node.
 pub async fn ask<T: DeserializeOwned>(instance: &Instance, method: &str, what: &str, body: &Value) -> Result<T, Failure> {
     let path = path(instance);
-    let absent = |error: std::io::Error| Failure::new(Kind::NotRunning, format!("the node does not answer at {}: {error}", path.display())).fix("start it with `corten up`");
+    let absent = |error: std::io::Error| {
+        Failure::new(Kind::NotRunning, format!("the node does not answer at {}: {error}", path.display())).fix("start it with `corten up`")
+    };
     let other = |error: &dyn std::fmt::Display| Failure::new(Kind::Other, format!("the node: {error}"));
     let stream = UnixStream::connect(&path).await.map_err(absent)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| other(&error))?;

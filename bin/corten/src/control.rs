@@ -47,7 +47,8 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
 
 async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assemble::Assembled) -> anyhow::Result<()> {
     let port = instance.api_port();
-    let socket = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await.with_context(|| format!("listen on port {port}"))?;
+    let socket =
+        TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await.with_context(|| format!("listen on port {port}"))?;
     let certificates = ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
     let tokens = Arc::clone(&assembled.tokens);
     let authenticator = Authenticator::new(certificates, Arc::clone(&tokens) as _, env);
@@ -62,8 +63,10 @@ async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assem
 
 /// Every name and address under which the API server is reached.
 pub fn server_names(instance: &Instance) -> Vec<String> {
-    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"].map(str::to_owned);
-    let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), instance.node_ip().into(), instance.kubernetes_ip().into()].map(|ip| ip.to_string());
+    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"]
+        .map(str::to_owned);
+    let addresses =
+        [IpAddr::from(Ipv4Addr::LOCALHOST), instance.node_ip().into(), instance.kubernetes_ip().into()].map(|ip| ip.to_string());
     names.into_iter().chain(addresses).collect()
 }
 

@@ -84,7 +84,10 @@ fn configuration() -> anyhow::Result<(Page, u16)> {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let port = text("PORT", "8080");
     let port = port.parse().map_err(|_| anyhow::anyhow!("PORT {port:?} is no port number"))?;
-    Ok((Page { greeting: text("GREETING", "Hello from Corten"), pod: text("POD_NAME", &hostname), node: text("NODE_NAME", "unknown") }, port))
+    Ok((
+        Page { greeting: text("GREETING", "Hello from Corten"), pod: text("POD_NAME", &hostname), node: text("NODE_NAME", "unknown") },
+        port,
+    ))
 }
 
 async fn answer(page: Arc<Page>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -93,6 +96,7 @@ async fn answer(page: Arc<Page>, request: Request<Incoming>) -> Result<Response<
         "/" => (200, format!("{}\npod: {}\nnode: {}\nversion: {}\n", page.greeting, page.pod, page.node, env!("CARGO_PKG_VERSION"))),
         path => (404, format!("nothing at {path}\n")),
     };
-    let response = Response::builder().status(status).header("content-type", "text/plain; charset=utf-8").body(Full::new(Bytes::from(text)));
+    let response =
+        Response::builder().status(status).header("content-type", "text/plain; charset=utf-8").body(Full::new(Bytes::from(text)));
     Ok(response.expect("a constant header and a known status"))
 }

@@ -52,8 +52,12 @@ impl Host for Machine {
             Err(error) => return Err(Failure::new(Kind::Other, error)),
         };
         let keeper = ChildState { name: "keeper".into(), pid: Some(status.pid), restarts: 0, last_exit: None };
-        let child = |one: keeper::ChildStatus| ChildState { name: one.name, pid: one.pid, restarts: one.restarts, last_exit: one.last_exit };
-        Ok(Some(State { processes: std::iter::once(keeper).chain(status.children.into_iter().map(child)).collect(), containers: status.containers }))
+        let child =
+            |one: keeper::ChildStatus| ChildState { name: one.name, pid: one.pid, restarts: one.restarts, last_exit: one.last_exit };
+        Ok(Some(State {
+            processes: std::iter::once(keeper).chain(status.children.into_iter().map(child)).collect(),
+            containers: status.containers,
+        }))
     }
 
     fn findings(&self, instance: &Instance) -> Vec<Finding> {
@@ -67,7 +71,9 @@ impl Host for Machine {
         }
         match podnet::foreign::dropping_chains(instance) {
             Ok(chains) if chains.is_empty() => vec![Finding::ok(NAME, "nothing in the way")],
-            Ok(chains) => vec![Finding::ok(NAME, format!("{} would drop pod traffic; `up` adds accepts and `down` removes them", chains.join(", ")))],
+            Ok(chains) => {
+                vec![Finding::ok(NAME, format!("{} would drop pod traffic; `up` adds accepts and `down` removes them", chains.join(", ")))]
+            }
             Err(error) => vec![Finding::bad(NAME, Level::Warning, chain(&error), "see that nf_tables works: modprobe nf_tables")],
         }
     }
@@ -85,7 +91,13 @@ impl Host for Machine {
         leaf(&Leaf::api_server_to_agent())?;
         let name = node::name();
         let server = leaf(&Leaf::node_server(&name, &[name.clone(), instance.node_ip().to_string(), "127.0.0.1".into()]))?;
-        node::Keys { ca: pki.ca().to_owned(), client: leaf(&Leaf::node_client(&name))?, proxy: leaf(&Leaf::component("system:kube-proxy"))?, server }.write(instance)?;
+        node::Keys {
+            ca: pki.ca().to_owned(),
+            client: leaf(&Leaf::node_client(&name))?,
+            proxy: leaf(&Leaf::component("system:kube-proxy"))?,
+            server,
+        }
+        .write(instance)?;
         give(&instance.control_dir())
     }
 
@@ -117,7 +129,8 @@ impl Host for Machine {
     fn reset(&self, instance: &Instance) -> Result<Vec<String>, Failure> {
         let mut removed = Vec::new();
         if let Some(state) = self.state(instance)? {
-            removed.extend(state.processes.iter().filter(|process| process.pid.is_some()).map(|process| format!("process {}", process.name)));
+            removed
+                .extend(state.processes.iter().filter(|process| process.pid.is_some()).map(|process| format!("process {}", process.name)));
             removed.push(format!("{} containers", state.containers));
         }
         match Control::connect(&instance.run_dir()).and_then(|mut control| control.shutdown(STOP_GRACE)) {
@@ -142,7 +155,8 @@ impl Host for Machine {
     }
 
     fn admin(&self, instance: &Instance) -> Result<Admin, Failure> {
-        let missing = || Failure::new(Kind::NotRunning, format!("there is no cluster {:?} here", instance.name)).fix("make it with `corten up`");
+        let missing =
+            || Failure::new(Kind::NotRunning, format!("there is no cluster {:?} here", instance.name)).fix("make it with `corten up`");
         if !pki_dir(instance).join("ca.crt").exists() {
             return Err(missing());
         }
@@ -179,7 +193,10 @@ impl Host for Machine {
 fn https(address: std::net::SocketAddr, pki: &Pki, identity: &Identity, env: &Env) -> Arc<dyn Transport> {
     let tls = Arc::new(pki.client_config(Some(identity)));
     let server_name = "localhost".try_into().expect("a constant name");
-    Https::new(HttpsConfig { address, server_name, tls, token: None, user_agent: concat!("corten/", env!("CARGO_PKG_VERSION")).into() }, env)
+    Https::new(
+        HttpsConfig { address, server_name, tls, token: None, user_agent: concat!("corten/", env!("CARGO_PKG_VERSION")).into() },
+        env,
+    )
 }
 
 /// What a cluster leaves in the kernel when its keeper is gone, and what the keeper does not own; says what was there.

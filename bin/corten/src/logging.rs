@@ -18,5 +18,11 @@ impl FormatTime for Utc {
 pub fn start() {
     let filter = std::env::var("CORTEN_LOG").unwrap_or_else(|_| "info".into());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_timer(Utc).with_ansi(false).with_target(true).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_timer(Utc)
+        .with_ansi(false)
+        .with_target(true)
+        .with_writer(std::io::stderr)
+        .init();
 }

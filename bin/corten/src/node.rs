@@ -25,8 +25,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::Receiver;
 
-use crate::{admin, role};
 use crate::host::write_secret;
+use crate::{admin, role};
 
 /// How long the parts may take to end when the process is asked to; containers run on.
 const STOP_GRACE: Duration = Duration::from_secs(3);

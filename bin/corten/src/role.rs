@@ -68,7 +68,9 @@ pub fn program(instance: &Instance) -> PathBuf {
 
 /// The command line of a role.
 pub fn command_line(role: &str, instance: &Instance) -> Vec<String> {
-    [&*program(instance).to_string_lossy(), role, "--instance", &instance.name, "--root", &instance.root.to_string_lossy()].map(str::to_owned).to_vec()
+    [&*program(instance).to_string_lossy(), role, "--instance", &instance.name, "--root", &instance.root.to_string_lossy()]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 pub fn keeper_config(instance: Instance, argv: &[String], detach: bool) -> KeeperConfig {
@@ -102,7 +104,12 @@ pub fn environment() -> Vec<(String, String)> {
 fn process(name: &'static str, run: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     logging::start();
     // Two workers do for every machine size so far: the work is I/O, and each worker costs memory.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(16).thread_stack_size(1 << 20).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_stack_size(1 << 20)
+        .enable_all()
+        .build();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -77,7 +77,8 @@ fn contained(instance: &Instance) -> BTreeSet<i32> {
 fn cgroups(instance: &Instance) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let is_cgroup = |line: &&str| line.contains(" - cgroup ") || line.contains(" - cgroup2 ");
-    let folders = mounts.lines().filter(is_cgroup).filter_map(|line| line.split(' ').nth(4)).map(|at| Path::new(at).join(instance.cgroup()));
+    let folders =
+        mounts.lines().filter(is_cgroup).filter_map(|line| line.split(' ').nth(4)).map(|at| Path::new(at).join(instance.cgroup()));
     folders.filter(|folder| folder.is_dir()).collect()
 }
 

@@ -82,7 +82,11 @@ fn unsafe_lives_in_base_sys_alone() {
         }
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            if code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl") || code.contains("allow(unsafe_code)") {
+            if code.contains("unsafe {")
+                || code.contains("unsafe fn")
+                || code.contains("unsafe impl")
+                || code.contains("allow(unsafe_code)")
+            {
                 found.push(format!("{}:{}", path.display(), number + 1));
             }
         }
@@ -117,7 +121,8 @@ fn every_source_opens_with_what_it_promises() {
     let mut bare = Vec::new();
     for floor in floors {
         for (path, text) in house.sources(Path::new(floor)) {
-            let is_test = path.components().any(|component| component.as_os_str() == "tests") || path.file_name().is_some_and(|name| name == "tests.rs");
+            let is_test = path.components().any(|component| component.as_os_str() == "tests")
+                || path.file_name().is_some_and(|name| name == "tests.rs");
             if !is_test && !text.starts_with("//!") {
                 bare.push(path.display().to_string());
             }
@@ -129,7 +134,8 @@ fn every_source_opens_with_what_it_promises() {
 #[test]
 fn modules_are_named_files() {
     let house = House::read();
-    let old: Vec<String> = house.sources(Path::new("")).keys().filter(|path| path.ends_with("mod.rs")).map(|path| path.display().to_string()).collect();
+    let old: Vec<String> =
+        house.sources(Path::new("")).keys().filter(|path| path.ends_with("mod.rs")).map(|path| path.display().to_string()).collect();
     assert!(old.is_empty(), "foo.rs beside foo/, never mod.rs: {}", old.join(", "));
 }
 

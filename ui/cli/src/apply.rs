@@ -47,13 +47,16 @@ pub async fn apply(client: &Client, manifest: &Manifest) -> Result<Applied, Fail
     let live = client.get(target.clone()).await.map_err(explain)?;
     let patch = three_way(&last_applied(&live), &doc);
     let bytes = serde_json::to_vec(&patch).map_err(|error| explain(Status::internal(error)))?;
-    let answer = call(client, Verb::Patch, target.clone(), Body::Patch { kind: Patch::Merge, bytes: bytes.into() }).await.map_err(explain)?;
-    let changed = !matches!(&answer.response, Response::Object { object, .. } if object.meta.resource_version == live.meta.resource_version);
+    let answer =
+        call(client, Verb::Patch, target.clone(), Body::Patch { kind: Patch::Merge, bytes: bytes.into() }).await.map_err(explain)?;
+    let changed =
+        !matches!(&answer.response, Response::Object { object, .. } if object.meta.resource_version == live.meta.resource_version);
     Ok(made(if changed { "configured" } else { "unchanged" }, answer.warnings))
 }
 
 async fn call(client: &Client, verb: Verb, target: Target, body: Body) -> Result<Answer, Status> {
-    let options = Options { field_manager: MANAGER.into(), field_validation: schema::decode::FieldValidation::Strict, ..Options::default() };
+    let options =
+        Options { field_manager: MANAGER.into(), field_validation: schema::decode::FieldValidation::Strict, ..Options::default() };
     client.call(Request { verb, target, options, body }).await
 }
 
@@ -98,7 +101,8 @@ fn last_applied(live: &Object) -> Value {
 /// The merge patch that makes the new document so and takes away what the last one had and the new one has not.
 fn three_way(last: &Value, new: &Value) -> Value {
     let (Some(last), Some(new)) = (last.as_object(), new.as_object()) else { return new.clone() };
-    let mut patch: Map<String, Value> = new.iter().map(|(name, value)| (name.clone(), three_way(last.get(name).unwrap_or(&Value::Null), value))).collect();
+    let mut patch: Map<String, Value> =
+        new.iter().map(|(name, value)| (name.clone(), three_way(last.get(name).unwrap_or(&Value::Null), value))).collect();
     let gone = last.keys().filter(|name| !new.contains_key(*name)).cloned().collect::<Vec<_>>();
     patch.extend(gone.into_iter().map(|name| (name, Value::Null)));
     Value::Object(patch)

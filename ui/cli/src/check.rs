@@ -82,7 +82,12 @@ fn cgroups(_: &Instance, _: bool) -> Finding {
         return Finding::ok("cgroups", if v1.is_empty() { "version 2" } else { "version 1 or hybrid" });
     }
     let detail = format!("no cgroup controller for {}", missing.join(", "));
-    Finding::bad("cgroups", Level::Failure, detail, "mount the cgroup file system with these controllers (a kernel parameter may have disabled them)")
+    Finding::bad(
+        "cgroups",
+        Level::Failure,
+        detail,
+        "mount the cgroup file system with these controllers (a kernel parameter may have disabled them)",
+    )
 }
 
 fn is_v1(line: &str, controller: &str) -> bool {
@@ -139,7 +144,9 @@ fn port(name: &'static str, port: u16, running: bool) -> Finding {
 
 /// Who listens on the TCP port: `nginx (pid 812)`.
 pub fn listener(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listening_inode(&fs::read_to_string(table).unwrap_or_default(), port))?;
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|table| listening_inode(&fs::read_to_string(table).unwrap_or_default(), port))?;
     Some(holder(&inode).unwrap_or_else(|| "a process of another namespace".into()))
 }
 
@@ -166,7 +173,12 @@ fn holder(inode: &str) -> Option<String> {
 fn disk(instance: &Instance, _: bool) -> Finding {
     let existing = instance.root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let Ok(stat) = rustix::fs::statvfs(existing) else {
-        return Finding::bad("disk", Level::Warning, format!("{} cannot be measured", existing.display()), "see that the folder is readable");
+        return Finding::bad(
+            "disk",
+            Level::Warning,
+            format!("{} cannot be measured", existing.display()),
+            "see that the folder is readable",
+        );
     };
     let free = stat.f_bavail * stat.f_frsize;
     if free >= DISK_MIN_BYTES {

@@ -63,7 +63,8 @@ fn read(path: &Path, text: &[u8]) -> Result<Value, Failure> {
         return Ok(json!({}));
     }
     let file = schema::decode::yaml_value(text);
-    let unreadable = |why: String| Failure::new(Kind::Other, format!("{}: {why}", path.display())).fix("mend or move the file; it was not touched");
+    let unreadable =
+        |why: String| Failure::new(Kind::Other, format!("{}: {why}", path.display())).fix("mend or move the file; it was not touched");
     match file {
         Ok(file) if file.is_object() => Ok(file),
         Ok(_) => Err(unreadable("it holds no mapping".into())),
@@ -103,7 +104,8 @@ impl Lock {
         match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&lock) {
             Ok(_) => Ok(Self(lock)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Err(Failure::new(Kind::Other, format!("{} is locked by another program", path.display())).fix(format!("if none is running: rm {}", lock.display())))
+                Err(Failure::new(Kind::Other, format!("{} is locked by another program", path.display()))
+                    .fix(format!("if none is running: rm {}", lock.display())))
             }
             Err(error) => Err(Failure::io(&lock, error)),
         }
@@ -121,7 +123,13 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry {
-        Entry { name: "corten".into(), server: "https://127.0.0.1:6443".into(), ca: "CA".into(), client_certificate: "C".into(), client_key: "K".into() }
+        Entry {
+            name: "corten".into(),
+            server: "https://127.0.0.1:6443".into(),
+            ca: "CA".into(),
+            client_certificate: "C".into(),
+            client_key: "K".into(),
+        }
     }
 
     fn invocation(dir: &Path) -> Invocation {

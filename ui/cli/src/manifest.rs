@@ -15,7 +15,8 @@ pub struct Manifest {
 }
 
 /// What others need comes first; everything else in the order read.
-const FIRST: &[&str] = &["Namespace", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "ConfigMap", "Secret", "Service"];
+const FIRST: &[&str] =
+    &["Namespace", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "ConfigMap", "Secret", "Service"];
 
 /// Reads files, and folders (not deeper) with `.yaml`, `.yml` and `.json`. A `List` is its items.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {

@@ -40,7 +40,8 @@ pub fn run(cx: &Context<'_>, args: &Args) -> Result<u8, Failure> {
         tail(&path, args.tail).into_iter().for_each(|line| out::line(format!("{}{line}", prefix(part))));
     }
     if !found {
-        return Err(Failure::new(Kind::NotRunning, format!("no logs in {}", cx.instance.log_dir().display())).fix("start the cluster with `corten up`"));
+        return Err(Failure::new(Kind::NotRunning, format!("no logs in {}", cx.instance.log_dir().display()))
+            .fix("start the cluster with `corten up`"));
     }
     if args.follow {
         follow(cx, &parts.iter().map(|part| (*part, prefix(part))).collect::<Vec<_>>())?;

@@ -34,7 +34,11 @@ fn confirmed(cx: &Context<'_>) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(Kind::Usage, "reset removes all state and nobody can be asked here").fix("say --yes"));
     }
-    out::talk(format!("This removes the cluster {:?} with everything in {}. Type its name to go on:", cx.instance.name, cx.instance.root.display()));
+    out::talk(format!(
+        "This removes the cluster {:?} with everything in {}. Type its name to go on:",
+        cx.instance.name,
+        cx.instance.root.display()
+    ));
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::new(Kind::Other, error))?;
     Ok(answer.trim() == cx.instance.name)

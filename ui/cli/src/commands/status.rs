@@ -39,7 +39,8 @@ async fn cluster(cx: &Context<'_>) -> Result<Cluster, Failure> {
     let nodes = client.list(Target::of("v1", "nodes", ""), Options::default()).await?.items;
     let pods = client.list(Target::of("v1", "pods", ""), Options::default()).await?.items;
     let ready = |node: &Node| node.status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True");
-    let nodes = nodes.iter().map(|node| node.lens::<Node>().map(|lens| (lens.metadata.name.clone(), ready(&lens)))).collect::<Result<_, _>>()?;
+    let nodes =
+        nodes.iter().map(|node| node.lens::<Node>().map(|lens| (lens.metadata.name.clone(), ready(&lens)))).collect::<Result<_, _>>()?;
     let running = pods.iter().filter(|pod| pod.lens::<Pod>().is_ok_and(|pod| pod.status.phase == "Running")).count();
     Ok(Cluster { nodes, pods: (pods.len(), running) })
 }

@@ -106,7 +106,12 @@ async fn with_log(cx: &Context<'_>, part: &str, phase: impl Future<Output = Resu
 fn merge_kubeconfig(cx: &Context<'_>, admin: &Admin) -> Result<(), Failure> {
     let (path, current) = kubeconfig::merge(cx.invocation, &admin.entry)?;
     if !current {
-        out::talk(format!("context {:?} is in {}; select it with: kubectl config use-context {}", admin.entry.name, path.display(), admin.entry.name));
+        out::talk(format!(
+            "context {:?} is in {}; select it with: kubectl config use-context {}",
+            admin.entry.name,
+            path.display(),
+            admin.entry.name
+        ));
     }
     Ok(())
 }
@@ -149,7 +154,8 @@ async fn service_ready(cx: &Context<'_>, client: &Client, one: &Applied, deadlin
 
 /// The last warning events of the namespace: most often they are the reason.
 async fn why(client: &Client, namespace: &str) -> Vec<String> {
-    let events = client.list(Target::of("v1", "events", namespace), Options { field_selector: "type=Warning".into(), ..Options::default() }).await;
+    let events =
+        client.list(Target::of("v1", "events", namespace), Options { field_selector: "type=Warning".into(), ..Options::default() }).await;
     let Ok(events) = events else { return Vec::new() };
     let text = |event: &std::sync::Arc<Object>| {
         let event = event.lens::<kinds::core::Event>().ok()?;
@@ -182,7 +188,9 @@ async fn addresses(client: &Client, one: &Applied) -> Result<Vec<String>, Failur
     let service = client.get(one.target.clone()).await?.lens::<Service>()?;
     let node = client.list(Target::of("v1", "nodes", ""), Options::default()).await?;
     let node = node.items.first().map(|node| node.lens::<Node>()).transpose()?;
-    let node_ip = node.as_ref().and_then(|node| node.status.addresses.iter().find(|address| address.r#type == "InternalIP").map(|address| address.address.clone()));
+    let node_ip = node.as_ref().and_then(|node| {
+        node.status.addresses.iter().find(|address| address.r#type == "InternalIP").map(|address| address.address.clone())
+    });
     let line = service.spec.ports.iter().filter(|_| service.spec.cluster_ip.parse::<std::net::IpAddr>().is_ok()).map(|port| {
         let scheme = if port.port == 443 { "https" } else { "http" };
         let mut line = format!("{}   {scheme}://{}:{}", service.metadata.name, service.spec.cluster_ip, port.port);
