@@ -32,15 +32,17 @@ impl Follower {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, namespace, pki) = (Arc::clone(&stop), machine.netns_path(), machine.pki());
         let port = machine.api_port();
+        let (ready_tx, ready_rx) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let namespace = std::fs::File::open(namespace).expect("the namespace is there");
             move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network)).expect("root may enter it");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let env = Env::real();
-                follow(&client(&pki, port, &env), &env, &stopped).await
+                follow(&client(&pki, port, &env), &env, &stopped, &ready_tx).await
             })
         });
+        ready_rx.recv().expect("it has a place to follow from");
         Self { stop, thread }
     }
 
@@ -63,10 +65,11 @@ fn client(pki: &std::path::Path, port: u16, env: &Env) -> Client {
     Client::new(Https::new(config, env))
 }
 
-async fn follow(client: &Client, env: &Env, stopped: &AtomicBool) -> Seen {
+async fn follow(client: &Client, env: &Env, stopped: &AtomicBool, ready_tx: &std::sync::mpsc::Sender<()>) -> Seen {
     let target = Target::of("v1", "configmaps", "default");
     let mut seen = Seen::default();
     let mut revision = client.list(target.clone(), Options::default()).await.expect("a first list").resource_version;
+    ready_tx.send(()).expect("the test waits for it");
     while !stopped.load(Ordering::Relaxed) {
         let options = Options { resource_version: Some(revision.clone()), allow_watch_bookmarks: true, ..Options::default() };
         match client.watch(target.clone(), options).await {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use client::{Client, Object, Options, Target};
-use kinds::core::{Node, Service};
+use futures::StreamExt;
+use kinds::core::{Node, Pod, Service};
 
 use super::Context;
 use crate::apply::{Applied, apply};
@@ -45,9 +46,13 @@ pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
         return Ok(u8::try_from(cx.host.foreground(&cx.instance)).unwrap_or(1));
     }
     phases.run("start", async { if running { Ok(()) } else { cx.host.start(&cx.instance) } }).await?;
+    let started = cx.env.now();
     let admin = cx.host.admin(&cx.instance)?;
     phases.run("api server ready", api_ready(cx, &admin.client)).await?;
     phases.run("node ready", node_ready(cx, &admin.client)).await?;
+    if !running {
+        phases.run("pods taken up", with_log(cx, "node", taken_up(&admin.client, started))).await?;
+    }
     if !args.no_kubeconfig {
         phases.run("kubeconfig", async { merge_kubeconfig(cx, &admin) }).await?;
     }
@@ -92,6 +97,37 @@ async fn api_ready(cx: &Context<'_>, client: &Client) -> Result<(), Failure> {
 async fn node_ready(cx: &Context<'_>, client: &Client) -> Result<(), Failure> {
     let nodes = Target::of("v1", "nodes", "");
     with_log(cx, "node", ready::wait_for(&cx.env, client, "Node", nodes, Options::default(), "of this machine", NODE_DEADLINE)).await
+}
+
+/// After a stop the API still shows the containers of before, and Services lead to them: nothing is ready until the node has
+/// said otherwise of each.
+async fn taken_up(client: &Client, started: jiff::Timestamp) -> Result<(), Failure> {
+    let pods = Target::of("v1", "pods", "");
+    let waiting = async {
+        loop {
+            let list = client.list(pods.clone(), Options::default()).await?;
+            let mut stale = false;
+            for pod in &list.items {
+                stale |= is_of_before(&*pod.lens::<Pod>()?, started);
+            }
+            if !stale {
+                return Ok::<(), Failure>(());
+            }
+            let options = Options { resource_version: Some(list.resource_version), ..Options::default() };
+            client.watch(pods.clone(), options).await?.next().await;
+        }
+    };
+    match tokio::time::timeout(NODE_DEADLINE, waiting).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::new(Kind::Timeout, format!("the node has not taken up its pods after {} s", NODE_DEADLINE.as_secs()))),
+    }
+}
+
+/// Shows a container that runs since before `started`: it was stopped with the cluster.
+fn is_of_before(pod: &Pod, started: jiff::Timestamp) -> bool {
+    let running = pod.status.container_statuses.iter().filter_map(|status| status.state.running.as_ref());
+    let since = running.filter_map(|running| schema::time::parse(running.started_at.as_deref()?));
+    since.into_iter().any(|since| since.as_second() < started.as_second())
 }
 
 /// Adds the last lines of the part's log to a failure.
