@@ -8,6 +8,7 @@
 mod devices;
 mod layout;
 mod limits;
+mod reveal;
 
 use std::fs;
 use std::io;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::layout::Cgroups;
 pub use self::limits::Usage;
+pub use self::reveal::reveal;
 use crate::plan::{CgroupJoin, CgroupView};
 
 /// Kernel-side limits; None is unlimited or the default.
