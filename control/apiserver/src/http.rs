@@ -106,6 +106,11 @@ impl Face {
         &self.health
     }
 
+    /// Counters of other parts of this process can be added at any time.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     pub fn authenticator(&self) -> &Authenticator {
         &self.authenticator
     }

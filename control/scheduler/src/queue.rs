@@ -11,6 +11,8 @@ use std::time::Duration;
 use kinds::core::Pod;
 use tokio::time::Instant;
 
+use crate::metrics::Pending;
+
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -18,7 +20,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Waiting {
     pub pod: Arc<Pod>,
+    /// Tries that found no place or failed.
     pub attempts: u32,
+    /// When it was first seen.
+    pub since: Instant,
     sequence: u64,
 }
 
@@ -87,7 +92,7 @@ impl Queue {
             }
             None => {
                 self.sequence += 1;
-                let waiting = Waiting { pod, attempts: 0, sequence: self.sequence };
+                let waiting = Waiting { pod, attempts: 0, since: Instant::now(), sequence: self.sequence };
                 self.activate(uid, waiting);
             }
         }
@@ -141,6 +146,11 @@ impl Queue {
 
     pub fn len(&self) -> usize {
         self.pods.len()
+    }
+
+    pub(crate) fn pending(&self) -> Pending {
+        let unschedulable = self.parked_for_room.len() + self.parked_for_nodes.len();
+        Pending { active: self.active.len(), back_off: self.back_off.len(), unschedulable }
     }
 
     pub fn is_empty(&self) -> bool {

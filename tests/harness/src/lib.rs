@@ -73,7 +73,8 @@ impl Cluster {
         controllers::start(&manager, &controllers::Config { root_ca: "PEM".into() });
         let scheduler = UserInfo::new("system:kube-scheduler", &[auth::AUTHENTICATED]);
         let scheduler = line_to(&self.core, scheduler, &self.refusals, &self.faults);
-        self.env.spawn("scheduler", scheduler::run(self.env.clone(), scheduler, self.informers.clone()));
+        let running = scheduler::run(self.env.clone(), scheduler, self.informers.clone(), scheduler::Metrics::default());
+        self.env.spawn("scheduler", running);
         self
     }
 
