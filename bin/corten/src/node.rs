@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::server::{ClientReview, Server};
-use agent::{Agent, AgentConfig, Drivers};
+use agent::{Agent, AgentConfig, Drivers, SystemPart};
 use anyhow::Context;
 use auth::certificate::ClientCertificates;
 use auth::pki::Identity;
@@ -120,11 +120,12 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     let dns = dns::Config::new(&instance);
     let sockets = held_dns_sockets(&keeper, dns.listen).await.context("DNS sockets")?;
     let names = dns::serve(dns, Some(sockets), Arc::clone(&watched.services), Arc::clone(&watched.slices), &env).context("DNS")?;
-    env.spawn("ready", report_ready(programmed, names.ready));
+    env.spawn("ready", report_ready(programmed.clone(), names.ready.clone()));
 
     let config = AgentConfig::new(&name, IpAddr::V4(instance.node_ip()), instance.clone());
     let drivers = Drivers { runtime: Arc::clone(&keeper) as _, images, volumes, podnet };
     let agent = Agent::new(config, client.clone(), drivers, env.clone()).with_lease_client(keys.client(&keys.client, &instance, &env));
+    agent.mirror(system_parts(&instance, programmed, names.ready));
     let review = Arc::new(ClientReview::new(&env, client));
     let socket = held_listener(&keeper, instance.agent_port()).await?;
     let server = Server::new(&agent, Arc::new(keys.server_config(&env)?), review);
@@ -169,6 +170,24 @@ async fn report_ready(mut services: Receiver<bool>, mut names: Receiver<bool>) {
     if services.wait_for(|ready| *ready).await.is_ok() && names.wait_for(|ready| *ready).await.is_ok() {
         tracing::info!("services and names are complete");
     }
+}
+
+/// What runs on this node beside containers, under the names and labels that tools select. Those of `control` are as ready as the
+/// server that answers for them: where it does not, nothing can be said of them at all.
+fn system_parts(instance: &Instance, services: Receiver<bool>, names: Receiver<bool>) -> Vec<SystemPart> {
+    let part = |name: &str, label: (&str, &str), log: &str, ready: Receiver<bool>| SystemPart {
+        name: name.to_owned(),
+        labels: [(label.0.to_owned(), label.1.to_owned())].into(),
+        log: instance.log_dir().join(format!("{log}.log")),
+        ready,
+    };
+    let control = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"].map(|name| {
+        let mut part = part(name, ("component", name), "control", tokio::sync::watch::channel(true).1);
+        part.labels.insert("tier".into(), "control-plane".into());
+        part
+    });
+    let own = [part("kube-dns", ("k8s-app", "kube-dns"), "node", names), part("kube-proxy", ("k8s-app", "kube-proxy"), "node", services)];
+    control.into_iter().chain(own).collect()
 }
 
 /// Collections that several parts of the node read: one informer each.

@@ -234,6 +234,9 @@ fn unknown_container(pod: &PodEntry, name: &str) -> Status {
 /// The id of what runs under that name.
 fn running_id(pod: &PodEntry, name: &str) -> Result<String, Status> {
     let container = pod.container(name).ok_or_else(|| unknown_container(pod, name))?;
+    if pod.plain_log.is_some() {
+        return Err(Status::bad_request(format!("{name:?} is a part of the system and runs in no container: only its logs can be read")));
+    }
     let gone =
         || Status::failure(404, "NotFound", format!("unable to upgrade connection: container not found ({name:?}): it is not running"));
     container.running_id.clone().ok_or_else(gone)

@@ -34,6 +34,7 @@ impl Review for Tokens {
 
 struct World {
     env: Env,
+    agent: Arc<Agent>,
     runtime: FakeRuntime,
     address: SocketAddr,
     connector: tokio_rustls::TlsConnector,
@@ -72,7 +73,7 @@ impl World {
         let address = listener.local_addr().unwrap();
         let server = Server::new(&agent, server, Arc::new(Tokens));
         env.spawn("server", async move { server.serve(listener).await });
-        Self { env, runtime, address, connector: client, dir }
+        Self { env, agent, runtime, address, connector: client, dir }
     }
 
     async fn send(&self, token: &str, path: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
@@ -141,6 +142,23 @@ async fn text_of(input: &mut remote::Input) -> String {
         all.extend_from_slice(&piece);
     }
     String::from_utf8(all).unwrap()
+}
+
+#[tokio::test]
+async fn a_part_of_the_system_has_logs_and_nothing_to_enter() {
+    let world = World::new().await;
+    let log = world.dir.path().join("node.log");
+    std::fs::write(&log, "one\ntwo\n").unwrap();
+    let part = crate::SystemPart { name: "kube-dns".into(), labels: [].into(), log, ready: tokio::sync::watch::channel(true).1 };
+    world.agent.mirror(vec![part]);
+    while world.agent.registry().by_name("kube-system", "kube-dns-n1").is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let path = |what: &str| format!("/{what}/kube-system/kube-dns-n1/kube-dns");
+    assert_eq!(world.get("admin", &path("containerLogs")).await, (200, "one\ntwo\n".into()));
+    let (code, text) = world.get("admin", &format!("{}?output=1&command=x", path("exec"))).await;
+    assert!(code == 400 && text.contains("runs in no container"), "{code} {text}");
+    world.env.stop(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
