@@ -20,7 +20,7 @@ use keeper::{Control, ControlError};
 use stdx::Instance;
 
 use crate::role::{self, CONTROL_USER, program};
-use crate::{admin, control, node};
+use crate::{admin, control, node, owner};
 
 /// Processes get so long to end by themselves.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -61,25 +61,15 @@ impl Host for Machine {
     }
 
     fn findings(&self, instance: &Instance) -> Vec<Finding> {
-        const NAME: &str = "firewall";
         if !rustix::process::geteuid().is_root() {
             return Vec::new();
         }
-        if let Ok(Some(fix)) = podnet::foreign::legacy_fix(instance) {
-            let detail = "the older iptables' FORWARD policy is drop: pods are not reached from other machines, nor they from pods";
-            return vec![Finding::bad(NAME, Level::Warning, detail, fix)];
-        }
-        match podnet::foreign::dropping_chains(instance) {
-            Ok(chains) if chains.is_empty() => vec![Finding::ok(NAME, "nothing in the way")],
-            Ok(chains) => {
-                vec![Finding::ok(NAME, format!("{} would drop pod traffic; `up` adds accepts and `down` removes them", chains.join(", ")))]
-            }
-            Err(error) => vec![Finding::bad(NAME, Level::Warning, chain(&error), "see that nf_tables works: modprobe nf_tables")],
-        }
+        vec![state_folder(instance), firewall(instance)]
     }
 
     fn prepare(&self, instance: &Instance) -> Result<(), Failure> {
         folder(&instance.root, 0o755)?;
+        owner::claim(instance)?;
         folder(&instance.log_dir(), 0o755)?;
         folder(&instance.node_dir(), 0o700)?;
         folder(&instance.control_dir(), 0o700)?;
@@ -119,6 +109,7 @@ impl Host for Machine {
     }
 
     fn stop(&self, instance: &Instance) -> Result<(), Failure> {
+        owner::verify(instance)?;
         match Control::connect(&instance.run_dir()).and_then(|mut control| control.shutdown(STOP_GRACE)) {
             Ok(()) | Err(ControlError::NotRunning(_)) => {}
             Err(error) => return Err(Failure::new(Kind::Other, error)),
@@ -127,6 +118,7 @@ impl Host for Machine {
     }
 
     fn reset(&self, instance: &Instance) -> Result<Vec<String>, Failure> {
+        owner::verify(instance)?;
         let mut removed = Vec::new();
         if let Some(state) = self.state(instance)? {
             removed
@@ -160,6 +152,7 @@ impl Host for Machine {
         if !pki_dir(instance).join("ca.crt").exists() {
             return Err(missing());
         }
+        owner::verify(instance)?;
         let pki = self.pki(instance)?;
         let identity = pki.leaf(&Leaf::admin()).map_err(|error| Failure::new(Kind::Other, chain(&error)))?;
         let address = ([127, 0, 0, 1], instance.api_port()).into();
@@ -187,6 +180,29 @@ impl Host for Machine {
 
     async fn image_remove(&self, instance: &Instance, name: &str) -> Result<(), Failure> {
         admin::ask(instance, "POST", "/images/remove", &serde_json::json!({"name": name})).await
+    }
+}
+
+/// Nobody else's state is where ours is to be.
+fn state_folder(instance: &Instance) -> Finding {
+    const NAME: &str = "state";
+    match owner::verify(instance) {
+        Ok(()) => Finding::ok(NAME, instance.root.display().to_string()),
+        Err(failure) => Finding::bad(NAME, Level::Failure, failure.what, failure.fix.unwrap_or_default()),
+    }
+}
+
+/// What other people's packet filters do to pods.
+fn firewall(instance: &Instance) -> Finding {
+    const NAME: &str = "firewall";
+    if let Ok(Some(fix)) = podnet::foreign::legacy_fix(instance) {
+        let detail = "the older iptables' FORWARD policy is drop: pods are not reached from other machines, nor they from pods";
+        return Finding::bad(NAME, Level::Warning, detail, fix);
+    }
+    match podnet::foreign::dropping_chains(instance) {
+        Ok(chains) if chains.is_empty() => Finding::ok(NAME, "nothing in the way"),
+        Ok(chains) => Finding::ok(NAME, format!("{} would drop pod traffic; `up` adds accepts and `down` removes them", chains.join(", "))),
+        Err(error) => Finding::bad(NAME, Level::Warning, chain(&error), "see that nf_tables works: modprobe nf_tables"),
     }
 }
 

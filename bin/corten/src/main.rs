@@ -12,6 +12,7 @@ mod hello;
 mod host;
 mod logging;
 mod node;
+mod owner;
 mod role;
 mod sweep;
 

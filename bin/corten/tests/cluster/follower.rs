@@ -8,8 +8,8 @@ use client::https::{Https, HttpsConfig};
 use client::{Client, Options, Target, WatchKind};
 use env::Env;
 use futures::StreamExt;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::client_loop::enter;
 use crate::machine::Machine;
 
 pub struct Follower {
@@ -34,8 +34,7 @@ impl Follower {
         let port = machine.api_port();
         let (ready_tx, ready_rx) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let namespace = std::fs::File::open(namespace).expect("the namespace is there");
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network)).expect("root may enter it");
+            enter(&namespace);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let env = Env::real();

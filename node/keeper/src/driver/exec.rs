@@ -53,16 +53,22 @@ impl Inner {
         let stop = self.env.shutdown().clone();
         self.env.spawn("exec", async move {
             tokio::select! {
-                exit = exit => drop(exit.map(|exit| sender.send(exit))),
+                exit = exit => match exit {
+                    Ok(exit) => drop(sender.send(exit)),
+                    // Its keeper is gone, and with it whoever would see its end.
+                    Err(_) => kill(pidfd),
+                },
                 // The keeper kills what belongs to a connection that ends.
                 () = stop.cancelled() => {}
-                () = sender.closed() => {
-                    let _ = pidfd.map(|pidfd| pidfd_send_signal(&pidfd, Signal::KILL));
-                }
+                () = sender.closed() => kill(pidfd),
             }
         });
         receiver
     }
+}
+
+fn kill(pidfd: Option<OwnedFd>) {
+    let _ = pidfd.map(|pidfd| pidfd_send_signal(&pidfd, Signal::KILL));
 }
 
 /// Our ends of the three pipes.
