@@ -130,13 +130,7 @@ impl Host for Machine {
             Err(error) => return Err(Failure::new(Kind::Other, error)),
         }
         removed.extend(sweep(instance)?);
-        for path in [instance.run_dir(), instance.root.clone()] {
-            match fs::remove_dir_all(&path) {
-                Ok(()) => removed.push(path.display().to_string()),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Failure::io(&path, error)),
-            }
-        }
+        removed.extend(remove_folder(&instance.root)?);
         // Shared by instances: they go with the last one.
         for shared in [instance.run_dir(), instance.root.clone()] {
             if let Some(parent) = shared.parent().filter(|parent| parent.ends_with("corten")) {
@@ -218,9 +212,20 @@ fn https(address: std::net::SocketAddr, pki: &Pki, identity: &Identity, env: &En
 /// What a cluster leaves in the kernel when its keeper is gone, and what the keeper does not own; says what was there.
 fn sweep(instance: &Instance) -> Result<Vec<String>, Failure> {
     let mut removed = crate::sweep::sweep(instance);
+    // A keeper removes it at its end; one that was killed has not.
+    removed.extend(remove_folder(&instance.run_dir())?);
     let swept = podnet::teardown(instance).map_err(|error| Failure::new(Kind::Other, chain(&error)))?;
     removed.extend(swept.removed);
     Ok(removed)
+}
+
+/// Its path, if it was there.
+fn remove_folder(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(Some(path.display().to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::io(path, error)),
+    }
 }
 
 fn install_program(instance: &Instance) -> Result<(), Failure> {

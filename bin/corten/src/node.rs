@@ -10,16 +10,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent::server::{ClientReview, Server};
+use agent::server::{self, ClientReview, Server};
 use agent::{Agent, AgentConfig, Drivers, SystemPart};
 use anyhow::Context;
-use auth::certificate::ClientCertificates;
+use auth::certificate::{ClientCertificates, Peer};
 use auth::pki::Identity;
 use cli::Failure;
 use client::https::{Https, HttpsConfig};
 use client::{Client, Informer, Options, Target};
 use env::Env;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use stdx::Instance;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -77,9 +78,8 @@ impl Keys {
         Client::new(Https::new(HttpsConfig { address, server_name, tls, token: None, user_agent }, env))
     }
 
-    /// The agent's certificate; callers may show one of the cluster's, or come with a token.
-    fn server_config(&self, env: &Env) -> anyhow::Result<ServerConfig> {
-        let certificates = ClientCertificates::new(&self.ca, env).map_err(anyhow::Error::msg)?;
+    /// The agent's certificate; callers may show one of theirs, which `certificates` judges, or come with a token.
+    fn server_config(&self, certificates: &ClientCertificates) -> anyhow::Result<ServerConfig> {
         let builder = ServerConfig::builder().with_client_cert_verifier(certificates.handshake_verifier());
         let mut config = builder.with_single_cert(self.server.chain(), self.server.private_key())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -128,7 +128,8 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     agent.mirror(system_parts(&instance, programmed, names.ready));
     let review = Arc::new(ClientReview::new(&env, client));
     let socket = held_listener(&keeper, instance.agent_port()).await?;
-    let server = Server::new(&agent, Arc::new(keys.server_config(&env)?), review);
+    let callers = Callers { certificates: ClientCertificates::new(&keys.ca, &env).map_err(anyhow::Error::msg)?, env: env.clone() };
+    let server = Server::new(&agent, Arc::new(keys.server_config(&callers.certificates)?), Arc::new(callers), review);
     env.spawn("agent-api", async move { server.serve(socket).await });
     let mut work = env.spawn("agent", Arc::clone(&agent).run());
     tracing::info!(node = name, "the node is up");
@@ -138,6 +139,30 @@ pub async fn run(instance: Instance) -> anyhow::Result<()> {
     }
     env.stop(STOP_GRACE).await;
     Ok(())
+}
+
+/// Client certificates as the API server takes them, for the agent's API.
+struct Callers {
+    certificates: ClientCertificates,
+    env: Env,
+}
+
+struct Caller {
+    peer: Peer,
+    env: Env,
+}
+
+impl server::Certificates for Callers {
+    fn identify(&self, chain: &[CertificateDer<'_>]) -> Option<Box<dyn server::Caller>> {
+        Some(Box::new(Caller { peer: self.certificates.identify(chain)?, env: self.env.clone() }))
+    }
+}
+
+impl server::Caller for Caller {
+    fn user(&self) -> Option<server::User> {
+        let user = self.peer.user(&self.env)?;
+        Some(server::User { name: user.name.clone(), groups: user.groups.clone(), uid: user.uid.clone() })
+    }
 }
 
 /// The DNS sockets that the keeper holds, or new ones, left with it: a question during a restart of this process then waits for
@@ -205,5 +230,28 @@ impl Watched {
             services: all("v1", "services", &[]),
             slices: all("discovery.k8s.io/v1", "endpointslices", &[(services::watch::BY_SERVICE, services::watch::service_of_slice)]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent::server::Certificates;
+    use auth::Pki;
+    use auth::pki::Leaf;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_agent_takes_the_clusters_certificates_alone_and_only_while_they_are_valid() {
+        let (ours, theirs, env) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Env::sim(1));
+        let (ours, theirs) = (Pki::ensure(ours.path(), &env).unwrap(), Pki::ensure(theirs.path(), &env).unwrap());
+        let callers = Callers { certificates: ClientCertificates::new(ours.ca(), &env).unwrap(), env };
+        let chain_of = |pki: &Pki, leaf: &Leaf| pki.leaf(leaf).unwrap().chain();
+        assert!(callers.identify(&chain_of(&theirs, &Leaf::admin())).is_none(), "what it says of itself counts for nothing");
+        assert!(callers.identify(&chain_of(&ours, &Leaf::api_server(&[]))).is_none(), "a server is no client");
+        let caller = callers.identify(&chain_of(&ours, &Leaf::api_server_to_agent())).unwrap();
+        assert_eq!(caller.user().unwrap().groups, ["system:masters", "system:authenticated"]);
+        tokio::time::advance(Duration::from_secs(366 * 24 * 3600)).await;
+        assert!(caller.user().is_none(), "an open connection does not outlive the certificate");
     }
 }

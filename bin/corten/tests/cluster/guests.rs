@@ -106,7 +106,7 @@ fn strangers_and_people_without_rights_are_told_so() {
     assert_eq!(ask(&machine, &with(&good)).0, "200", "the test makes certificates that pass");
     for identity in [&expired, &foreign] {
         let (code, body) = ask(&machine, &with(identity));
-        assert!(code == "401" && body.contains("\"reason\":\"Unauthorized\""), "{}: {code} {body}", identity.display());
+        assert!(code == "401" && body.contains("\"reason\": \"Unauthorized\""), "{}: {code} {body}", identity.display());
     }
     let token = machine.kubectl(&["create", "token", "default"]).expect_ok("a token");
     let bearer = |token: &str| vec!["-H".to_owned(), format!("Authorization: Bearer {}", token.trim())];

@@ -18,18 +18,21 @@ fn what_was_killed_together_comes_back_with_up() {
     let back = machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up after the end of all");
     assert_eq!(address(&back), url);
     assert_eq!(answering(&machine, &url).len(), 3, "all pods answer");
-    machine.ready("steady");
+    let before = numbers::logged(&machine, "steady").len();
+    machine.wait_for("the log goes on", || numbers::logged(&machine, "steady").len() > before + 100);
+    assert_eq!(numbers::gaps(&numbers::logged(&machine, "steady")), Vec::<String>::new(), "each line is logged once and in order");
     // What needs the mounts that went with the processes: a new process in a container, and a new container.
     let pods = machine.kubectl(&["get", "pods", "-l", "app=hello", "-o", "name"]).expect_ok("pods");
     for pod in pods.lines() {
         machine.kubectl(&["exec", pod, "--", "/corten", "version"]).expect_ok("exec");
     }
-    machine.kubectl(&["exec", "steady", "--", "sh", "-c", "kill -9 -1; kill -9 1; true"]);
+    machine.processes_named("echo line").into_iter().for_each(|pid| machine.kill(pid));
+    let again = "--for=jsonpath={.status.containerStatuses[0].restartCount}=1";
+    machine.kubectl(&["wait", again, "pod/steady", "--timeout=60s"]).expect_ok("a new process in the place of the old one");
+    machine.ready("steady");
     machine.kubectl(&["rollout", "restart", "deploy/hello"]).expect_ok("restart");
     machine.kubectl(&["rollout", "status", "deploy/hello", "--timeout=60s"]).expect_ok("new pods from the same image");
     assert_eq!(answering(&machine, &url).len(), 3, "the new pods answer");
-    let before = numbers::logged(&machine, "steady").len();
-    machine.wait_for("the log goes on", || numbers::logged(&machine, "steady").len() > before + 100);
     machine.reset_leaves_nothing();
 }
 

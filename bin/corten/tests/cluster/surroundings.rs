@@ -68,7 +68,7 @@ fn a_firewall_that_drops_is_answered_and_left_as_it_was() {
     machine.import_busybox();
     crate::numbers::start(&machine, "box", "exec sleep 100000");
     let pod = machine.kubectl(&["get", "pods", "-l", "app=hello", "-o", "jsonpath={.items[0].status.podIP}"]).expect_ok("an address");
-    let get = |url: &str| machine.kubectl(&["exec", "box", "--", "wget", "-T", "5", "-qO-", url]);
+    let get = |url: &str| machine.kubectl(&["exec", "box", "--", "curl", "-sS", "-m", "5", url]);
     let reaches = || ["http://hello".to_owned(), format!("http://{pod}:8080")].iter().all(|url| get(url).stdout.contains("pod: "));
     assert!(reaches(), "pods and Services are reached from a pod");
     machine.run_fed("nft", &["-f", "-"], &early.replace("early", "late")).expect_ok("a firewall that starts later");
