@@ -16,6 +16,7 @@ mod guest;
 mod kernel;
 mod power;
 mod programs;
+mod tools;
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -48,7 +49,10 @@ pub(crate) struct Arguments {
 /// What one guest does.
 enum Job {
     /// A script of `jobs`, and only the cases whose name contains the word.
-    Script { name: &'static str, filter: &'static str },
+    Script {
+        name: &'static str,
+        filter: &'static str,
+    },
     Power,
 }
 
@@ -69,8 +73,14 @@ const ALL: &[Case] = &[
     Case { name: "power", cgroups: "v2", job: Job::Power, limit: Duration::from_secs(300) },
 ];
 
-const JOBS: &[(&str, &str)] =
-    &[("kernel", include_str!("machine/jobs/kernel.sh")), ("hello", include_str!("machine/jobs/hello.sh")), ("power", include_str!("machine/jobs/power.sh"))];
+const JOBS: &[(&str, &str)] = &[
+    ("kernel", include_str!("machine/jobs/kernel.sh")),
+    ("hello", include_str!("machine/jobs/hello.sh")),
+    ("power", include_str!("machine/jobs/power.sh")),
+];
+
+/// Programs of this machine that the drivers' tests drive, where they exist.
+const TOOLS: &[&str] = &["ip", "nft"];
 
 /// Why the guests cannot run here at all.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +115,8 @@ pub(crate) fn world(tell: &mut dyn FnMut(&str)) -> Result<bool> {
 /// Runs the chosen guests and names those that failed.
 #[expect(clippy::disallowed_methods, reason = "a developer's command times itself for a person")]
 fn guests(arguments: &Arguments, scope: Scope, tell: &mut dyn FnMut(&str)) -> Result<Vec<&'static str>> {
-    let chosen: Vec<&Case> = ALL.iter().filter(|case| arguments.only.as_ref().is_none_or(|word| case.name.contains(word.as_str()))).collect();
+    let chosen: Vec<&Case> =
+        ALL.iter().filter(|case| arguments.only.as_ref().is_none_or(|word| case.name.contains(word.as_str()))).collect();
     if chosen.is_empty() {
         bail!("no guest of that name; there are {}", ALL.iter().map(|case| case.name).collect::<Vec<_>>().join(", "));
     }
@@ -183,7 +194,14 @@ fn check_tools() -> Result<()> {
     if !cfg!(target_arch = "x86_64") {
         return Err(Skip("guests are x86-64 so far".into()).into());
     }
-    let tools = [(QEMU, "qemu-system-x86"), ("busybox", "busybox-static"), ("mke2fs", "e2fsprogs"), ("setpriv", "util-linux"), ("strip", "binutils"), ("dpkg-deb", "dpkg")];
+    let tools = [
+        (QEMU, "qemu-system-x86"),
+        ("busybox", "busybox-static"),
+        ("mke2fs", "e2fsprogs"),
+        ("setpriv", "util-linux"),
+        ("strip", "binutils"),
+        ("dpkg-deb", "dpkg"),
+    ];
     let missing = tools.iter().find(|(tool, _)| find(tool).is_none());
     missing.map_or(Ok(()), |(tool, package)| Err(Skip(format!("there is no {tool} (Debian package {package})")).into()))
 }
@@ -197,13 +215,34 @@ fn write_initramfs(kernel: &Kernel, scope: Scope, folder: &Path, to: &Path) -> R
     let programs = programs::build(scope, &folder.join("programs"))?;
     let busybox = find("busybox").context("busybox was there")?;
     let mut archive = Archive::new(BufWriter::new(File::create(to).with_context(|| to.display().to_string())?));
-    for folder in ["bin", "sbin", "dev", "etc", "jobs", "examples", "examples/hello", "proc", "programs", "root", "run", "sys", "tmp", "usr", "usr/bin", "var", "var/lib"] {
+    for folder in [
+        "bin",
+        "sbin",
+        "dev",
+        "etc",
+        "jobs",
+        "examples",
+        "examples/hello",
+        "lib",
+        "proc",
+        "programs",
+        "root",
+        "run",
+        "sys",
+        "tmp",
+        "usr",
+        "usr/bin",
+        "usr/sbin",
+        "var",
+        "var/lib",
+    ] {
         archive.folder(folder)?;
     }
     archive.device("dev/console", (5, 1))?;
     archive.bytes("init", include_bytes!("machine/init.sh"))?;
     archive.bytes("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")?;
     archive.bytes("etc/group", b"root:x:0:\nnogroup:x:65534:\n")?;
+    archive.bytes("etc/hostname", b"guest\n")?;
     archive.bytes("etc/hosts", b"127.0.0.1 localhost guest\n")?;
     archive.file("bin/busybox", &busybox)?;
     for applet in output(program("busybox", &["--list"]), Duration::from_secs(10))?.lines().filter(|applet| *applet != "busybox") {
@@ -211,6 +250,7 @@ fn write_initramfs(kernel: &Kernel, scope: Scope, folder: &Path, to: &Path) -> R
     }
     // The kernel asks for this one by its path.
     archive.link("sbin/modprobe", "../bin/busybox")?;
+    tools::add(&mut archive, TOOLS)?;
     for (name, job) in JOBS {
         archive.bytes(&format!("jobs/{name}.sh"), job.as_bytes())?;
     }

@@ -38,7 +38,8 @@ pub(crate) struct Guest {
 impl Guest {
     #[expect(clippy::disallowed_methods, reason = "a limit for a program outside")]
     pub(crate) fn start(boot: Boot<'_>) -> Result<Self> {
-        let mut qemu = program("setpriv", &["--pdeathsig", "KILL", QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        let mut qemu =
+            program("setpriv", &["--pdeathsig", "KILL", QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3072"]);
         qemu.arg("-kernel").arg(boot.kernel).arg("-initrd").arg(boot.initramfs);
         // `panic=-1` with `-no-reboot`: a kernel that panics ends QEMU.

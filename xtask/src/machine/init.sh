@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The guest's first process: makes a usual root out of the initramfs, mounts the cgroup version that the kernel's command line
 # asks for, runs one job and says on the second serial line how it ended.
-export PATH=/bin:/sbin:/programs
+export PATH=/usr/sbin:/bin:/sbin:/programs NO_COLOR=1 TERM=dumb
 
 if [ "$1" != second ]; then
     # The root of an initramfs cannot be pivoted away from; a bind mount of it, moved over it, can.
@@ -42,7 +42,7 @@ v1 | hybrid)
 esac
 
 hostname guest
-modprobe -a virtio_pci virtio_blk
+modprobe -a virtio_pci virtio_blk loop
 if [ -b /dev/vda ] && [ -z "$bare_disks" ]; then
     mount -t ext4 /dev/vda /var
     mkdir -p /var/lib /var/tmp

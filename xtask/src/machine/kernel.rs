@@ -16,10 +16,47 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a guest may load, with all that they need: disks and file systems, links, packet filters.
 const MODULES: &[&str] = &[
-    "virtio_pci", "virtio_blk", "ext4", "crc32c_generic", "crc32c-intel", "overlay", "erofs", "loop", "veth", "dummy", "tun", "bridge", "vxlan",
-    "nf_tables", "nfnetlink", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_redir",
-    "nft_numgen", "nft_hash", "nft_limit", "nft_log", "nft_objref", "nft_reject", "nft_reject_inet", "nft_reject_ipv4", "nft_reject_ipv6",
-    "nft_fib", "nft_fib_inet", "nft_fib_ipv4", "nft_fib_ipv6", "nft_compat", "nft_tproxy", "nft_socket", "ip_tables", "iptable_filter",
+    "virtio_pci",
+    "virtio_blk",
+    "ext4",
+    "crc32c_generic",
+    "crc32c-intel",
+    "overlay",
+    "erofs",
+    "loop",
+    "veth",
+    "dummy",
+    "tun",
+    "bridge",
+    "vxlan",
+    "nf_tables",
+    "nfnetlink",
+    "nf_conntrack",
+    "nf_conntrack_netlink",
+    "nf_nat",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_nat",
+    "nft_masq",
+    "nft_redir",
+    "nft_numgen",
+    "nft_hash",
+    "nft_limit",
+    "nft_log",
+    "nft_objref",
+    "nft_reject",
+    "nft_reject_inet",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
+    "nft_fib",
+    "nft_fib_inet",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
+    "nft_compat",
+    "nft_tproxy",
+    "nft_socket",
+    "ip_tables",
+    "iptable_filter",
     "x_tables",
 ];
 
@@ -38,7 +75,8 @@ impl Kernel {
         let meta = package(META, &packages)?;
         let depends = output(program("dpkg-deb", &["--field", text(&meta)?, "Depends"]), PATIENCE)?;
         let name = depends.split_whitespace().next().with_context(|| format!("{META} depends on nothing"))?;
-        let release = name.strip_prefix("linux-image-").with_context(|| format!("{META} depends on {name}, which is no kernel"))?.to_owned();
+        let release =
+            name.strip_prefix("linux-image-").with_context(|| format!("{META} depends on {name}, which is no kernel"))?.to_owned();
         let unpacked = folder.join(&release);
         if !unpacked.exists() {
             let work = tempfile::tempdir_in(folder)?;
@@ -46,14 +84,18 @@ impl Kernel {
             std::fs::rename(work.path(), &unpacked).with_context(|| unpacked.display().to_string())?;
         }
         let (image, modules) = (unpacked.join(format!("boot/vmlinuz-{release}")), unpacked.join(format!("lib/modules/{release}/kernel")));
-        ensure!(image.exists() && modules.exists(), "package {name} holds no kernel with modules; remove {} and try again", unpacked.display());
+        ensure!(
+            image.exists() && modules.exists(),
+            "package {name} holds no kernel with modules; remove {} and try again",
+            unpacked.display()
+        );
         Ok(Self { image, release, modules })
     }
 
     /// Puts the modules into the archive, with the tables that `modprobe` reads.
     pub(crate) fn add_modules(&self, archive: &mut Archive<impl std::io::Write>) -> Result<()> {
         let home = format!("lib/modules/{}", self.release);
-        for folder in ["lib", "lib/modules", &home] {
+        for folder in ["lib/modules", &home] {
             archive.folder(folder)?;
         }
         let chosen = choose(&files(&self.modules)?, MODULES)?;
@@ -157,7 +199,12 @@ mod tests {
     #[test]
     fn what_others_need_comes_last_in_the_line() {
         let module = |needs: &[&str]| Module { needs: needs.iter().map(|name| (*name).into()).collect(), ..Module::default() };
-        let all = [("nft_nat", module(&["nf_nat", "nf_tables"])), ("nf_nat", module(&["conntrack"])), ("conntrack", module(&[])), ("nf_tables", module(&["conntrack"]))];
+        let all = [
+            ("nft_nat", module(&["nf_nat", "nf_tables"])),
+            ("nf_nat", module(&["conntrack"])),
+            ("conntrack", module(&[])),
+            ("nf_tables", module(&["conntrack"])),
+        ];
         let all: BTreeMap<String, Module> = all.into_iter().map(|(name, module)| (name.to_owned(), module)).collect();
         assert_eq!(needed_in_order("nft_nat", &all), ["nf_tables", "nf_nat", "conntrack"]);
     }

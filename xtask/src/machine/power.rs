@@ -1,6 +1,8 @@
 //! x
-use anyhow::Result;
 use super::Bench;
+use anyhow::Result;
 #[derive(clap::Args, Clone, Default)]
 pub(crate) struct Options {}
-pub(super) fn run(_: &Bench, _: &Options, _: &mut dyn FnMut(&str)) -> Result<()> { Ok(()) }
+pub(super) fn run(_: &Bench, _: &Options, _: &mut dyn FnMut(&str)) -> Result<()> {
+    Ok(())
+}

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn programs_have_names_of_their_kind() {
-        let artifact = |kind: &str, name: &str, test: bool| serde_json::json!({"target": {"kind": [kind], "name": name}, "profile": {"test": test}});
+        let artifact =
+            |kind: &str, name: &str, test: bool| serde_json::json!({"target": {"kind": [kind], "name": name}, "profile": {"test": test}});
         assert_eq!(name_of(&artifact("lib", "podnet", true)).as_deref(), Some("podnet-tests"));
         assert_eq!(name_of(&artifact("test", "kernel", true)).as_deref(), Some("kernel"));
         assert_eq!(name_of(&artifact("bin", "corten", false)).as_deref(), Some("corten"));

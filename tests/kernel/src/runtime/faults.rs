@@ -96,15 +96,25 @@ pub fn keeper_killed() -> Result<()> {
         let status = world.control()?.status()?;
         ensure!(status.pid != keeper && status.containers == 2, "{status:?}");
         let exit = pod.next_exit().await?;
-        ensure!((exit.id.as_str(), exit.code, exit.unknown) == ("a", 9, false), "{exit:?}");
+        let told = !exit.unknown || !kernel_tells_exits();
+        ensure!(exit.id == "a" && told && exit.code == if exit.unknown { 137 } else { 9 }, "{exit:?}");
         counted(&log_of(&counting)?)?;
         let (exit, _) = pod.run(spec(&world, "c", &["sh", "-c", "exit 2"])?).await?;
         ensure!(exit.code == 2, "the new keeper starts containers");
         pod.driver.kill("b").await?;
         let exit = pod.next_exit().await?;
-        ensure!((exit.code, exit.signal, exit.unknown) == (137, Some(9), false), "{exit:?}");
+        let told = exit.signal == Some(9) && !exit.unknown || exit.unknown && !kernel_tells_exits();
+        ensure!(exit.code == 137 && told, "{exit:?}");
         world.end().await
     })
+}
+
+/// How a process ended that is no child of the asker (`PIDFD_GET_INFO`, 6.15): before that it is a matter of luck, for as long
+/// as its parent has not reaped it.
+fn kernel_tells_exits() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 15)
 }
 
 pub fn all_killed() -> Result<()> {
