@@ -8,6 +8,7 @@ mod logs;
 mod namespaces;
 mod plans;
 mod sandboxes;
+mod spool;
 mod state;
 mod streams;
 

@@ -40,16 +40,19 @@ fn killing_each_part_touches_no_container_fails_no_request_and_loses_no_line() {
 }
 
 #[test]
-fn a_flood_of_output_survives_the_death_of_keeper_and_node() {
-    let Some(machine) = Machine::new("flood", SHELL) else { return };
+fn output_is_logged_whole_whenever_keeper_or_node_are_killed() {
+    let Some(machine) = Machine::new("output", SHELL) else { return };
     machine.corten(&["up", "--no-kubeconfig"]).expect_ok("up");
     machine.import_busybox();
+    numbers::start(&machine, "stammer", numbers::STAMMER);
     numbers::start(&machine, "flood", numbers::FLOOD);
-    for part in ["keeper", "node", "keeper", "node"] {
+    for part in ["node", "keeper", "node", "node", "keeper", "node"] {
         machine.replace_part(part);
     }
     machine.wait_for("the last line", || numbers::logged(&machine, "flood").last() == Some(&numbers::FLOOD_LINES));
-    assert_eq!(numbers::gaps(&numbers::logged(&machine, "flood")), Vec::<String>::new(), "each line is logged once and in order");
+    for pod in ["flood", "stammer"] {
+        assert_eq!(numbers::gaps(&numbers::logged(&machine, pod)), Vec::<String>::new(), "{pod}: each line is logged once and in order");
+    }
     machine.reset_leaves_nothing();
 }
 

@@ -11,21 +11,22 @@ use crate::machine::{Machine, Running};
 pub(crate) const STEADY: &str =
     "i=0; while :; do n=0; while [ $n -lt 10 ]; do n=$((n+1)); i=$((i+1)); echo line $i; done; sleep 0.02; done";
 
-/// [`FLOOD_LINES`] lines in bursts of 3,000, which is more than a pipe holds; then nothing more.
-pub(crate) const FLOOD: &str =
-    "k=0; while [ $k -lt 50 ]; do seq $((k*3000+1)) $((k*3000+3000)); k=$((k+1)); sleep 0.05; done; exec sleep 100000";
+/// [`FLOOD_LINES`] lines as fast as they are taken, then nothing more.
+pub(crate) const FLOOD: &str = "seq 150000 | sed 's/^/line /'; exec sleep 100000";
 pub(crate) const FLOOD_LINES: u64 = 150_000;
+
+/// A line of two halves every 10 ms: whoever looks finds half a line most of the time.
+pub(crate) const STAMMER: &str = "i=0; while :; do i=$((i+1)); printf 'line '; sleep 0.01; echo $i; done";
 
 /// Makes the pod and waits until it is ready.
 pub(crate) fn start(machine: &Machine, pod: &str, script: &str) {
-    machine.create(&format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  \
-         - {{name: main, image: busybox, command: [sh, -c, '{script}']}}\n"
-    ));
+    let container = serde_json::json!({"name": "main", "image": "busybox", "command": ["sh", "-c", script]});
+    let spec = serde_json::json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
+    machine.create(&serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod}, "spec": spec}).to_string());
     machine.ready(pod);
 }
 
-/// The numbers in the log file of the pod's container: each line's last word.
+/// The numbers in the log file of the pod's container, whose lines are `line N`.
 pub(crate) fn logged(machine: &Machine, pod: &str) -> Vec<u64> {
     let text = std::fs::read_to_string(log_file(machine, pod)).expect("the log is there");
     let (mut numbers, mut line) = (Vec::new(), String::new());
@@ -55,7 +56,7 @@ fn log_file(machine: &Machine, pod: &str) -> PathBuf {
 }
 
 fn number(line: &str) -> Option<u64> {
-    line.rsplit(' ').next()?.parse().ok()
+    line.rsplit_once("line ")?.1.parse().ok()
 }
 
 /// `kubectl logs -f`, again from its last line whenever it ends.

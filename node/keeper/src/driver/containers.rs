@@ -11,7 +11,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use sys::pidfd::WaitStatus;
 use tokio::sync::mpsc;
 
-use super::logs::{Log, Stream};
+use super::logs::{Log, Stamp, Stream};
 use super::plans::{self, SandboxPlaces, pod_group};
 use super::sandboxes::remove_folder;
 use super::state::{Container, EXIT_FILE, Running, SPEC_FILE};
@@ -69,7 +69,7 @@ impl Inner {
 
         std::fs::create_dir_all(&container.folder).map_err(io)?;
         write_whole(&container.folder.join(SPEC_FILE), spec).map_err(io)?;
-        let log = Log::open(&spec.stdio.log_path).map_err(|error| Error::io(spec.stdio.log_path.display(), error))?;
+        let log = self.open_log(container).map_err(|error| Error::io(spec.stdio.log_path.display(), error))?;
         let pipes = Pipes::of(&container.folder);
         let mut fds = vec![plan.seal().map_err(io)?];
         if plan.wants_pidfd() {
@@ -250,7 +250,7 @@ impl Inner {
         pidfd: Option<OwnedFd>,
         terminal: Option<OwnedFd>,
     ) -> io::Result<()> {
-        let log = Log::open(&container.spec.stdio.log_path)?;
+        let log = self.open_log(container)?;
         let sources = match &terminal {
             Some(master) => vec![(Stream::Stdout, super::streams::nonblocking(master.try_clone()?)?)],
             None if container.spec.stdio.tty => Vec::new(),
@@ -259,6 +259,12 @@ impl Inner {
         let output = Output::start(&self.env, log, sources)?;
         container.set_running(Running { process, pidfd, terminal, output });
         Ok(())
+    }
+
+    /// A terminal's output cannot be spooled.
+    fn open_log(&self, container: &Container) -> io::Result<Log> {
+        let stdio = &container.spec.stdio;
+        if stdio.tty { Log::open(&stdio.log_path) } else { Log::open_spooled(&stdio.log_path, &container.folder, &Stamp::now(&self.env)) }
     }
 }
 
