@@ -12,7 +12,7 @@ use apiserver::http::metrics::Metrics;
 use apiserver::http::{self, Agents, Face, Limits, Listener};
 use apiserver::{Config, Core, assemble};
 use auth::certificate::ClientCertificates;
-use auth::pki::Leaf;
+use auth::pki::{self, Leaf};
 use auth::{Authenticator, Pki, UserInfo};
 use client::Client;
 use env::Env;
@@ -53,7 +53,7 @@ async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assem
     let certificates = ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
     let tokens = Arc::clone(&assembled.tokens);
     let authenticator = Authenticator::new(certificates, Arc::clone(&tokens) as _, env);
-    let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent())?)));
+    let agents = Agents::new(pki::live_client_config(pki.ca(), &pki.keep_fresh(Leaf::api_server_to_agent())?));
     let face = Face::new(Arc::clone(&assembled.core), authenticator, tokens, agents, &format!("https://{}:{port}", instance.node_ip()));
     let leaf = Leaf::api_server(&server_names(instance));
     let listener = Listener::new(&pki.leaf(&leaf)?, Limits::default()).map_err(anyhow::Error::msg)?;
@@ -72,13 +72,13 @@ pub fn server_names(instance: &Instance) -> Vec<String> {
 }
 
 /// Controllers and the scheduler: clients of the core like everybody else. What they count is printed with the server's own.
-fn start_deciders(env: &Env, core: &Arc<Core>, pki: &Pki, metrics: &Metrics) {
+pub(crate) fn start_deciders(env: &Env, core: &Arc<Core>, pki: &Arc<Pki>, metrics: &Metrics) {
     let client_of = |user: UserInfo| Client::new(core.transport(user));
     let informers = Informers::new(env, client_of(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
     let for_controllers = Arc::clone(core);
     let identity = move |user: &str| Client::new(for_controllers.transport(auth::controller_user(user.rsplit(':').next().unwrap_or(user))));
     let manager = Manager::new(env, informers.clone(), Arc::new(identity));
-    controllers::start(&manager, &controllers::Config { root_ca: pki.ca().to_owned() });
+    controllers::start(&manager, &controllers::Config { root_ca: pki.ca().to_owned(), signer: Some(Arc::clone(pki)) });
     let scheduler = client_of(UserInfo::new("system:kube-scheduler", &[auth::AUTHENTICATED]));
     let scheduling = scheduler::Metrics::default();
     metrics.extend(|registry| {
@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test]
     async fn the_servers_metrics_show_the_work_of_controllers_and_scheduler() {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
-        let pki = Pki::ensure(dir.path(), &env).unwrap();
+        let pki = Arc::new(Pki::ensure(dir.path(), &env).unwrap());
         let config = Config { api_address: ([10, 0, 0, 1].into(), 6443), ..Config::default() };
         let core = assemble::assemble(store::Memory::new(), &env, config, pki.signing_key()).await.unwrap().core;
         let metrics = Metrics::new();

@@ -13,6 +13,7 @@ mod host;
 mod logging;
 mod node;
 mod owner;
+mod renewal;
 mod role;
 mod sweep;
 

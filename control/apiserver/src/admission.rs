@@ -9,11 +9,13 @@
 //! | 5 | [`taint::TaintNodesByCondition`] | a new node is not ready yet | |
 //! | 6 | [`node::NodeRestriction`] | | a node writes its own objects only |
 //! | 7 | [`escalation::Escalation`] | | nobody grants what they do not hold |
-//! | 8 | LimitRanger | next | |
-//! | 9 | mutating policies and webhooks | next | |
-//! | 10 | validating policies and webhooks | | next |
-//! | 11 | ResourceQuota | | next, last: what it counts must be certain |
+//! | 8 | [`certificate::CertificateRequester`] | who asks for a certificate | |
+//! | 9 | LimitRanger | next | |
+//! | 10 | mutating policies and webhooks | next | |
+//! | 11 | validating policies and webhooks | | next |
+//! | 12 | ResourceQuota | | next, last: what it counts must be certain |
 
+pub mod certificate;
 pub mod escalation;
 pub mod namespace;
 pub mod node;
@@ -98,6 +100,7 @@ impl Chain {
             Box::new(taint::TaintNodesByCondition),
             Box::new(node::NodeRestriction),
             Box::new(escalation::Escalation),
+            Box::new(certificate::CertificateRequester),
             // next: LimitRanger, mutating policies, mutating webhooks, validating policies, validating webhooks, ResourceQuota
         ])
     }
