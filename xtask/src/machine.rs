@@ -9,6 +9,7 @@
 //! | `kernel-v2` | real-kernel cases and the drivers' own tests, cgroup version 2 alone |
 //! | `kernel-v1` | the runtime's cases, cgroup version 1 alone |
 //! | `hello-v2`, `hello-v1` | `corten up examples/hello`, `down`, `up`, `reset` with nothing but loopback |
+//! | `clock` | a cluster whose wall clock is set a day ahead and back again |
 //! | `power` | the store after power cuts (`power.rs`) |
 
 mod cpio;
@@ -70,12 +71,14 @@ const ALL: &[Case] = &[
     Case { name: "kernel-v1", cgroups: "v1", job: Job::Script { name: "kernel", filter: "runtime::" }, limit: Duration::from_secs(300) },
     Case { name: "hello-v2", cgroups: "v2", job: Job::Script { name: "hello", filter: "" }, limit: Duration::from_secs(300) },
     Case { name: "hello-v1", cgroups: "v1", job: Job::Script { name: "hello", filter: "" }, limit: Duration::from_secs(300) },
+    Case { name: "clock", cgroups: "v2", job: Job::Script { name: "clock", filter: "" }, limit: Duration::from_secs(480) },
     Case { name: "power", cgroups: "v2", job: Job::Power, limit: Duration::from_secs(300) },
 ];
 
 const JOBS: &[(&str, &str)] = &[
     ("kernel", include_str!("machine/jobs/kernel.sh")),
-    ("hello", include_str!("machine/jobs/hello.sh")),
+    ("hello", concat!(include_str!("machine/jobs/cluster.sh"), include_str!("machine/jobs/hello.sh"))),
+    ("clock", concat!(include_str!("machine/jobs/cluster.sh"), include_str!("machine/jobs/clock.sh"))),
     ("power", include_str!("machine/jobs/power.sh")),
 ];
 
@@ -143,7 +146,10 @@ fn guests(arguments: &Arguments, scope: Scope, tell: &mut dyn FnMut(&str)) -> Re
 struct Bench {
     kernel: Kernel,
     initramfs: PathBuf,
+    /// Where the kernels' messages stay.
     folder: PathBuf,
+    /// Archives and disks of this run.
+    work: tempfile::TempDir,
 }
 
 impl Bench {
@@ -151,14 +157,15 @@ impl Bench {
         check_tools()?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace is above xtask")?.join(FOLDER);
         let kernel = Kernel::ensure(&folder).map_err(|error| Skip(format!("{error:#}")))?;
-        let initramfs = folder.join("initramfs");
+        let work = tempfile::tempdir_in(&folder)?;
+        let initramfs = work.path().join("initramfs");
         write_initramfs(&kernel, scope, &folder, &initramfs)?;
-        Ok(Self { kernel, initramfs, folder })
+        Ok(Self { kernel, initramfs, folder, work })
     }
 
     /// Boots a guest for one script, with an empty disk of its own at `/var`.
     fn script(&self, case: &Case, job: &str, filter: &str, tell: &mut dyn FnMut(&str)) -> Result<()> {
-        let disk = self.folder.join(format!("{}.disk", case.name));
+        let disk = self.work.path().join("var.disk");
         new_disk(&disk, DISK_BYTES, DISK_BYTES)?;
         let words = vec![format!("corten.cgroups={}", case.cgroups), format!("corten.job={job}"), format!("corten.filter={filter}")];
         let guest = self.boot(case.name, words, vec![raw_disk(0, &disk)], case.limit)?;

@@ -92,6 +92,19 @@ impl Guest {
         bail!("the guest ended without {prefix:?}{}", self.last_words())
     }
 
+    /// Hands lines to `seen` for so long; the guest must go on.
+    #[expect(clippy::disallowed_methods, reason = "a limit for a program outside")]
+    pub(crate) fn run_for(&self, duration: Duration, seen: &mut dyn FnMut(&str)) -> Result<()> {
+        let end = Instant::now() + duration;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => seen(&line),
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => bail!("the guest ended by itself{}", self.last_words()),
+            }
+        }
+    }
+
     /// No word to the guest: as if its power were cut.
     pub(crate) fn kill(mut self) -> Result<()> {
         self.qemu.kill()?;
