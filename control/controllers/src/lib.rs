@@ -47,7 +47,7 @@ pub const ALL: &[Row] = &[
     Row { name: endpoints::slices::NAME, workers: 2, make: |_| Arc::new(endpoints::slices::EndpointSlices::default()) },
     Row { name: endpoints::legacy::NAME, workers: 2, make: |_| Arc::new(endpoints::legacy::Endpoints::default()) },
     Row { name: garbage::NAME, workers: 4, make: |_| Arc::new(garbage::GarbageCollector::default()) },
-    Row { name: pod_gc::NAME, workers: 1, make: |_| Arc::new(pod_gc::PodGc) },
+    Row { name: pod_gc::NAME, workers: 1, make: |_| Arc::new(pod_gc::PodGc::default()) },
     Row { name: certificates::NAME, workers: 1, make: |config| Arc::new(certificates::Certificates { signer: config.signer.clone() }) },
     Row { name: node_lifecycle::NAME, workers: 1, make: |_| Arc::new(node_lifecycle::NodeLifecycle::default()) },
 ];

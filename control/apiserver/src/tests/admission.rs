@@ -127,3 +127,20 @@ async fn a_node_writes_its_own_objects_only() {
     let taint = json!({"spec": {"taints": null}});
     assert_eq!(node.patch(nodes().named("n1"), Patch::Merge, taint).await.unwrap_err().code, 403);
 }
+
+/// Signers decide by who asked: nobody says it of somebody else, and nobody changes what was asked for.
+#[tokio::test]
+async fn a_certificate_request_names_who_made_it() {
+    let cluster = Cluster::bare().await;
+    let requests = || Target::of("certificates.k8s.io/v1", "certificatesigningrequests", "");
+    let spec = json!({"request": "eA==", "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"],
+        "username": "system:node:n1", "groups": ["system:nodes"]});
+    let doc = cluster.create(requests(), json!({"metadata": {"name": "a"}, "spec": spec})).await.unwrap();
+    assert!(doc.str_at("spec.username") != "system:node:n1" && !doc.str_at("spec.username").is_empty(), "{doc}");
+    assert!(!doc.items_at("spec.groups").contains(&json!("system:nodes")));
+    let mut changed = doc.clone();
+    changed.set_at("spec.username", "system:node:n1");
+    changed.set_at("spec.request", "eQ==");
+    let kept = cluster.client.update(requests().named("a"), changed).await.unwrap().value();
+    assert_eq!(kept.at("spec"), doc.at("spec"));
+}
