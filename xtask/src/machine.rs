@@ -64,15 +64,47 @@ struct Case {
     job: Job,
     /// For hangs; emulation is slow, and slower beside others.
     limit: Duration,
+    /// Part of `cargo xtask test`: together they take minutes.
+    in_test_run: bool,
 }
 
 const ALL: &[Case] = &[
-    Case { name: "kernel-v2", cgroups: "v2", job: Job::Script { name: "kernel", filter: "" }, limit: Duration::from_secs(600) },
-    Case { name: "kernel-v1", cgroups: "v1", job: Job::Script { name: "kernel", filter: "runtime::" }, limit: Duration::from_secs(300) },
-    Case { name: "hello-v2", cgroups: "v2", job: Job::Script { name: "hello", filter: "" }, limit: Duration::from_secs(300) },
-    Case { name: "hello-v1", cgroups: "v1", job: Job::Script { name: "hello", filter: "" }, limit: Duration::from_secs(300) },
-    Case { name: "clock", cgroups: "v2", job: Job::Script { name: "clock", filter: "" }, limit: Duration::from_secs(480) },
-    Case { name: "power", cgroups: "v2", job: Job::Power, limit: Duration::from_secs(300) },
+    Case {
+        name: "kernel-v2",
+        cgroups: "v2",
+        job: Job::Script { name: "kernel", filter: "" },
+        limit: Duration::from_secs(600),
+        in_test_run: true,
+    },
+    Case {
+        name: "kernel-v1",
+        cgroups: "v1",
+        job: Job::Script { name: "kernel", filter: "runtime::" },
+        limit: Duration::from_secs(300),
+        in_test_run: false,
+    },
+    Case {
+        name: "hello-v2",
+        cgroups: "v2",
+        job: Job::Script { name: "hello", filter: "" },
+        limit: Duration::from_secs(300),
+        in_test_run: true,
+    },
+    Case {
+        name: "hello-v1",
+        cgroups: "v1",
+        job: Job::Script { name: "hello", filter: "" },
+        limit: Duration::from_secs(300),
+        in_test_run: false,
+    },
+    Case {
+        name: "clock",
+        cgroups: "v2",
+        job: Job::Script { name: "clock", filter: "" },
+        limit: Duration::from_secs(480),
+        in_test_run: false,
+    },
+    Case { name: "power", cgroups: "v2", job: Job::Power, limit: Duration::from_secs(300), in_test_run: true },
 ];
 
 const JOBS: &[(&str, &str)] = &[
@@ -92,17 +124,18 @@ pub(crate) struct Skip(String);
 
 #[expect(clippy::print_stdout, reason = "a command's result")]
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let failed = guests(arguments, Scope::Needed, &mut |line| println!("{line}"))?;
+    let failed = guests(arguments, Scope::Developer, &mut |line| println!("{line}"))?;
     if !failed.is_empty() {
         bail!("failed: {}; the kernels' messages are in {FOLDER}", failed.join(", "));
     }
     Ok(())
 }
 
-/// All guests as one world of `cargo xtask test`; true when nothing failed. The lines carry the counts.
+/// The guests of cgroup version 2 and of power cuts as one world of `cargo xtask test`; true when nothing failed. The lines carry
+/// the counts.
 pub(crate) fn world(tell: &mut dyn FnMut(&str)) -> Result<bool> {
-    let arguments = Arguments { only: None, filter: None, power: power::Options::default() };
-    match guests(&arguments, Scope::Workspace, tell) {
+    let arguments = Arguments { only: None, filter: None, power: power::Options::short() };
+    match guests(&arguments, Scope::TestRun, tell) {
         Ok(failed) => Ok(failed.is_empty()),
         Err(error) => match error.downcast_ref::<Skip>() {
             Some(skip) => {
@@ -118,8 +151,11 @@ pub(crate) fn world(tell: &mut dyn FnMut(&str)) -> Result<bool> {
 /// Runs the chosen guests and names those that failed.
 #[expect(clippy::disallowed_methods, reason = "a developer's command times itself for a person")]
 fn guests(arguments: &Arguments, scope: Scope, tell: &mut dyn FnMut(&str)) -> Result<Vec<&'static str>> {
-    let chosen: Vec<&Case> =
-        ALL.iter().filter(|case| arguments.only.as_ref().is_none_or(|word| case.name.contains(word.as_str()))).collect();
+    let wanted = |case: &&Case| match &arguments.only {
+        Some(word) => case.name.contains(word.as_str()),
+        None => scope == Scope::Developer || case.in_test_run,
+    };
+    let chosen: Vec<&Case> = ALL.iter().filter(wanted).collect();
     if chosen.is_empty() {
         bail!("no guest of that name; there are {}", ALL.iter().map(|case| case.name).collect::<Vec<_>>().join(", "));
     }

@@ -333,6 +333,10 @@ fn mount_cgroup_view(sysfs: &OwnedFd, view: &CgroupView) -> Result<(), Failure> 
             let folder = mounts::new("tmpfs", &[("mode", "755"), ("size", "16k")], INERT).context("/sys/fs/cgroup")?;
             for (name, _) in hierarchies {
                 mkdirat(&folder, name, Mode::from_raw_mode(0o755)).context("/sys/fs/cgroup")?;
+                // Programs ask for `cpu`, also where its hierarchy is `cpu,cpuacct`.
+                for controller in name.split(',').filter(|controller| *controller != name) {
+                    symlinkat(name, &folder, controller).context("/sys/fs/cgroup")?;
+                }
             }
             attach_below(&folder, sysfs, c"fs/cgroup")?;
             for (name, path) in hierarchies {

@@ -10,24 +10,33 @@ use serde_json::Value;
 
 use crate::process::{output, program};
 
-/// Crates whose own tests talk to the kernel; each becomes `<name>-tests`.
-const DRIVERS: &[&str] = &["sys", "store", "runtime", "keeper", "images", "volumes", "podnet", "services"];
+/// Crates whose own tests talk to the kernel; each becomes `<name>-tests`. Those first whose tests are quick also when emulated.
+const DRIVERS: &[&str] = &["sys", "keeper", "volumes", "podnet", "services", "images", "runtime", "store"];
+const QUICK: usize = 5;
 const CORTEN: &str = "corten";
 /// The real-kernel world's program and its package.
 const KERNEL: (&str, &str) = ("kernel", "kernel-tests");
 
-/// What is built along: a developer waits for these crates alone, the whole test run has built all features together already.
+/// Who asks for the programs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    Needed,
-    Workspace,
+    /// A developer: all programs, built for themselves.
+    Developer,
+    /// The whole test run: the quick ones, out of a workspace that is built already, with the features of all.
+    TestRun,
+}
+
+impl Scope {
+    fn drivers(self) -> &'static [&'static str] {
+        if self == Self::TestRun { &DRIVERS[..QUICK] } else { DRIVERS }
+    }
 }
 
 /// Builds the programs and puts them, stripped, into `folder`; their names there.
 pub(crate) fn build(scope: Scope, folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let built = executables(scope)?;
-    let wanted = DRIVERS.iter().map(|name| format!("{name}-tests")).chain([CORTEN.to_owned(), KERNEL.0.to_owned()]);
+    let wanted = scope.drivers().iter().map(|name| format!("{name}-tests")).chain([CORTEN.to_owned(), KERNEL.0.to_owned()]);
     wanted
         .map(|name| {
             let from = built.get(&name).with_context(|| format!("cargo built no {name}"))?;
@@ -42,8 +51,8 @@ pub(crate) fn build(scope: Scope, folder: &Path) -> Result<BTreeMap<String, Path
 fn executables(scope: Scope) -> Result<BTreeMap<String, PathBuf>> {
     let mut cargo = program(env!("CARGO"), &["test", "--no-run", "--message-format", "json-render-diagnostics"]);
     match scope {
-        Scope::Workspace => cargo.arg("--workspace"),
-        Scope::Needed => cargo.args(DRIVERS.iter().chain([&CORTEN, &KERNEL.1]).flat_map(|package| ["--package", package])),
+        Scope::TestRun => cargo.arg("--workspace"),
+        Scope::Developer => cargo.args(DRIVERS.iter().chain([&CORTEN, &KERNEL.1]).flat_map(|package| ["--package", package])),
     };
     let done = cargo.stderr(Stdio::inherit()).output().context("cargo")?;
     ensure!(done.status.success(), "cargo could not build what the guests run");
