@@ -1,6 +1,7 @@
 //! The machine as the command line needs it: folders, keys, the keeper, the node's images.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use client::{Client, Transport};
 use env::Env;
 use keeper::{Control, ControlError};
 use stdx::Instance;
+use sys::beneath;
 
 use crate::role::{self, CONTROL_USER, program};
 use crate::{admin, control, node, owner};
@@ -219,12 +221,21 @@ fn sweep(instance: &Instance) -> Result<Vec<String>, Failure> {
     Ok(removed)
 }
 
-/// Its path, if it was there.
+/// Its path, if it was there. Containers have written into it: nothing outside goes, however deep and linked it is. A folder that
+/// somebody has mounted there is emptied and stays.
 fn remove_folder(path: &Path) -> Result<Option<String>, Failure> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => Ok(Some(path.display().to_string())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::io(path, error)),
+    let failed = |error| Failure::io(path, error);
+    let place = match fs::canonicalize(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        place => place.map_err(failed)?,
+    };
+    let top = beneath::open_top(&place).map_err(failed)?;
+    for name in beneath::names(top.as_fd()).map_err(failed)? {
+        beneath::remove(top.as_fd(), &name).map_err(failed)?;
+    }
+    match fs::remove_dir(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::ResourceBusy => Err(failed(error)),
+        _ => Ok(Some(path.display().to_string())),
     }
 }
 
@@ -277,4 +288,28 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source()).map(|cause| format!(": {cause}"));
     error.to_string() + &causes.collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_goes_with_all_that_containers_left_in_it_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(outside.join("kept"), "").unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("a/link")).unwrap();
+        // Deeper than a path can name and a stack can follow.
+        let mut folder = beneath::open_top(&root.join("a")).unwrap();
+        for _ in 0..20_000 {
+            rustix::fs::mkdirat(&folder, "d", rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
+            folder = beneath::open_dir(folder.as_fd(), "d").unwrap();
+        }
+        assert_eq!(remove_folder(&root).unwrap(), Some(root.display().to_string()));
+        assert!(!root.exists() && outside.join("kept").exists());
+        assert_eq!(remove_folder(&root).unwrap(), None);
+    }
 }

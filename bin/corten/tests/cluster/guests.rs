@@ -24,7 +24,7 @@ spec:
 
 #[test]
 fn a_fork_bomb_stays_within_its_pod() {
-    let Some(machine) = Machine::alone("bomb", SHELL) else { return };
+    let Some(machine) = Machine::new("bomb", SHELL) else { return };
     let url = address(&machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up"));
     machine.import_busybox();
     machine.create(BOMB);

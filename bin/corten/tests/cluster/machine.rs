@@ -197,7 +197,11 @@ impl Machine {
     /// With another name or folder than this cluster's own.
     pub fn corten_as(&self, instance: &str, root: &Path, args: &[&str]) -> Outcome {
         let all: Vec<&str> = args.iter().copied().chain(["--instance", instance, "--root", root.to_str().unwrap()]).collect();
-        self.run(env!("CARGO_BIN_EXE_corten"), &all)
+        self.run(self.program(), &all)
+    }
+
+    pub fn program(&self) -> &'static str {
+        env!("CARGO_BIN_EXE_corten")
     }
 
     /// Gives the node an image with a shell, tools and curl.

@@ -94,6 +94,24 @@ fn what_cannot_start_says_what_why_and_the_fix() {
 }
 
 #[test]
+fn who_is_not_root_and_a_kernel_that_lacks_something_are_told_what_to_do() {
+    let Some(machine) = Machine::new("lacks", &["setpriv", "unshare"]) else { return };
+    let up = format!("{} up --no-kubeconfig --instance {} --root {}", machine.program(), machine.instance(), machine.root().display());
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &up];
+    let outcome = machine.run("setpriv", &nobody);
+    assert!(outcome.code == Some(3) && outcome.stderr.contains("root") && outcome.stderr.contains("sudo"), "{}", outcome.stderr);
+
+    // Version 2 has no controller that can be taken away alone.
+    if Path::new("/sys/fs/cgroup/pids").exists() {
+        let outcome = machine.run("unshare", &["-m", "sh", "-c", &format!("umount /sys/fs/cgroup/pids && {up}")]);
+        let lacks = "no cgroup controller for pids";
+        assert!(outcome.code == Some(3) && outcome.stderr.contains(lacks) && outcome.stderr.contains("hint: mount"), "{}", outcome.stderr);
+    }
+    assert!(!machine.root().exists(), "nothing was begun");
+    machine.nothing_is_left();
+}
+
+#[test]
 fn a_folder_is_one_clusters_and_a_cluster_has_one_folder() {
     let Some(machine) = Machine::new("folder", &["curl"]) else { return };
     let second = machine.neighbour("folder-b");
