@@ -141,6 +141,6 @@ async fn a_certificate_request_names_who_made_it() {
     let mut changed = doc.clone();
     changed.set_at("spec.username", "system:node:n1");
     changed.set_at("spec.request", "eQ==");
-    let kept = cluster.client.update(requests().named("a"), changed).await.unwrap().value();
+    let kept = cluster.client().update(requests().named("a"), changed).await.unwrap().value();
     assert_eq!(kept.at("spec"), doc.at("spec"));
 }
