@@ -25,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How long requests may take to end when the process is asked to.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-pub async fn run(instance: Instance) -> anyhow::Result<()> {
+pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let env = Env::real();
     let mut terminate = signal(SignalKind::terminate())?;
     let store = Log::open(&instance.control_dir().join("store"), &env, LogConfig::default()).context("store")?;
@@ -63,7 +63,7 @@ async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assem
 }
 
 /// Every name and address under which the API server is reached.
-pub fn server_names(instance: &Instance) -> Vec<String> {
+pub(crate) fn server_names(instance: &Instance) -> Vec<String> {
     let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"]
         .map(str::to_owned);
     let addresses =

@@ -27,12 +27,12 @@ use crate::{admin, control, node, owner};
 /// Processes get so long to end by themselves.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-pub struct Machine {
+pub(crate) struct Machine {
     env: Env,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { env: Env::real() }
     }
 
@@ -278,7 +278,7 @@ fn give(path: &Path) -> Result<(), Failure> {
 }
 
 /// Writes a file that only root reads.
-pub fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|error| Failure::io(path, error))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|error| Failure::io(path, error))?;
     chown(path, Some(0), Some(0)).map_err(|error| Failure::io(path, error))

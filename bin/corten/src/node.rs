@@ -34,7 +34,7 @@ use crate::{admin, role};
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// This machine's name as a node's: its host name in lower case.
-pub fn name() -> String {
+pub(crate) fn name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let good: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' }).collect();
     let trimmed = good.trim_matches(|c: char| !c.is_ascii_alphanumeric());
@@ -42,7 +42,7 @@ pub fn name() -> String {
 }
 
 /// What a node needs to speak and to be spoken to.
-pub struct Keys {
+pub(crate) struct Keys {
     /// PEM of the cluster's authority.
     pub ca: String,
     /// `system:node:<name>`
@@ -60,7 +60,7 @@ impl Keys {
         FILES.map(|name| instance.node_dir().join("pki").join(name))
     }
 
-    pub fn write(&self, instance: &Instance) -> Result<(), Failure> {
+    pub(crate) fn write(&self, instance: &Instance) -> Result<(), Failure> {
         let folder = instance.node_dir().join("pki");
         fs::create_dir_all(&folder).map_err(|error| Failure::io(&folder, error))?;
         let [ca, identities @ ..] = Self::paths(instance);
@@ -71,7 +71,7 @@ impl Keys {
         Ok(())
     }
 
-    pub fn read(instance: &Instance) -> anyhow::Result<Self> {
+    pub(crate) fn read(instance: &Instance) -> anyhow::Result<Self> {
         let [ca, client, proxy, server] = Self::paths(instance);
         let ca = fs::read_to_string(&ca).with_context(|| ca.display().to_string())?;
         Ok(Self { ca, client: renewal::read(&client)?, proxy: renewal::read(&proxy)?, server: renewal::read(&server)? })
@@ -124,7 +124,7 @@ impl Identities {
     }
 }
 
-pub async fn run(instance: Instance) -> anyhow::Result<()> {
+pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let env = Env::real();
     let mut terminate = signal(SignalKind::terminate())?;
     let identities = Identities::new(Keys::read(&instance)?)?;

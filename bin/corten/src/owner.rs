@@ -15,7 +15,7 @@ use stdx::Instance;
 const FILE: &str = "instance";
 
 /// Takes the folder for the instance; it is there.
-pub fn claim(instance: &Instance) -> Result<(), Failure> {
+pub(crate) fn claim(instance: &Instance) -> Result<(), Failure> {
     verify(instance)?;
     let path = instance.root.join(FILE);
     let written = match fs::File::create_new(&path) {
@@ -31,7 +31,7 @@ pub fn claim(instance: &Instance) -> Result<(), Failure> {
 }
 
 /// The folder is the instance's or nobody's, and the instance runs from no other folder.
-pub fn verify(instance: &Instance) -> Result<(), Failure> {
+pub(crate) fn verify(instance: &Instance) -> Result<(), Failure> {
     let owner = fs::read_to_string(instance.root.join(FILE)).unwrap_or_default();
     if !owner.is_empty() && owner != instance.name {
         let what = format!("{} holds the state of the cluster {owner:?}", instance.root.display());
