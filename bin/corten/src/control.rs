@@ -121,7 +121,7 @@ mod tests {
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
         let account = Target::of("v1", "serviceaccounts", "default");
         let from_start = || Options { resource_version: Some("0".into()), ..Options::default() };
-        admin.watch(account, from_start()).await.unwrap().next().await.expect("no pod before its account");
+        admin.watch(account, from_start()).await.unwrap().next().await.expect("no pod before its account").unwrap();
         admin.create(pods.clone(), pod).await.unwrap();
         let mut events = admin.watch(pods, from_start()).await.unwrap();
         while !is_unschedulable(&events.next().await.unwrap().unwrap().object.value()) {}

@@ -3,6 +3,7 @@
 //! Needs root; each test has an instance, a folder and a namespace of its own, and checks at its end that nothing is left.
 //! Without root, or without the tools that a test drives (curl, kubectl), it says so and passes.
 #![expect(clippy::disallowed_methods, reason = "these tests start processes: that is what they test")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures, and what a failed test saw last, are for who reads the run")]
 
 #[path = "cluster/busybox.rs"]
 mod busybox;

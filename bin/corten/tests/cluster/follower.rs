@@ -12,14 +12,14 @@ use futures::StreamExt;
 use crate::client_loop::enter;
 use crate::machine::Machine;
 
-pub struct Follower {
+pub(crate) struct Follower {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Seen>,
 }
 
 /// What a follower saw.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Names of objects added, in order, each time that an event said so.
     pub added: Vec<String>,
     /// How often it had to begin anew.
@@ -28,7 +28,7 @@ pub struct Seen {
 
 impl Follower {
     /// Follows the ConfigMaps of `default` from now on.
-    pub fn start(machine: &Machine) -> Self {
+    pub(crate) fn start(machine: &Machine) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, namespace, pki) = (Arc::clone(&stop), machine.netns_path(), machine.pki());
         let port = machine.api_port();
@@ -45,7 +45,7 @@ impl Follower {
         Self { stop, thread }
     }
 
-    pub fn stop(self) -> Seen {
+    pub(crate) fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the follower ends")
     }

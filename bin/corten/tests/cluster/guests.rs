@@ -95,14 +95,6 @@ fn strangers_and_people_without_rights_are_told_so() {
     let foreign = folder.join("foreign");
     auth::Pki::ensure(&foreign, &env::Env::real()).expect("keys of another cluster");
     let foreign = certificate(&machine, &foreign, &folder.join("stranger"), "1");
-    let with = |path: &Path| {
-        vec![
-            "--cert".to_owned(),
-            path.with_extension("crt").display().to_string(),
-            "--key".to_owned(),
-            path.with_extension("key").display().to_string(),
-        ]
-    };
     assert_eq!(ask(&machine, &with(&good)).0, "200", "the test makes certificates that pass");
     for identity in [&expired, &foreign] {
         let (code, body) = ask(&machine, &with(identity));
@@ -122,9 +114,54 @@ fn strangers_and_people_without_rights_are_told_so() {
     machine.reset_leaves_nothing();
 }
 
+/// (content type, body, code, what the answer says)
+const UNREADABLE: &[(&str, &str, &str, &str)] = &[
+    ("application/json", "{\"kind\": ", "400", "BadRequest"),
+    ("application/yaml", "kind: [", "400", "BadRequest"),
+    ("application/vnd.kubernetes.protobuf", "k8s?not protobuf", "400", "BadRequest"),
+    ("text/plain", "kind: ConfigMap", "415", "UnsupportedMediaType"),
+    ("application/json", "{\"metadata\": {\"name\": \"a\"}, \"data\": {}, \"data\": {}}", "400", "duplicate field"),
+    ("application/json", "{\"metadata\": {\"name\": \"a\"}, \"dada\": {}}", "400", "unknown field"),
+];
+
+#[test]
+fn what_cannot_be_read_is_refused_in_words() {
+    let Some(machine) = Machine::new("words", &["kubectl", "curl"]) else { return };
+    machine.corten(&["up", "--no-kubeconfig"]).expect_ok("up");
+    let control = machine.part("control");
+    let admin = machine.pki().join("admin");
+    let body = machine.folder().join("body");
+    let post = |kind: &str| {
+        let mut args = with(&admin);
+        args.extend(["-H".into(), format!("Content-Type: {kind}"), "--data-binary".into(), format!("@{}", body.display())]);
+        ask_at(&machine, "?fieldValidation=Strict", &args)
+    };
+    for (kind, text, code, word) in UNREADABLE {
+        std::fs::write(&body, text).expect("our own folder");
+        let (told, answer) = post(kind);
+        assert!(told == *code && answer.contains(word), "{kind} {text}: {told} {answer}");
+    }
+    std::fs::write(&body, " ".repeat((3 << 20) + 1)).expect("our own folder");
+    let (told, answer) = post("application/json");
+    assert!(told == "413" && answer.contains("Request entity too large: limit is 3145728"), "{told} {answer}");
+    assert_eq!(machine.part("control"), control, "it is the same process");
+    machine.reset_leaves_nothing();
+}
+
+/// Arguments of curl for a certificate and its key.
+fn with(identity: &Path) -> Vec<String> {
+    let file = |extension: &str| identity.with_extension(extension).display().to_string();
+    vec!["--cert".to_owned(), file("crt"), "--key".to_owned(), file("key")]
+}
+
 /// Lists ConfigMaps as somebody: code and body.
 fn ask(machine: &Machine, identity: &[String]) -> (String, String) {
-    let url = format!("https://127.0.0.1:{}/api/v1/namespaces/default/configmaps", machine.api_port());
+    ask_at(machine, "", identity)
+}
+
+/// As `ask`, with a query and more arguments.
+fn ask_at(machine: &Machine, query: &str, identity: &[String]) -> (String, String) {
+    let url = format!("https://127.0.0.1:{}/api/v1/namespaces/default/configmaps{query}", machine.api_port());
     let ca = machine.pki().join("ca.crt").display().to_string();
     let mut args = vec!["-sS", "--cacert", &ca, "-w", "\n%{http_code}", &url];
     args.extend(identity.iter().map(String::as_str));

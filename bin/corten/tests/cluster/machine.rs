@@ -12,7 +12,7 @@ use crate::busybox;
 /// A bound for hangs, not a measure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Machine {
+pub(crate) struct Machine {
     netns: Arc<Netns>,
     instance: String,
     root: PathBuf,
@@ -63,7 +63,7 @@ impl Drop for Netns {
     }
 }
 
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub success: bool,
     /// None of what a signal ended.
     pub code: Option<i32>,
@@ -84,7 +84,7 @@ impl From<std::process::Output> for Outcome {
 
 impl Outcome {
     /// The output of what must succeed.
-    pub fn expect_ok(self, what: &str) -> String {
+    pub(crate) fn expect_ok(self, what: &str) -> String {
         assert!(self.success, "{what} failed:\n{}{}", self.stdout, self.stderr);
         self.stdout
     }
@@ -92,19 +92,19 @@ impl Outcome {
 
 impl Machine {
     /// None, and a line that says why, where the test cannot run.
-    pub fn new(name: &str, tools: &[&str]) -> Option<Self> {
+    pub(crate) fn new(name: &str, tools: &[&str]) -> Option<Self> {
         let place = Place::Shared(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
         Self::at(name, tools, place, None)
     }
 
     /// As `new`, while no other test has a cluster.
-    pub fn alone(name: &str, tools: &[&str]) -> Option<Self> {
+    pub(crate) fn alone(name: &str, tools: &[&str]) -> Option<Self> {
         let place = Place::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
         Self::at(name, tools, place, None)
     }
 
     /// As `new`, with its state on a disk of so many MiB.
-    pub fn on_disk(name: &str, tools: &[&str], mebibytes: usize) -> Option<Self> {
+    pub(crate) fn on_disk(name: &str, tools: &[&str], mebibytes: usize) -> Option<Self> {
         let place = Place::Shared(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
         Self::at(name, tools, place, Some(mebibytes))
     }
@@ -130,32 +130,32 @@ impl Machine {
     }
 
     /// Another cluster in the same namespace.
-    pub fn neighbour(&self, name: &str) -> Self {
+    pub(crate) fn neighbour(&self, name: &str) -> Self {
         let folder = folder();
         let root = folder.path().join("state");
         Self { instance: instance(name), netns: Arc::clone(&self.netns), root, _disk: None, folder, _place: Place::Guest }
     }
 
     /// Where the cluster keeps its state.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    pub fn instance(&self) -> &str {
+    pub(crate) fn instance(&self) -> &str {
         &self.instance
     }
 
-    pub fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         Path::new("/run/corten").join(&self.instance)
     }
 
     /// Runs a program in the namespace.
-    pub fn run(&self, program: &str, args: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, program: &str, args: &[&str]) -> Outcome {
         self.command(program).args(args).stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{program}: {error}")).into()
     }
 
     /// Runs a program in the namespace that reads `input` and then its end.
-    pub fn run_fed(&self, program: &str, args: &[&str], input: &str) -> Outcome {
+    pub(crate) fn run_fed(&self, program: &str, args: &[&str], input: &str) -> Outcome {
         let mut command = self.command(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -166,12 +166,12 @@ impl Machine {
     }
 
     /// Starts a program in the namespace whose lines are read while it runs.
-    pub fn start(&self, program: &str, args: &[&str]) -> Running {
+    pub(crate) fn start(&self, program: &str, args: &[&str]) -> Running {
         self.starter(program, args)(&[])
     }
 
     /// Starts the program again and again, with more arguments each time, from another thread.
-    pub fn starter(&self, program: &str, args: &[&str]) -> impl Fn(&[String]) -> Running + Send + use<> {
+    pub(crate) fn starter(&self, program: &str, args: &[&str]) -> impl Fn(&[String]) -> Running + Send + use<> {
         let (netns, home) = (Arc::clone(&self.netns), self.folder.path().to_owned());
         let (program, args) = (program.to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
         move |more| {
@@ -182,46 +182,46 @@ impl Machine {
     }
 
     /// Where a test puts its files.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         command(&self.netns, self.folder.path(), program)
     }
 
-    pub fn corten(&self, args: &[&str]) -> Outcome {
+    pub(crate) fn corten(&self, args: &[&str]) -> Outcome {
         self.corten_as(&self.instance, &self.root, args)
     }
 
     /// With another name or folder than this cluster's own.
-    pub fn corten_as(&self, instance: &str, root: &Path, args: &[&str]) -> Outcome {
+    pub(crate) fn corten_as(&self, instance: &str, root: &Path, args: &[&str]) -> Outcome {
         let all: Vec<&str> = args.iter().copied().chain(["--instance", instance, "--root", root.to_str().unwrap()]).collect();
         self.run(self.program(), &all)
     }
 
-    pub fn program(&self) -> &'static str {
+    pub(crate) fn program(&self) -> &'static str {
         env!("CARGO_BIN_EXE_corten")
     }
 
     /// Gives the node an image with a shell, tools and curl.
-    pub fn import_busybox(&self) {
+    pub(crate) fn import_busybox(&self) {
         let archive = busybox::archive(self.folder());
         self.corten(&["image", "import", &archive, busybox::NAME]).expect_ok("image import");
     }
 
     /// Creates what the manifest says.
-    pub fn create(&self, manifest: &str) {
+    pub(crate) fn create(&self, manifest: &str) {
         self.run_fed("kubectl", &[&self.kubeconfig_argument(), "create", "-f", "-"], manifest).expect_ok("create");
     }
 
     /// Waits until the pod is ready.
-    pub fn ready(&self, pod: &str) {
+    pub(crate) fn ready(&self, pod: &str) {
         self.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=60s"]).expect_ok("a pod is ready");
     }
 
     /// The admin's kubeconfig, written on the first call.
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         let path = self.folder.path().join("kubeconfig");
         if !path.exists() {
             std::fs::write(&path, self.corten(&["kubeconfig"]).expect_ok("kubeconfig")).unwrap();
@@ -229,43 +229,43 @@ impl Machine {
         path
     }
 
-    pub fn kubeconfig_argument(&self) -> String {
+    pub(crate) fn kubeconfig_argument(&self) -> String {
         format!("--kubeconfig={}", self.kubeconfig().display())
     }
 
-    pub fn kubectl(&self, args: &[&str]) -> Outcome {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Outcome {
         self.kubectl_of("kubectl", args)
     }
 
-    pub fn kubectl_of(&self, program: &str, args: &[&str]) -> Outcome {
+    pub(crate) fn kubectl_of(&self, program: &str, args: &[&str]) -> Outcome {
         let config = self.kubeconfig_argument();
         let all: Vec<&str> = std::iter::once(config.as_str()).chain(args.iter().copied()).collect();
         self.run(program, &all)
     }
 
     /// The pid of a part, if it runs.
-    pub fn part(&self, name: &str) -> Option<i32> {
+    pub(crate) fn part(&self, name: &str) -> Option<i32> {
         let outcome = self.corten(&["status", "-o", "json"]);
         let status: serde_json::Value = serde_json::from_str(&outcome.stdout).ok()?;
         let process = status["processes"].as_array()?.iter().find(|process| process["name"] == name)?;
         process["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
     }
 
-    pub fn api_port(&self) -> u16 {
+    pub(crate) fn api_port(&self) -> u16 {
         stdx::Instance::new(&self.instance, None).unwrap().api_port()
     }
 
-    pub fn netns_path(&self) -> PathBuf {
+    pub(crate) fn netns_path(&self) -> PathBuf {
         Path::new("/run/netns").join(&self.netns.0)
     }
 
     /// The folder of the cluster's keys.
-    pub fn pki(&self) -> PathBuf {
+    pub(crate) fn pki(&self) -> PathBuf {
         self.root().join("control/pki")
     }
 
     /// Kills parts at the same moment, as good as that can be done, and waits until they are gone.
-    pub fn kill_parts(&self, names: &[&str]) {
+    pub(crate) fn kill_parts(&self, names: &[&str]) {
         let pids: Vec<i32> = names.iter().map(|name| self.part(name).unwrap_or_else(|| panic!("{name} runs"))).collect();
         pids.iter().for_each(|pid| self.kill(*pid));
         for pid in pids {
@@ -274,20 +274,20 @@ impl Machine {
     }
 
     /// Kills a part and waits until another one answers in its place.
-    pub fn replace_part(&self, name: &str) {
+    pub(crate) fn replace_part(&self, name: &str) {
         let pid = self.part(name).unwrap_or_else(|| panic!("{name} runs"));
         self.kill(pid);
         self.wait_for(&format!("a new {name}"), || self.part(name).is_some_and(|new| new != pid));
         self.wait_for("the API", || self.corten(&["status"]).success);
     }
 
-    pub fn kill(&self, pid: i32) {
+    pub(crate) fn kill(&self, pid: i32) {
         let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 
     /// Pids of all container processes: what is in the instance's cgroups.
-    pub fn containers(&self) -> BTreeSet<i32> {
+    pub(crate) fn containers(&self) -> BTreeSet<i32> {
         let name = stdx::Instance::new(&self.instance, None).unwrap().cgroup();
         let mut pids = BTreeSet::new();
         for hierarchy in ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"] {
@@ -297,13 +297,13 @@ impl Machine {
     }
 
     /// Those of them whose command line has `part`.
-    pub fn processes_named(&self, part: &str) -> Vec<i32> {
+    pub(crate) fn processes_named(&self, part: &str) -> Vec<i32> {
         let has = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| argv.contains(part));
         self.containers().into_iter().filter(has).collect()
     }
 
     /// Asks again until it is so.
-    pub fn wait_for(&self, what: &str, is: impl Fn() -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, is: impl Fn() -> bool) {
         let begun = Instant::now();
         while !is() {
             assert!(begun.elapsed() < PATIENCE, "{what}: not within {} s\n{}", PATIENCE.as_secs(), self.logs());
@@ -312,13 +312,13 @@ impl Machine {
         }
     }
 
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let outcome = self.corten(&["logs", "-n", "15"]);
         outcome.stdout + &outcome.stderr
     }
 
     /// A program that listens on the port, until dropped.
-    pub fn listen(&self, port: u16) -> Listener {
+    pub(crate) fn listen(&self, port: u16) -> Listener {
         let script =
             format!("import socket,sys;s=socket.socket();s.bind(('0.0.0.0',{port}));s.listen();print('up',flush=True);sys.stdin.read()");
         let mut child = self.command("python3").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -328,14 +328,14 @@ impl Machine {
     }
 
     /// Resets and looks for leftovers: processes, mounts, links, rules, cgroups, folders.
-    pub fn reset_leaves_nothing(&self) {
+    pub(crate) fn reset_leaves_nothing(&self) {
         self.corten(&["reset", "--yes"]).expect_ok("reset");
         self.nothing_is_left();
         assert!(!self.root().exists(), "the state is left");
     }
 
     /// Looks for what a cluster that is down may not have: all but its state.
-    pub fn nothing_is_left(&self) {
+    pub(crate) fn nothing_is_left(&self) {
         let instance = stdx::Instance::new(&self.instance, None).unwrap();
         assert_eq!(self.mounted(), None, "a mount, or a namespace that has one, is left");
         assert!(self.containers().is_empty(), "a container is left");
@@ -374,7 +374,7 @@ impl Drop for Machine {
     }
 }
 
-pub struct Listener(std::process::Child);
+pub(crate) struct Listener(std::process::Child);
 
 impl Drop for Listener {
     fn drop(&mut self) {
@@ -384,19 +384,19 @@ impl Drop for Listener {
 }
 
 /// A program under way; it is killed when dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: std::process::Child,
     lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Running {
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, signal);
     }
 
     /// The next line; None at the end of the output. An error where there is none yet.
-    pub fn line_within(&self, patience: Duration) -> Result<Option<String>, ()> {
+    pub(crate) fn line_within(&self, patience: Duration) -> Result<Option<String>, ()> {
         match self.lines.recv_timeout(patience) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
@@ -405,7 +405,7 @@ impl Running {
     }
 
     /// The next line that contains `part`; None at the end of the output, or after a bound.
-    pub fn line_with(&self, part: &str) -> Option<String> {
+    pub(crate) fn line_with(&self, part: &str) -> Option<String> {
         let end = Instant::now() + PATIENCE;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             if line.contains(part) {
@@ -416,12 +416,12 @@ impl Running {
     }
 
     /// Whether its output came to its end without our doing, within a bound.
-    pub fn ends(&self) -> bool {
+    pub(crate) fn ends(&self) -> bool {
         let end = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(_) => {}
-                Err(error) => return error == std::sync::mpsc::RecvTimeoutError::Disconnected,
+                Err(error) => return error == RecvTimeoutError::Disconnected,
             }
         }
     }
@@ -452,7 +452,7 @@ fn running(mut command: Command) -> Running {
 }
 
 /// Neither gone nor a zombie.
-pub fn is_alive(pid: i32) -> bool {
+pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z" && state != "X")
 }

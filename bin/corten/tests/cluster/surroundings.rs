@@ -90,6 +90,10 @@ fn what_cannot_start_says_what_why_and_the_fix() {
     drop(holder);
     let outcome = machine.corten(&["up", "--no-kubeconfig", "/nowhere.yaml"]);
     assert!(!outcome.success && outcome.stderr.contains("/nowhere.yaml"), "{}", outcome.stderr);
+    let broken = machine.folder().join("broken.yaml");
+    std::fs::write(&broken, "kind: ConfigMap\nmetadata: [\n").expect("our own folder");
+    let outcome = machine.corten(&["up", "--no-kubeconfig", &broken.to_string_lossy()]);
+    assert!(!outcome.success && outcome.stderr.contains("broken.yaml"), "{}", outcome.stderr);
     machine.reset_leaves_nothing();
 }
 
