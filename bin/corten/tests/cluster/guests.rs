@@ -163,7 +163,8 @@ fn ask(machine: &Machine, identity: &[String]) -> (String, String) {
 fn ask_at(machine: &Machine, query: &str, identity: &[String]) -> (String, String) {
     let url = format!("https://127.0.0.1:{}/api/v1/namespaces/default/configmaps{query}", machine.api_port());
     let ca = machine.pki().join("ca.crt").display().to_string();
-    let mut args = vec!["-sS", "--cacert", &ca, "-w", "\n%{http_code}", &url];
+    // Over HTTP/2 curl 7.88 loses an answer that comes before it has sent its body.
+    let mut args = vec!["-sS", "--http1.1", "--cacert", &ca, "-w", "\n%{http_code}", &url];
     args.extend(identity.iter().map(String::as_str));
     let answer = machine.run("curl", &args).expect_ok("an answer");
     let (body, code) = answer.rsplit_once('\n').expect("curl writes the code");
