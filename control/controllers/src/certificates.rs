@@ -93,10 +93,7 @@ fn verdict(doc: &Value, addresses: &[String]) -> Verdict {
     if has("Denied") || has("Failed") || !doc.str_at("status.certificate").is_empty() {
         return Verdict::Nothing;
     }
-    let granted = match grant(doc) {
-        None => return Verdict::Nothing,
-        Some(granted) => granted,
-    };
+    let Some(granted) = grant(doc) else { return Verdict::Nothing };
     match (has("Approved"), granted) {
         (true, Ok((request, leaf))) => Verdict::Sign(request, leaf),
         (true, Err(why)) => Verdict::Fail(why),

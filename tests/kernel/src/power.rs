@@ -34,7 +34,7 @@ const CONFIG: LogConfig = LogConfig {
     snapshot_after_bytes: 1 << 20,
 };
 
-pub fn main(words: &[&str]) -> ExitCode {
+pub(crate) fn main(words: &[&str]) -> ExitCode {
     let done = match words {
         ["write", store, device, offset] => offset.parse().context("an offset").and_then(|offset| write(store.as_ref(), device, offset)),
         ["check", store, marks] => check(store.as_ref(), marks),

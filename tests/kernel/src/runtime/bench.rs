@@ -17,7 +17,7 @@ use crate::world::{World, block_on, busybox, isolate};
 /// Between two spaced starts: longer than any grace period of the kernel.
 const PAUSE: Duration = Duration::from_millis(250);
 
-pub fn bench(words: &[&str]) -> ExitCode {
+pub(crate) fn bench(words: &[&str]) -> ExitCode {
     let done = match words {
         ["bench", "peer", program, bundle, rounds, pause] => {
             peer(program, Path::new(bundle), rounds.parse().unwrap_or(10), *pause == "spaced")

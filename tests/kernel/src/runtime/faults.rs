@@ -21,7 +21,7 @@ fn counted(log: &str) -> Result<()> {
     Ok(())
 }
 
-pub fn node_restart() -> Result<()> {
+pub(crate) fn node_restart() -> Result<()> {
     let world = World::new()?;
     let counting = spec(&world, "a", &["sh", "-c", COUNT])?;
     let short = spec(&world, "b", &["sh", "-c", "echo bye; exit 4"])?;
@@ -81,7 +81,7 @@ fn kill(pid: u32) -> Result<()> {
     wait_for_end(pid)
 }
 
-pub fn keeper_killed() -> Result<()> {
+pub(crate) fn keeper_killed() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -117,7 +117,7 @@ fn kernel_tells_exits() -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 15)
 }
 
-pub fn all_killed() -> Result<()> {
+pub(crate) fn all_killed() -> Result<()> {
     let world = World::new()?;
     let (keeper, pid) = block_on(async {
         let (driver, env) = world.other_driver().await?;
@@ -146,7 +146,7 @@ pub fn all_killed() -> Result<()> {
     })
 }
 
-pub fn children() -> Result<()> {
+pub(crate) fn children() -> Result<()> {
     let exe = std::env::current_exe()?.to_string_lossy().into_owned();
     let child = |how: &str, file: &Path| vec![exe.clone(), "child".into(), how.into(), file.to_string_lossy().into_owned()];
     let world = World::with(
@@ -197,7 +197,7 @@ pub fn children() -> Result<()> {
     world.end_keeper()
 }
 
-pub fn second_keeper() -> Result<()> {
+pub(crate) fn second_keeper() -> Result<()> {
     let world = World::new()?;
     let error = world.start_keeper().err().context("an error")?.to_string();
     ensure!(error.contains("a keeper runs already"), "{error}");

@@ -8,7 +8,7 @@ use contract::{ContainerSpec, Resources, Runtime, SandboxSpec};
 use super::{POD, Pod, collect, command, log_of, spec};
 use crate::world::{World, block_on};
 
-pub fn fork_bomb() -> Result<()> {
+pub(crate) fn fork_bomb() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -37,7 +37,7 @@ pub fn fork_bomb() -> Result<()> {
     })
 }
 
-pub fn out_of_memory() -> Result<()> {
+pub(crate) fn out_of_memory() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -66,7 +66,7 @@ fn memory_is_v2() -> bool {
     controllers.split_whitespace().any(|name| name == "memory")
 }
 
-pub fn limits_reach_the_kernel() -> Result<()> {
+pub(crate) fn limits_reach_the_kernel() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let of_pod = Resources { memory_limit_bytes: Some(64 << 20), ..Resources::default() };
@@ -93,7 +93,7 @@ pub fn limits_reach_the_kernel() -> Result<()> {
     })
 }
 
-pub fn stubborn() -> Result<()> {
+pub(crate) fn stubborn() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;

@@ -1,8 +1,8 @@
 //! Who asks: certificates, tokens, nobody; and what they are told.
 
-use auth::pki::Leaf;
-use auth::pki::{Live, live_client_config};
+use auth::pki::{Leaf, Live, live_client_config};
 use auth::{Pki, TokenIssuer, TokenRequest};
+use client::https::{Https, HttpsConfig};
 use http::{Method, Request};
 use http_body_util::Full;
 use schema::{DocExt, json};
@@ -118,17 +118,17 @@ async fn a_client_shows_its_new_certificate_on_the_next_connection() {
     let world = World::start().await;
     let leaf = |node: &str| world.pki.leaf(&Leaf::node_client(node)).unwrap();
     let live = Live::new(&leaf("n1")).unwrap();
-    let config = client::https::HttpsConfig {
+    let config = HttpsConfig {
         address: world.address,
         server_name: "localhost".try_into().unwrap(),
-        tls: std::sync::Arc::new(live_client_config(world.pki.ca(), &live)),
+        tls: Arc::new(live_client_config(world.pki.ca(), &live)),
         token: None,
         user_agent: "test".into(),
     };
-    let https = client::https::Https::new(config, &world.env);
-    let client = client::Client::new(std::sync::Arc::clone(&https) as _);
+    let https = Https::new(config, &world.env);
+    let client = Client::new(Arc::clone(&https) as _);
     let who = async || {
-        let refused = client.get(client::Target::of("v1", "nodes", "").named("other")).await.unwrap_err();
+        let refused = client.get(Target::of("v1", "nodes", "").named("other")).await.unwrap_err();
         refused.message.split('"').find(|word| word.starts_with("system:node:")).unwrap_or_default().to_owned()
     };
     assert_eq!(who().await, "system:node:n1");
