@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use keeper::{ChildSpec, KeeperConfig};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use stdx::Instance;
 
 use crate::{control, hello, logging, node};
@@ -100,9 +101,21 @@ pub(crate) fn environment() -> Vec<(String, String)> {
     std::iter::once(path).chain(log).collect()
 }
 
+/// Connections, pipes and logs are many, and the usual limit of 1,024 descriptors is meant for programs that use `select`. Containers
+/// keep the usual one: they are children of the keeper.
+fn take_descriptors() {
+    const MOST: u64 = 1 << 20;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = Some(limit.maximum.unwrap_or(MOST).min(MOST));
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+}
+
 /// Runs a long-lived process until SIGTERM; a failure is its last log line and exit code 1, and the keeper starts it anew.
 fn process(name: &'static str, run: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     logging::start();
+    take_descriptors();
     // Two workers do for every machine size so far: the work is I/O, and each worker costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
