@@ -42,7 +42,8 @@ v1 | hybrid)
 esac
 
 hostname guest
-modprobe -a virtio_pci virtio_blk loop
+# nf_tables: busybox' modprobe takes a module that is still loading for loaded, and our parts ask for this one at once.
+modprobe -a virtio_pci virtio_blk loop nf_tables
 if [ -b /dev/vda ] && [ -z "$bare_disks" ]; then
     mount -t ext4 /dev/vda /var
     mkdir -p /var/lib /var/tmp
