@@ -133,7 +133,10 @@ impl Machine {
     pub(crate) fn neighbour(&self, name: &str) -> Self {
         let folder = folder();
         let root = folder.path().join("state");
-        Self { instance: instance(name), netns: Arc::clone(&self.netns), root, _disk: None, folder, _place: Place::Guest }
+        // Ports and ranges are drawn from the name: two of 199 may meet.
+        let meets = |other: &String| stdx::Instance::new(other, None).unwrap().api_port() == self.api_port();
+        let other = (0..10).map(|n| instance(&format!("{name}{n}"))).find(|other| !meets(other)).expect("ten names do not all meet");
+        Self { instance: other, netns: Arc::clone(&self.netns), root, _disk: None, folder, _place: Place::Guest }
     }
 
     /// Where the cluster keeps its state.
