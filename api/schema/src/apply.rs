@@ -19,6 +19,7 @@
 //! | `ownership` | the rules of the drawing above |
 //! | `last_applied` | taking over from client-side apply |
 //!
+//! | [`view`] | a built-in document as Go prints it, the form that ownership is told by |
 //! | [`scale`] | ownership through the `scale` subresource |
 //!
 //! Left out: sets written under an older schema, in which a list was atomic that merges now (upstream mends them).
@@ -35,6 +36,7 @@ pub mod path;
 pub mod scale;
 pub mod set;
 pub mod shape;
+pub mod view;
 
 pub use conflict::Conflicts;
 pub use managed::{Managed, Operation, Owner};
@@ -52,6 +54,8 @@ pub trait Kind {
     fn shape(&self, api_version: &str) -> Option<Place<'_>>;
     /// A document in another version; None where that is not served any more.
     fn convert(&self, doc: &Value, api_version: &str) -> Option<Value>;
+    /// An object of which nothing is said yet.
+    fn empty(&self, api_version: &str) -> Value;
 }
 
 /// One write.
@@ -106,9 +110,8 @@ impl Write<'_> {
         let mut bare = live.clone();
         bare.remove_at("metadata.managedFields");
         if managed.owners.is_empty() {
-            let empty = crate::json!({"apiVersion": config["apiVersion"], "kind": config["kind"]});
             managed = self
-                .updated(BEFORE_FIRST_APPLY, &empty, &bare, managed)
+                .updated(BEFORE_FIRST_APPLY, &self.kind.empty(self.api_version), &bare, managed)
                 .map_err(|error| ApplyError::Shape(format!("failed to create manager for existing fields: {error}")))?;
         }
         let (mut object, managed) = self.applied_or_taken_over(&bare, config, managed, force)?;

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use schema::apply::path::Step;
 use schema::apply::scale::Replicas;
+use schema::apply::view;
 use schema::apply::{ApplyError, Custom, FieldSet, Kind, Place, Write};
 use schema::{DocExt, Facts, TypeId, Value, json, patch};
 
@@ -47,6 +48,10 @@ impl Kind for World {
         doc["apiVersion"] = json!(api_version);
         Some(doc)
     }
+
+    fn empty(&self, api_version: &str) -> Value {
+        self.held(json!({"apiVersion": api_version, "kind": self.kind}))
+    }
 }
 
 struct ScaleKind;
@@ -59,6 +64,10 @@ impl Kind for ScaleKind {
     fn convert(&self, doc: &Value, _: &str) -> Option<Value> {
         Some(doc.clone())
     }
+
+    fn empty(&self, api_version: &str) -> Value {
+        json!({"apiVersion": api_version, "kind": "Scale"})
+    }
 }
 
 impl World {
@@ -66,7 +75,22 @@ impl World {
         let (api_version, kind) = line.str_at("gvk").rsplit_once('/').ok_or("no gvk")?;
         let shape = if kind == "Widget" { Shape::Widget } else { Shape::BuiltIn(type_of(line)?) };
         let live = json!({"apiVersion": api_version, "kind": kind});
-        Ok(Self { api_version: api_version.into(), kind: kind.into(), shape, go, live })
+        let world = Self { api_version: api_version.into(), kind: kind.into(), shape, go, live: Value::Null };
+        Ok(Self { live: world.held(live), ..world })
+    }
+
+    /// A document as this world holds it.
+    fn held(&self, doc: Value) -> Value {
+        let Shape::BuiltIn(ty) = self.shape else { return doc };
+        if !self.go {
+            return doc;
+        }
+        let entries = doc.at("metadata.managedFields").cloned();
+        let mut held = view::as_go(ty, &doc);
+        if let Some(entries) = entries {
+            held.set_at("metadata.managedFields", entries);
+        }
+        held
     }
 
     fn replay(&mut self, line: &Value) -> Result<(), String> {
@@ -82,17 +106,12 @@ impl World {
         match (outcome, step.get("error").and_then(Value::as_str)) {
             (Ok(mut doc), None) => {
                 doc.set_at("metadata.uid", "00000000-0000-0000-0000-000000000001");
-                if self.go {
-                    drop_empty(&mut doc);
-                }
+                let doc = self.held(doc);
                 self.live = doc.clone();
-                let entries = doc.remove_at("metadata.managedFields").unwrap_or_default();
+                let mut shown = doc;
+                let entries = shown.remove_at("metadata.managedFields").unwrap_or_default();
                 same("managedFields", entries.to_string(), step["want"]["managedFields"].to_string())?;
-                let mut want = step["want"]["object"].clone();
-                if self.go {
-                    drop_empty(&mut want);
-                }
-                same("object", doc.to_string(), want.to_string())
+                same("object", shown.to_string(), self.held(step["want"]["object"].clone()).to_string())
             }
             (Err(error), Some(want)) => {
                 same("error", error.to_string(), want.to_owned())?;
@@ -131,8 +150,8 @@ impl World {
         let live = self.convert(&self.live, &version).expect("a version of the vectors");
         match step.str_at("op") {
             "load" => Ok(step["object"].clone()),
-            "update" => write.update(&live, self.kept(&live, step["object"].clone(), subresource)),
-            "merge-patch" => write.update(&live, self.kept(&live, patch::merge(&live, &step["patch"]), subresource)),
+            "update" => write.update(&live, self.held(self.kept(&live, step["object"].clone(), subresource))),
+            "merge-patch" => write.update(&live, self.held(self.kept(&live, patch::merge(&live, &step["patch"]), subresource))),
             "apply" => {
                 let applied = write.apply(&live, &step["object"], step.bool_at("force"))?;
                 Ok(self.kept(&live, applied, subresource))
@@ -204,21 +223,6 @@ impl World {
         replicas.to_parent(&mut parent, &written).map_err(ApplyError::Shape)?;
         Ok(parent)
     }
-}
-
-/// Go leaves out what is empty.
-fn drop_empty(value: &mut Value) {
-    let Some(members) = value.as_object_mut() else {
-        value.as_array_mut().into_iter().flatten().for_each(drop_empty);
-        return;
-    };
-    members.iter_mut().filter(|(name, _)| *name != "managedFields").for_each(|(_, value)| drop_empty(value));
-    members.retain(|_, value| match value {
-        Value::Null => false,
-        Value::Object(members) => !members.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        _ => true,
-    });
 }
 
 static WIDGET: LazyLock<Custom> = LazyLock::new(|| {
