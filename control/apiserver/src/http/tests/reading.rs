@@ -212,3 +212,17 @@ async fn a_watchs_own_memory_is_small() {
     let bytes = size_of_val(&body);
     assert!(bytes <= 1024, "a watch's body takes {bytes} bytes, {cursor_bytes} of them its cursor");
 }
+
+#[tokio::test]
+async fn a_scale_as_a_table_tells_its_replicas() {
+    let world = World::start().await;
+    let doc = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    world.loopback.create(Target::of("apps/v1", "deployments", "default"), doc).await.unwrap();
+    let (_, _, bytes) = world.get("/apis/apps/v1/namespaces/default/deployments/web/scale", &[("accept", TABLE)]).await;
+    let table: Value = serde_json::from_slice(&bytes).unwrap();
+    let columns: Vec<&str> = table.items_at("columnDefinitions").iter().map(|column| column.str_at("name")).collect();
+    assert_eq!((table.str_at("kind"), columns), ("Table", vec!["Name", "Desired", "Available", "Age"]));
+    assert_eq!(table.items_at("rows")[0].items_at("cells")[..3], [json!("web"), json!(2), json!(0)]);
+}
