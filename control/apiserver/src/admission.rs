@@ -12,13 +12,14 @@
 //! | 8 | [`taint::TaintNodesByCondition`] | a new node is not ready yet | |
 //! | 9 | [`node::NodeRestriction`] | | a node writes its own objects only |
 //! | 10 | [`escalation::Escalation`] | | nobody grants what they do not hold |
-//! | 11 | LimitRanger | next | |
+//! | 11 | [`limit_ranger::LimitRanger`] | defaults of pods | bounds of pods and claims |
 //! | 12 | mutating policies and webhooks | next | |
 //! | 13 | validating policies and webhooks | | next |
 //! | 14 | ResourceQuota | | next, last: what it counts must be certain |
 
 pub mod default_class;
 pub mod escalation;
+pub mod limit_ranger;
 pub mod namespace;
 pub mod node;
 pub mod priority;
@@ -108,7 +109,8 @@ impl Chain {
             Box::new(taint::TaintNodesByCondition),
             Box::new(node::NodeRestriction),
             Box::new(escalation::Escalation),
-            // next: LimitRanger, mutating policies, mutating webhooks, validating policies, validating webhooks, ResourceQuota
+            Box::new(limit_ranger::LimitRanger),
+            // next: mutating policies, mutating webhooks, validating policies, validating webhooks, ResourceQuota
         ])
     }
 
