@@ -36,6 +36,23 @@ impl Kind for CertificateSigningRequest {
     ];
     const FIELDS: &[Selectable] = &[Selectable::new("spec.signerName", |doc| doc.str_at("spec.signerName").to_owned())];
 
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
+        if !is_pem(spec.str_at("request"), "CERTIFICATE REQUEST") {
+            errors.invalid(&path.child("request"), spec.str_at("request"), "PEM block type must be CERTIFICATE REQUEST");
+        }
+        if spec.str_at("signerName").is_empty() {
+            errors.required(&path.child("signerName"), "signerName must be provided");
+        }
+        let usages = spec.items_at("usages");
+        if usages.is_empty() {
+            errors.required(&path.child("usages"), "");
+        }
+        for (index, usage) in usages.iter().enumerate().filter(|(index, usage)| usages[..*index].contains(usage)) {
+            errors.duplicate(&path.child("usages").index(index), usage.clone());
+        }
+    }
+
     /// What was asked for stays; a decision is all that `approval` writes, a certificate and failures all that `status` does.
     fn prepare_update(new: &mut Value, old: &Value, cx: &WriteContext<'_>) {
         copy_member(new, old, "spec");
@@ -103,16 +120,16 @@ fn certificate(new: &Value, old: &Value, path: &Path, errors: &mut FieldErrors) 
     if !before.is_empty() {
         errors.forbidden(path, "updates may not modify existing certificate content");
     }
-    if !issued.is_empty() && !is_pem(issued) {
+    if !issued.is_empty() && !is_pem(issued, "CERTIFICATE") {
         errors.invalid(path, "<certificate data>", "must contain at least one CERTIFICATE PEM block");
     }
 }
 
-/// Whether base64 data holds a PEM block of a certificate.
-fn is_pem(data: &str) -> bool {
+/// Whether base64 data holds a PEM block of this type.
+fn is_pem(data: &str, block: &str) -> bool {
     let bytes = STANDARD.decode(data).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    text.contains("-----BEGIN CERTIFICATE-----") && text.contains("-----END CERTIFICATE-----")
+    text.contains(&format!("-----BEGIN {block}-----")) && text.contains(&format!("-----END {block}-----"))
 }
 
 /// `Pending`, `Approved,Issued` …

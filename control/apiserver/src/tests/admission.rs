@@ -167,9 +167,7 @@ async fn a_runtime_class_must_exist_and_says_what_it_costs_and_where() {
 async fn a_claim_without_a_class_gets_the_newest_default() {
     let cluster = Cluster::bare().await;
     let claims = || Target::of("v1", "persistentvolumeclaims", "default");
-    let claim = |name: &str| {
-        json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
-    };
+    let claim = |name: &str| json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
     assert_eq!(cluster.create(claims(), claim("early")).await.unwrap().at("spec.storageClassName"), None);
     for (name, marked) in [("plain", "false"), ("fast", "true")] {
         let annotations = json!({"storageclass.kubernetes.io/is-default-class": marked});
@@ -185,7 +183,7 @@ async fn a_claim_without_a_class_gets_the_newest_default() {
 #[tokio::test]
 async fn who_asks_for_a_certificate_is_who_has_proved_it() {
     let cluster = Cluster::bare().await;
-    let doc = json!({"metadata": {"name": "a"}, "spec": {"request": "eA==", "signerName": "example.com/s", "usages": ["client auth"],
+    let doc = json!({"metadata": {"name": "a"}, "spec": {"request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KeAotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K", "signerName": "example.com/s", "usages": ["client auth"],
         "username": "mallory", "uid": "7", "groups": ["system:nodes"], "extra": {"a": ["b"]}}});
     let made = cluster.create(Target::of("certificates.k8s.io/v1", "certificatesigningrequests", ""), doc).await.unwrap();
     assert_eq!(made.str_at("spec.username"), "admin");
