@@ -148,3 +148,114 @@ fn go_kind(api_version: &str, kind: &str) -> String {
     let slash = if api_version.contains('/') { "" } else { "/" };
     format!("{slash}{api_version}, Kind={kind}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Facts, TypeId, json};
+
+    struct Deployments(TypeId);
+
+    impl Kind for Deployments {
+        fn shape(&self, api_version: &str) -> Option<Place<'_>> {
+            (api_version == "apps/v1").then_some(Place::Object(self.0))
+        }
+
+        fn convert(&self, doc: &Value, api_version: &str) -> Option<Value> {
+            (api_version == "apps/v1").then(|| doc.clone())
+        }
+
+        fn empty(&self, api_version: &str) -> Value {
+            json!({"apiVersion": api_version, "kind": "Deployment"})
+        }
+    }
+
+    /// One object, written by several.
+    struct World {
+        kind: Deployments,
+        live: Value,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let kind = Deployments(Facts::builtin().kind("apps/v1", "Deployment").expect("a kind"));
+            let live = kind.empty("apps/v1");
+            Self { kind, live }
+        }
+
+        fn write<T>(&self, manager: &str, run: impl FnOnce(&Write<'_>) -> T) -> T {
+            let ignored = FieldSet::of_fields(&[&["status"]]);
+            let now = "2020-01-01T00:00:00Z";
+            run(&Write { kind: &self.kind, api_version: "apps/v1", name: "Deployment", manager, subresource: "", ignored: &ignored, now })
+        }
+
+        fn keep(&mut self, mut doc: Value) {
+            doc.set_at("metadata.uid", "u");
+            self.live = doc;
+        }
+
+        fn apply(&mut self, manager: &str, spec: Value, force: bool) -> Result<(), ApplyError> {
+            let config = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec});
+            let applied = self.write(manager, |write| write.apply(&self.live, &config, force))?;
+            self.keep(applied);
+            Ok(())
+        }
+
+        fn update(&mut self, manager: &str, path: &str, value: Value) {
+            let mut new = self.live.clone();
+            new.set_at(path, value);
+            let updated = self.write(manager, |write| write.update(&self.live, new)).expect("an update fits");
+            self.keep(updated);
+        }
+
+        /// `a by Apply: {…}`
+        fn owners(&self) -> Vec<String> {
+            let entries = self.live.items_at("metadata.managedFields").iter();
+            entries.map(|entry| format!("{} by {}: {}", entry.str_at("manager"), entry.str_at("operation"), entry["fieldsV1"])).collect()
+        }
+    }
+
+    #[test]
+    fn who_writes_a_field_owns_it_until_somebody_changes_it() {
+        let mut world = World::new();
+        world.apply("a", json!({"replicas": 1, "paused": true}), false).expect("the first");
+        world.apply("b", json!({"replicas": 1}), false).expect("the same value is no conflict");
+        world.update("hand", "spec.replicas", json!(5));
+        let want = [r#"a by Apply: {"f:spec":{"f:paused":{}}}"#, r#"hand by Update: {"f:spec":{"f:replicas":{}}}"#];
+        assert_eq!(world.owners(), want);
+        let error = world.apply("a", json!({"replicas": 1}), false).expect_err("a conflict");
+        assert_eq!(error.to_string(), r#"Apply failed with 1 conflict: conflict with "hand" using apps/v1: .spec.replicas"#);
+        let ApplyError::Conflict(conflicts) = error else { panic!("a conflict") };
+        assert_eq!(conflicts.to_status().details.expect("causes").causes[0].reason, "FieldManagerConflict");
+        world.apply("a", json!({"replicas": 1}), true).expect("force takes it");
+        assert_eq!(world.owners(), [r#"a by Apply: {"f:spec":{"f:replicas":{}}}"#]);
+        assert_eq!(world.live["spec"], json!({"replicas": 1}), "what the applier no longer names is gone");
+    }
+
+    #[test]
+    fn items_of_lists_merge_by_their_keys_and_go_with_who_named_them() {
+        let mut world = World::new();
+        let with = |containers: Value| json!({"template": {"spec": {"containers": containers}}});
+        world.apply("a", with(json!([{"name": "app", "image": "x"}])), false).expect("the first");
+        world.apply("b", with(json!([{"name": "side"}, {"name": "app", "command": ["run"]}])), false).expect("other fields");
+        let containers = |world: &World| world.live.at("spec.template.spec.containers").cloned().unwrap_or_default();
+        assert_eq!(containers(&world), json!([{"name": "side"}, {"command": ["run"], "image": "x", "name": "app"}]));
+        world.apply("b", with(json!([{"name": "app", "command": ["run"]}])), false).expect("less");
+        assert_eq!(containers(&world), json!([{"command": ["run"], "image": "x", "name": "app"}]));
+        world.apply("a", json!({}), false).expect("nothing");
+        assert_eq!(containers(&world), json!([{"command": ["run"], "name": "app"}]), "the item is b's as well, the image was a's alone");
+    }
+
+    #[test]
+    fn what_cannot_be_applied_is_refused() {
+        let mut world = World::new();
+        let error = world.apply("a", json!({"nope": 1}), false).expect_err("no such field");
+        assert_eq!(
+            error.to_string(),
+            "failed to create typed patch object (/web; apps/v1, Kind=Deployment): .spec.nope: field not declared in schema"
+        );
+        let config = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"managedFields": []}});
+        let refused = world.write("a", |write| write.apply(&world.live, &config, false));
+        assert_eq!(refused, Err(ApplyError::BadRequest("metadata.managedFields must be nil".into())));
+    }
+}
