@@ -46,7 +46,6 @@ const UNACTED: &[Unacted] = &[
     kind("batch", "Job", "its controller"),
     kind("batch", "CronJob", "its controller"),
     kind("", "ReplicationController", "its controller"),
-    kind("", "LimitRange", "its admission"),
     kind("", "ResourceQuota", "its admission and controller"),
     kind("", "PersistentVolume", "volume binding and mounting"),
     kind("", "PersistentVolumeClaim", "volume binding and mounting"),

@@ -3,6 +3,7 @@
 //! ```text
 //! listen ──► certificate ──► per request: authn ─► impersonation ─► route ─┬─► resource ──► core ──► shape
 //!  (TLS, h2)                                                              ├─► agent (logs, exec, attach, port-forward, node proxy)
+//!                                                                         ├─► proxy (what listens in pods, behind services)
 //!                                                                         └─► path: health, discovery, openapi, metrics, keys
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! | `negotiate.rs`, `shape.rs`, `answer.rs` | media types; objects, lists, tables; bodies and headers |
 //! | `resource.rs`, `watch.rs` | requests to the core |
 //! | `agent.rs`, `upgrade.rs` | what a node's agent answers |
+//! | `proxy.rs` | what listens in a pod answers |
 //! | `paths.rs`, `health.rs`, `discovery.rs`, `openapi.rs`, `metrics.rs` | what is no resource |
 
 pub mod agent;
@@ -24,6 +26,7 @@ pub mod metrics;
 pub mod negotiate;
 pub mod openapi;
 pub mod paths;
+pub mod proxy;
 pub mod query;
 pub mod resource;
 pub mod route;
@@ -144,6 +147,7 @@ impl Face {
         let user = self.user(connection, headers, request.uri().path()).await?;
         match route {
             Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, &user, &asked, query, request).await,
+            Route::Resource(asked) if proxy::serves(&asked.target) => proxy::answer(self, &user, &asked, request).await,
             Route::Resource(asked) if !self.serves_group(&asked) => {
                 self.authorize(&user, &asked).await?;
                 Ok(answer::not_found())
