@@ -8,7 +8,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `listen.rs` | connections: TLS, HTTP/2 and HTTP/1.1, limits, graceful end |
+//! | `listen.rs`, `gather.rs` | connections: TLS, HTTP/2 and HTTP/1.1, limits, graceful end; few large writes |
 //! | `route.rs`, `query.rs` | what a path and a query ask for |
 //! | `negotiate.rs`, `shape.rs`, `answer.rs` | media types; objects, lists, tables; bodies and headers |
 //! | `resource.rs`, `watch.rs` | requests to the core |
@@ -18,6 +18,7 @@
 pub mod agent;
 pub mod answer;
 pub mod discovery;
+mod gather;
 pub mod health;
 pub mod listen;
 pub mod metrics;
