@@ -311,7 +311,7 @@ async fn a_batch_torn_at_any_offset_leaves_the_whole_commits_before_the_tear() {
         let rest = vec![0; torn.content(&name).len() - tear];
         torn.open(&name).unwrap().write_at(tear as u64, &rest).unwrap();
         let store = open(&torn).unwrap_or_else(|error| panic!("torn at {tear}: {error}"));
-        let (fits, above) = ((tear - offsets[0]) / record_len, (tear - offsets[0]).next_multiple_of(record_len) / record_len);
+        let (fits, above) = ((tear - offsets[0]) / record_len, (tear - offsets[0]).div_ceil(record_len));
         let revision = store.revision().0 as usize;
         // The last bytes of a record are filling: a tear there takes nothing away.
         assert!((fits..=above).contains(&revision), "torn at {tear}: {revision}");
