@@ -13,6 +13,7 @@
 //! | `negotiate.rs`, `shape.rs`, `answer.rs` | media types; objects, lists, tables; bodies and headers |
 //! | `resource.rs`, `watch.rs` | requests to the core |
 //! | `agent.rs`, `upgrade.rs` | what a node's agent answers |
+//! | `relief.rs` | when memory is worth giving back |
 //! | `paths.rs`, `health.rs`, `discovery.rs`, `openapi.rs`, `metrics.rs` | what is no resource |
 
 pub mod agent;
@@ -26,6 +27,7 @@ pub mod negotiate;
 pub mod openapi;
 pub mod paths;
 pub mod query;
+pub mod relief;
 pub mod resource;
 pub mod route;
 pub mod shape;
@@ -53,6 +55,7 @@ pub use self::listen::{Limits, Listener, serve};
 use self::metrics::Metrics;
 use self::openapi::OpenApi;
 use self::query::Query;
+use self::relief::Relief;
 use self::resource::Exchange;
 use self::route::{Asked, Route, route};
 use crate::Core;
@@ -70,6 +73,7 @@ pub struct Face {
     pub(crate) openapi: OpenApi,
     /// Room for the protobuf messages that cached objects keep.
     pub(crate) encodings: Arc<Budget>,
+    pub(crate) relief: Arc<Relief>,
     /// `https://10.0.0.1:6443`, as clients reach us.
     pub(crate) base_url: String,
 }
@@ -97,6 +101,7 @@ impl Face {
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
             encodings: Budget::new(ENCODINGS_BYTES_MAX),
+            relief: Arc::default(),
             base_url: base_url.to_owned(),
             env,
         })
@@ -105,6 +110,11 @@ impl Face {
     /// Named checks of `/livez` and `/readyz` can be added at any time.
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Tells when memory is worth giving back; somebody must [`Relief::run`] it.
+    pub fn relief(&self) -> &Arc<Relief> {
+        &self.relief
     }
 
     pub fn authenticator(&self) -> &Authenticator {
@@ -126,6 +136,7 @@ impl Face {
         self.finish(&mut answer, &headers);
         label.code = answer.status().as_u16();
         self.metrics.done(label, started.elapsed());
+        self.relief.note(answer.body().length().unwrap_or(relief::STREAM_BYTES));
         compress(answer, &headers)
     }
 

@@ -24,7 +24,7 @@ const CONNECTIONS: usize = 10;
 const UPDATERS: u64 = 8;
 const OBJECTS: u64 = 16;
 /// With names, times and the frame's words an event is 1 KB.
-const VALUE_LEN: usize = 560;
+const VALUE_LEN: usize = 706;
 const PATIENCE: Duration = Duration::from_secs(60);
 const COLLECTION: &str = "/api/v1/namespaces/default/configmaps";
 

@@ -193,7 +193,7 @@ async fn watches_opened_at_once_are_all_answered() {
             let request = Request::get(&uri).header("authorization", "Bearer admin").body(Full::default()).unwrap();
             async move { sender.send_request(request).await.unwrap() }
         });
-        let opened = tokio::time::timeout(std::time::Duration::from_secs(20), futures::future::join_all(open)).await;
+        let opened = tokio::time::timeout(Duration::from_secs(20), futures::future::join_all(open)).await;
         assert_eq!(opened.expect("every watch is answered").len(), 100, "round {round}");
     }
 }
