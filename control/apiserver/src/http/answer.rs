@@ -287,8 +287,9 @@ fn accepts_gzip(header: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use schema::json;
     use std::io::Read;
+
+    use schema::json;
 
     use super::*;
 
