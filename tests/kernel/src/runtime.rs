@@ -37,6 +37,7 @@ pub(crate) const CASES: &[Case] = &[
     case("runtime::limits_reach_the_kernel", limits::limits_reach_the_kernel),
     case("runtime::a_stubborn_container_is_killed", limits::stubborn),
     case("runtime::a_new_node_finds_everything", faults::node_restart),
+    case("runtime::a_half_removed_sandbox_is_swept", faults::half_removed_sandbox),
     case("runtime::a_killed_keeper_is_replaced", faults::keeper_killed),
     case("runtime::all_killed_and_still_running", faults::all_killed),
     case("runtime::children_are_kept_running", faults::children),

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::streams::{reader, terminal_streams, writer};
 use super::{Inner, plans, refused};
 use crate::pipes::null;
-use crate::protocol::{Answer, Request};
+use crate::protocol::{Answer, Launcher, Request};
 
 impl Inner {
     pub(super) async fn start_exec(self: &Arc<Self>, id: &str, spec: &ExecSpec) -> Result<Exec> {
@@ -29,7 +29,7 @@ impl Inner {
         let name = format!("exec{:016x}", self.env.random_u64());
         let (exited, exit) = oneshot::channel();
         self.execs.lock().expect("no holder panics").insert(name.clone(), exited);
-        let started = self.call(Request::Start { id: name.clone(), exec: true, held: 0 }, fds).await;
+        let started = self.call(Request::Start { id: name.clone(), launcher: Launcher::Parent, exec: true, held: 0 }, fds).await;
         let failed = |error| {
             self.execs.lock().expect("no holder panics").remove(&name);
             error

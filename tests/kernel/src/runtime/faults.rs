@@ -21,6 +21,23 @@ fn counted(log: &str) -> Result<()> {
     Ok(())
 }
 
+/// A node that died after its answer and before the sandbox's mounts were gone.
+pub(crate) fn half_removed_sandbox() -> Result<()> {
+    let world = World::new()?;
+    let folder = world.instance.run_dir().join("sandboxes").join(super::POD);
+    block_on(async {
+        let (driver, env) = world.other_driver().await?;
+        driver.ensure_sandbox(&contract::SandboxSpec { pod_uid: super::POD.into(), ..Default::default() }).await?;
+        fs::remove_file(folder.join("spec.json"))?;
+        env.stop(Duration::from_secs(2)).await;
+        let driver = world.driver().await?;
+        ensure!(driver.sandboxes().await?.is_empty() && !folder.exists(), "{} is left", folder.display());
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        ensure!(!mounts.contains(super::POD), "mounts left:\n{mounts}");
+        world.end().await
+    })
+}
+
 pub(crate) fn node_restart() -> Result<()> {
     let world = World::new()?;
     let counting = spec(&world, "a", &["sh", "-c", COUNT])?;
