@@ -76,7 +76,7 @@ mod tests {
     async fn memory_goes_back_once_after_much_traffic_and_not_before_it_is_quiet() {
         let (env, relief) = (Env::real(), Arc::new(Relief::default()));
         let (running, of) = (Arc::clone(&relief), env.clone());
-        env.spawn("relief", async move { running.run(&of, || drop(GIVEN.fetch_add(1, Ordering::SeqCst))).await });
+        env.spawn("relief", async move { running.run(&of, || _ = GIVEN.fetch_add(1, Ordering::SeqCst)).await });
         relief.note(ANSWERED_MIN - 1);
         env.sleep(QUIET * 5).await;
         assert_eq!(given(), 0, "not much");
