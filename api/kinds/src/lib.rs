@@ -9,6 +9,7 @@
 //! | [`kind`] | how such a file is written, and what all kinds share |
 //! | [`descriptor`] | what the generic core sees of a kind |
 //! | [`lens`] | what typed views share: null as in Go, quantities, numbers that may be names |
+//! | [`quota`] | what objects use of resource quotas: for admission, which takes, and the controller, which counts again |
 //! | [`unacted`] | what is stored but not acted on yet: Warning headers and the README's table |
 
 pub mod admissionregistration;
@@ -32,6 +33,7 @@ pub mod lens;
 pub mod networking;
 pub mod node;
 pub mod policy;
+pub mod quota;
 pub mod rbac;
 pub mod resource;
 mod rules;

@@ -10,24 +10,36 @@
 //! | 6 | [`default_class::DefaultClass`] | the default class of claims and ingresses | |
 //! | 7 | [`requester::CertificateRequester`] | who asks for a certificate | |
 //! | 8 | [`taint::TaintNodesByCondition`] | a new node is not ready yet | |
+//! | | [`storage_protection::StorageProtection`] | finalizers of claims and volumes | |
+//! | | [`topology::PodTopologyLabels`] | the place of a pod that has its node | |
 //! | 9 | [`node::NodeRestriction`] | | a node writes its own objects only |
 //! | 10 | [`escalation::Escalation`] | | nobody grants what they do not hold |
 //! | 11 | [`limit_ranger::LimitRanger`] | defaults of pods | bounds of pods and claims |
+//! | | [`pod_security::PodSecurity`] | | what the namespace's labels demand |
+//! | | [`claim_resize::ClaimResize`] | | a claim grows where its class allows it |
+//! | | [`certificates::Certificates`] | | who approves, signs and attests |
+//! | | [`owner_references::OwnerReferences`] | | who may make an object somebody's (off by default) |
 //! | 12 | mutating policies and webhooks | next | |
 //! | 13 | validating policies and webhooks | | next |
-//! | 14 | ResourceQuota | | next, last: what it counts must be certain |
+//! | 14 | [`crate::quota`] | | last, in the write's own transaction: what it counts must be certain |
 
+pub mod certificates;
+pub mod claim_resize;
 pub mod default_class;
 pub mod escalation;
 pub mod limit_ranger;
 pub mod namespace;
 pub mod node;
+pub mod owner_references;
+pub mod pod_security;
 pub mod priority;
 pub mod requester;
 pub mod runtime_class;
 pub mod service_account;
+pub mod storage_protection;
 pub mod taint;
 pub mod toleration;
+pub mod topology;
 
 use async_trait::async_trait;
 use auth::UserInfo;
@@ -107,10 +119,16 @@ impl Chain {
             Box::new(default_class::DefaultClass::INGRESS),
             Box::new(requester::CertificateRequester),
             Box::new(taint::TaintNodesByCondition),
+            Box::new(storage_protection::StorageProtection),
+            Box::new(topology::PodTopologyLabels),
             Box::new(node::NodeRestriction),
             Box::new(escalation::Escalation),
             Box::new(limit_ranger::LimitRanger),
-            // next: mutating policies, mutating webhooks, validating policies, validating webhooks, ResourceQuota
+            Box::new(pod_security::PodSecurity),
+            Box::new(claim_resize::ClaimResize),
+            Box::new(certificates::Certificates),
+            Box::new(owner_references::OwnerReferences),
+            // next: mutating policies, mutating webhooks, validating policies, validating webhooks
         ])
     }
 

@@ -28,6 +28,7 @@ use self::item::Item;
 use self::progress::Progress;
 use self::ring::{Change, Ring, Topic};
 use crate::allocate::Allocations;
+use crate::quota::Fences;
 
 /// History replayed at start.
 const REPLAY_REVISIONS_MAX: u64 = 20_000;
@@ -44,6 +45,8 @@ pub struct Cache {
     stopping: AtomicBool,
     /// The allocated addresses and ports, which live beside the objects.
     pub allocations: Allocations,
+    /// Where quotas came into force, which live beside the objects as well.
+    pub fences: Fences,
 }
 
 /// One storage prefix.
@@ -70,6 +73,7 @@ impl Cache {
             progress: Progress::default(),
             stopping: AtomicBool::new(false),
             allocations: Allocations::default(),
+            fences: Fences::default(),
         }
     }
 
@@ -122,12 +126,14 @@ impl Cache {
     async fn read_state(&self, at: Revision) -> Result<(), StoreError> {
         let mut found: HashMap<&str, Vec<(Key, Arc<Item>)>> = HashMap::new();
         self.allocations.clear();
+        self.fences.clear();
         let mut start = (at.0 > 0).then(|| String::from("/")); // before the first commit there is nothing
         while let Some(from) = start.take() {
             let page = self.store.range(&from, "0", Some(at), LOAD_PAGE).await?;
             start = page.entries.last().filter(|_| page.remaining > 0).map(|entry| format!("{}\0", entry.key));
             for entry in page.entries {
                 self.allocations.note(&entry.key, Some(&entry.value));
+                self.fences.note(&entry.key, Some(entry.modified));
                 if let Some((prefix, kind)) = self.route(&entry.key)
                     && let Some(item) = kind.parse(&entry.key, entry.value)
                 {
@@ -188,6 +194,7 @@ impl Cache {
         for event in batch {
             let value = (event.kind != EventKind::Delete).then(|| event.value.clone());
             self.allocations.note(&event.key, value.as_ref());
+            self.fences.note(&event.key, value.is_some().then_some(event.revision));
             let Some((prefix, kind)) = self.route(&event.key) else { continue };
             let item = value.and_then(|value| kind.parse(&event.key, value));
             changes.entry(prefix).or_default().push(Change { key: Arc::clone(&event.key), revision: event.revision.0, item });

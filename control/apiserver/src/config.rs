@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use stdx::Instance;
 
+use crate::admission::pod_security;
+
 /// Everything that differs between two clusters or two tests.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -18,6 +20,10 @@ pub struct Config {
     /// Requests in flight before 429 answers.
     pub reads_in_flight_max: usize,
     pub writes_in_flight_max: usize,
+    /// What pods may do where the labels of their namespace say nothing, and for whom nothing is forbidden.
+    pub pod_security: pod_security::Settings,
+    /// Whether setting owner references takes the right to delete the object and to finalize a waiting owner.
+    pub owner_references_enforced: bool,
 }
 
 /// History that is worth its memory: a watcher that lags more is told to list again.
@@ -50,6 +56,8 @@ impl Default for Config {
             ring_bytes_max: RING_BYTES_MAX,
             reads_in_flight_max: 400,
             writes_in_flight_max: 200,
+            pod_security: pod_security::Settings::default(),
+            owner_references_enforced: false,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::admission::Chain;
 use crate::cache::cursor::Cursor;
 use crate::cache::{Cache, KindCache};
 use crate::flow::Flow;
+use crate::gate::Gates;
 use crate::list::Lister;
 use crate::registry::Registry;
 use crate::watch::{self, Watcher};
@@ -29,6 +30,7 @@ pub struct Core {
     pub(crate) registry: Registry,
     pub(crate) cache: Arc<Cache>,
     pub(crate) admission: Chain,
+    pub(crate) gates: Gates,
     flow: Flow,
     tokens: OnceLock<Tokens>,
     loaded: OnceCell<()>,
@@ -66,6 +68,7 @@ impl Core {
             registry,
             cache,
             admission: Chain::built_in(),
+            gates: Gates::default(),
             flow,
             tokens: OnceLock::new(),
             loaded: OnceCell::new(),

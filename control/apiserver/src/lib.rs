@@ -17,6 +17,7 @@
 //! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
 //! | [`admission`] | the ordered chain of plug-ins |
 //! | [`allocate`] | ClusterIPs and node ports, inside the write's own transaction |
+//! | [`quota`] | resource quotas, charged inside the write's own transaction |
 //! | [`meta`] | the rules of `metadata` |
 //! | [`bootstrap`] | what every cluster has from its first second |
 //! | [`http`] | the thin face: TLS, paths, media types, tables, discovery |
@@ -33,10 +34,12 @@ pub mod core;
 pub mod document;
 pub mod failure;
 pub mod flow;
+mod gate;
 pub mod http;
 pub mod list;
 pub mod meta;
 pub mod page;
+pub mod quota;
 pub mod registry;
 pub mod review;
 pub mod select;

@@ -17,7 +17,7 @@ mod update;
 
 pub(crate) use self::commit::{Current, Outcome, commit, current, transact};
 pub(crate) use self::create::{create, create_document};
-pub(crate) use self::delete::{delete, delete_collection, delete_whole, overlaid};
+pub(crate) use self::delete::{Also, delete, delete_also, delete_collection, overlaid};
 pub(crate) use self::patch::{Parsed, patch};
 pub(crate) use self::update::{modify, update};
 

@@ -33,7 +33,7 @@ use rustls::{ClientConfig, RootCertStore};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 pub use self::live::Live;
-pub use self::request::{Request, request};
+pub use self::request::{Request, organizations, request};
 use crate::{MASTERS, NODE_PREFIX, NODES};
 
 const DAY: u64 = 24 * 3600;

@@ -5,13 +5,16 @@
 pub mod certificates;
 pub mod claim;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod garbage;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod pods;
+pub mod protection;
 pub mod replica_set;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 
@@ -48,6 +51,10 @@ pub const ALL: &[Row] = &[
     Row { name: endpoints::legacy::NAME, workers: 2, make: |_| Arc::new(endpoints::legacy::Endpoints::default()) },
     Row { name: garbage::NAME, workers: 4, make: |_| Arc::new(garbage::GarbageCollector::default()) },
     Row { name: pod_gc::NAME, workers: 1, make: |_| Arc::new(pod_gc::PodGc::default()) },
+    Row { name: resource_quota::NAME, workers: 2, make: |_| Arc::new(resource_quota::ResourceQuotas) },
+    Row { name: disruption::NAME, workers: 1, make: |_| Arc::new(disruption::Disruptions) },
+    Row { name: protection::CLAIMS_NAME, workers: 1, make: |_| Arc::new(protection::ClaimProtection) },
+    Row { name: protection::VOLUMES_NAME, workers: 1, make: |_| Arc::new(protection::VolumeProtection) },
     Row { name: certificates::NAME, workers: 1, make: |config| Arc::new(certificates::Certificates { signer: config.signer.clone() }) },
     Row { name: node_lifecycle::NAME, workers: 1, make: |_| Arc::new(node_lifecycle::NodeLifecycle::default()) },
 ];

@@ -95,10 +95,21 @@ impl Cx {
 /// Makes keys of a change.
 pub type Mapper = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
 
+/// Says whether a change is worth a look.
+pub type Filter = Arc<dyn Fn(&Change) -> bool + Send + Sync>;
+
+/// One collection, and what its changes mean to a controller.
+struct Source {
+    informer: Arc<Informer>,
+    mapper: Mapper,
+    /// None: every change counts.
+    filter: Option<Filter>,
+}
+
 /// Collects what a controller watches.
 pub struct Wiring<'a> {
     informers: &'a Informers,
-    sources: Vec<(Arc<Informer>, Mapper)>,
+    sources: Vec<Source>,
 }
 
 impl Wiring<'_> {
@@ -117,7 +128,24 @@ impl Wiring<'_> {
 
     /// Changes of these objects are the keys that `mapper` makes, of the old and the new state alike.
     pub fn maps(&mut self, api_version: &str, resource: &str, mapper: impl Fn(&Object) -> Vec<String> + Send + Sync + 'static) {
-        self.sources.push((self.informers.of(api_version, resource), Arc::new(mapper)));
+        self.sources.push(Source { informer: self.informers.of(api_version, resource), mapper: Arc::new(mapper), filter: None });
+    }
+
+    /// As [`Wiring::maps`], for those changes alone of which `counts` says so; it is asked where the change has keys at all.
+    pub fn maps_when(
+        &mut self,
+        api_version: &str,
+        resource: &str,
+        counts: impl Fn(&Change) -> bool + Send + Sync + 'static,
+        mapper: impl Fn(&Object) -> Vec<String> + Send + Sync + 'static,
+    ) {
+        let informer = self.informers.of(api_version, resource);
+        self.sources.push(Source { informer, mapper: Arc::new(mapper), filter: Some(Arc::new(counts)) });
+    }
+
+    /// For filters that depend on the time.
+    pub fn env(&self) -> &Env {
+        self.informers.env()
     }
 
     /// For mappers that look at other objects.
@@ -154,7 +182,7 @@ impl Manager {
         controller.wire(&mut wiring);
         let counters = self.metrics.of(controller.name());
         let queue = Arc::new(Queue::counted(counters.clone()));
-        let sources: Arc<[(Arc<Informer>, Mapper)]> = wiring.sources.into();
+        let sources: Arc<[Source]> = wiring.sources.into();
         for at in 0..sources.len() {
             self.feed(Arc::clone(&controller), Arc::clone(&sources), at, Arc::clone(&queue));
         }
@@ -175,27 +203,23 @@ impl Manager {
 
     /// Turns changes of one source into keys. Where changes were lost, deletes may be among them, and only the objects of the other
     /// sources tell whom they concern: then everything of this controller is looked at again.
-    fn feed(&self, controller: Arc<dyn Controller>, sources: Arc<[(Arc<Informer>, Mapper)]>, at: usize, queue: Arc<Queue>) {
+    fn feed(&self, controller: Arc<dyn Controller>, sources: Arc<[Source]>, at: usize, queue: Arc<Queue>) {
         let shutdown = self.env.shutdown().clone();
-        let mut changes = sources[at].0.changes();
+        let mut changes = sources[at].informer.changes();
         let feeder = async move {
-            let (informer, mapper) = &sources[at];
-            informer.synced().await;
-            enqueue_all(&queue, informer, mapper);
+            let source = &sources[at];
+            source.informer.synced().await;
+            enqueue_all(&queue, source);
             loop {
                 match changes.recv().await {
-                    Ok(Change::Upsert { old, new }) => {
-                        old.iter().for_each(|old| enqueue(&queue, mapper, old));
-                        enqueue(&queue, mapper, &new);
-                    }
-                    Ok(Change::Delete { old }) => enqueue(&queue, mapper, &old),
+                    Ok(change) => enqueue_change(&queue, source, &change),
                     Err(RecvError::Lagged(lost)) => {
                         tracing::info!(
                             controller = controller.name(),
                             lost,
                             "changes came faster than they were read, looking at everything"
                         );
-                        sources.iter().for_each(|(informer, mapper)| enqueue_all(&queue, informer, mapper));
+                        sources.iter().for_each(|source| enqueue_all(&queue, source));
                         controller.after_lost_changes().iter().for_each(|key| queue.add(key));
                     }
                     Err(RecvError::Closed) => return,
@@ -232,12 +256,19 @@ impl Manager {
     }
 }
 
-fn enqueue_all(queue: &Queue, informer: &Informer, mapper: &Mapper) {
-    informer.store.all().iter().for_each(|object| enqueue(queue, mapper, object));
+/// Without a look at the filter: what has changed is not known.
+fn enqueue_all(queue: &Queue, source: &Source) {
+    source.informer.store.all().iter().flat_map(|object| (source.mapper)(object)).for_each(|key| queue.add(&key));
 }
 
-fn enqueue(queue: &Queue, mapper: &Mapper, object: &Object) {
-    mapper(object).iter().for_each(|key| queue.add(key));
+fn enqueue_change(queue: &Queue, source: &Source, change: &Change) {
+    let keys: Vec<String> = match change {
+        Change::Upsert { old, new } => old.iter().chain([new]).flat_map(|object| (source.mapper)(object)).collect(),
+        Change::Delete { old } => (source.mapper)(old),
+    };
+    if !keys.is_empty() && source.filter.as_ref().is_none_or(|counts| counts(change)) {
+        keys.iter().for_each(|key| queue.add(key));
+    }
 }
 
 fn settle(queue: &Queue, controller: &'static str, key: &str, outcome: Result<Action, Retry>) {

@@ -40,6 +40,10 @@ impl Informers {
         Arc::clone(started.entry(key).or_insert_with(|| self.start(api_version, resource)))
     }
 
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
     /// Resolves when every informer started so far has its first list.
     pub async fn synced(&self) {
         let started: Vec<Arc<Informer>> = self.inner.started.lock().expect("no holder of the informers panics").values().cloned().collect();

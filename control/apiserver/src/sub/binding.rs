@@ -4,6 +4,7 @@ use client::{Body, Response, Target};
 use kinds::KindRef;
 use schema::{DocExt, Status, Value, json, time};
 
+use crate::admission::topology;
 use crate::body::{self, Expected};
 use crate::core::{Call, no_such_resource};
 use crate::failure;
@@ -29,6 +30,7 @@ pub(super) async fn bind_named(call: &mut Call<'_>, body: &Body) -> Result<Respo
 async fn assign(call: &mut Call<'_>, binding: &Value) -> Result<Response, Status> {
     check(binding, call.target)?;
     let node = binding.str_at("target.name").to_owned();
+    let core = call.core;
     let (name, now) = (call.target.name.clone(), time::format(call.core.env().now()));
     let conflict = |why: String| Status::conflict("", "pods/binding", &name, &why);
     write::modify(call, |pod, _| {
@@ -46,7 +48,9 @@ async fn assign(call: &mut Call<'_>, binding: &Value) -> Result<Response, Status
         if !pod.items_at("spec.schedulingGates").is_empty() {
             return Err(conflict(format!("pod {name} has non-empty .spec.schedulingGates")));
         }
-        Ok(assigned(pod, binding, &node, &now))
+        let mut pod = assigned(pod, binding, &node, &now);
+        topology::label(core, &mut pod, &node);
+        Ok(pod)
     })
     .await?;
     let value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});

@@ -11,7 +11,8 @@ use super::{ATTEMPTS_MAX, Outcome, commit};
 use crate::admission::{Admission, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
-use crate::{allocate, meta};
+use crate::quota::Reserved;
+use crate::{allocate, meta, quota};
 
 /// Creates the object in `body`.
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
@@ -73,11 +74,14 @@ async fn attempt(call: &mut Call<'_>, mut doc: Value) -> Result<Attempt, Status>
     }
     let allocated = allocate::plan(call.core, &call.kind, None, &mut doc)?;
     guards.extend(allocated.guards);
+    let Reserved { guards: uncharged, ops: charges, gate: _gate } = quota::reserve(call, None, &doc).await?;
+    guards.extend(uncharged);
     call.warnings.extend(call.kind.strategy.warnings(&doc, None));
     if call.options.dry_run {
         return Ok(Attempt::Done(unstored(&doc)?));
     }
-    match commit(call, Arc::clone(&key), doc, Txn { guards, ops: allocated.ops }).await? {
+    let ops = allocated.ops.into_iter().chain(charges).chain(quota::fence(&call.kind, None, &doc)).collect();
+    match commit(call, Arc::clone(&key), doc, Txn { guards, ops }).await? {
         Outcome::Done(object) => Ok(Attempt::Done(object)),
         Outcome::Lost { key: lost } if lost == key => Ok(Attempt::Taken(name)),
         Outcome::Lost { .. } => Ok(Attempt::Again),

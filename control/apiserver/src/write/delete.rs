@@ -17,7 +17,7 @@ use super::{ATTEMPTS_MAX, Current, Outcome, commit, current, transact};
 use crate::admission::{Admission, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
-use crate::{allocate, meta};
+use crate::{allocate, failure, meta, quota};
 
 /// Finalizers that the garbage collector removes.
 const ORPHAN: &str = "orphan";
@@ -45,15 +45,29 @@ pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Response, 
     delete_one(call, &target, &options).await
 }
 
-/// Deletes the object that the call is about, whatever subresource it came by, as `options` say.
-pub(crate) async fn delete_whole(call: &mut Call<'_>, options: &Options) -> Result<Response, Status> {
+/// What is done in a delete's own transaction.
+#[derive(Clone, Copy)]
+pub(crate) struct Also<'a> {
+    /// Decides from the object as it is, at each attempt; an error refuses the delete.
+    pub decide: &'a (dyn Fn(&Value) -> Result<Txn, Status> + Send + Sync),
+    /// Changes the object that stays for a while.
+    pub mark: &'a (dyn Fn(&mut Value) + Send + Sync),
+}
+
+const NOTHING_ELSE: Also<'static> = Also { decide: &|_| Ok(Txn { guards: Vec::new(), ops: Vec::new() }), mark: &|_| {} };
+
+/// Deletes the object that the call is about, whatever subresource it came by, as `options` say and `also` lets it.
+pub(crate) async fn delete_also(call: &mut Call<'_>, options: &Options, also: Also<'_>) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
-    delete_one(call, &target, options).await
+    let mut whole = call.about(&target, options);
+    let answer = delete_with(&mut whole, &options.delete, also).await;
+    call.warnings = whole.warnings;
+    answer
 }
 
 async fn delete_one(call: &mut Call<'_>, target: &Target, options: &Options) -> Result<Response, Status> {
     let mut one = call.about(target, options);
-    let answer = delete_with(&mut one, &options.delete).await;
+    let answer = delete_with(&mut one, &options.delete, NOTHING_ELSE).await;
     call.warnings = one.warnings;
     answer
 }
@@ -134,15 +148,16 @@ fn check_options(options: &Delete, dry_run: &[Value]) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(crate::failure::invalid_options("DeleteOptions", &errors)) }
 }
 
-async fn delete_with(call: &mut Call<'_>, options: &Delete) -> Result<Response, Status> {
+async fn delete_with(call: &mut Call<'_>, options: &Delete, also: Also<'_>) -> Result<Response, Status> {
     for _ in 0..ATTEMPTS_MAX {
         let current = current(call).await?;
         check_preconditions(call, &current, options)?;
         admit(call, &current).await?;
         warn_of_orphans(call, options);
-        if let Some(answer) = attempt(call, current, options).await? {
+        if let Some(answer) = attempt(call, current, options, also).await? {
             return Ok(answer);
         }
+        call.core.cache.catch_up().await.map_err(|error| failure::of_store(&error))?;
     }
     Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name))
 }
@@ -167,20 +182,26 @@ enum Plan {
 }
 
 /// One attempt; None when the object has changed meanwhile.
-async fn attempt(call: &Call<'_>, current: Current, options: &Delete) -> Result<Option<Response>, Status> {
-    let txn = Txn { guards: vec![unchanged(&current)], ops: Vec::new() };
+async fn attempt(call: &Call<'_>, current: Current, options: &Delete, also: Also<'_>) -> Result<Option<Response>, Status> {
+    let mut txn = (also.decide)(&current.doc)?;
+    txn.guards.push(unchanged(&current));
     match plan(call, &current.doc, options) {
         Plan::Nothing => object(&current.doc).map(Some),
         Plan::Mark(doc) if call.options.dry_run => object(&doc).map(Some),
         Plan::Remove(last) if call.options.dry_run => removed(call, &last).map(Some),
-        Plan::Mark(doc) => match commit(call, current.key, doc, txn).await? {
-            Outcome::Done(object) => Ok(Some(Response::Object { object, created: false })),
-            Outcome::Lost { .. } => Ok(None),
-        },
+        Plan::Mark(mut doc) => {
+            (also.mark)(&mut doc);
+            match commit(call, current.key, doc, txn).await? {
+                Outcome::Done(object) => Ok(Some(Response::Object { object, created: false })),
+                Outcome::Lost { .. } => Ok(None),
+            }
+        }
         Plan::Remove(last) => {
-            let mut ops = vec![Op::Delete { key: Arc::clone(&current.key) }];
+            let mut ops = txn.ops;
+            ops.push(Op::Delete { key: Arc::clone(&current.key) });
             ops.extend(allocate::release(&call.kind, &current.doc));
-            match transact(call.core, Txn { ops, ..txn }).await? {
+            ops.extend(quota::release(call.core, &call.kind, &current.doc));
+            match transact(call.core, Txn { guards: txn.guards, ops }).await? {
                 Ok(_) => removed(call, &last).map(Some),
                 Err(_) => Ok(None),
             }

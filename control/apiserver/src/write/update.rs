@@ -13,7 +13,8 @@ use super::{ATTEMPTS_MAX, Current, Outcome, commit, create_document, current, tr
 use crate::admission::{Admission, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
-use crate::{allocate, failure, list, meta};
+use crate::quota::Reserved;
+use crate::{allocate, failure, list, meta, quota};
 
 /// Replaces the object (or what its subresource may change) by the one in `body`.
 pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
@@ -140,6 +141,7 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Resul
     if call.target.subresource.is_empty() {
         call.warnings.extend(call.kind.strategy.warnings(&new, Some(old)));
     }
+    let Reserved { guards: uncharged, ops: charges, gate: _gate } = quota::reserve(call, Some(old), &new).await?;
     if call.options.dry_run {
         return Object::from_value(&new).map(Some);
     }
@@ -148,9 +150,14 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Resul
     }
     let allocated = allocate::plan(call.core, &call.kind, Some(old), &mut new)?;
     guards.extend(allocated.guards);
-    match commit(call, current.key, new, Txn { guards, ops: allocated.ops }).await? {
+    guards.extend(uncharged);
+    let ops = allocated.ops.into_iter().chain(charges).chain(quota::fence(&call.kind, Some(old), &new)).collect();
+    match commit(call, current.key, new, Txn { guards, ops }).await? {
         Outcome::Done(object) => Ok(Some(object)),
-        Outcome::Lost { .. } => Ok(None),
+        Outcome::Lost { .. } => {
+            call.core.cache.catch_up().await.map_err(|error| failure::of_store(&error))?;
+            Ok(None)
+        }
     }
 }
 
@@ -214,6 +221,7 @@ fn is_finished(call: &Call<'_>, new: &Value) -> bool {
 async fn finish(call: &Call<'_>, current: &Current, new: Value, guards: Vec<Guard>) -> Result<Option<Arc<Object>>, Status> {
     let mut ops = vec![Op::Delete { key: Arc::clone(&current.key) }];
     ops.extend(allocate::release(&call.kind, &current.doc));
+    ops.extend(quota::release(call.core, &call.kind, &current.doc));
     match transact(call.core, Txn { guards, ops }).await? {
         Ok(_) => Object::from_value(&new).map(Some),
         Err(_) => Ok(None),

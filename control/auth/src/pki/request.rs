@@ -45,6 +45,15 @@ impl Request {
     }
 }
 
+/// The organizations (groups) that a request of any sort asks for; who signs it is stricter ([`Request::parse`]).
+pub fn organizations(pem: &str) -> Result<Vec<String>, String> {
+    let unreadable = |error: &dyn std::fmt::Display| format!("not a certificate signing request: {error}");
+    let der = rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).map_err(|error| unreadable(&error))?;
+    let (_, request) = X509CertificationRequest::from_der(&der).map_err(|error| unreadable(&error))?;
+    let subject = &request.certification_request_info.subject;
+    Ok(subject.iter_organization().filter_map(|value| value.as_str().ok().map(str::to_owned)).collect())
+}
+
 fn name(name: &SanType) -> Result<String, String> {
     match name {
         SanType::DnsName(name) => Ok(name.as_str().to_owned()),

@@ -14,14 +14,23 @@ pub(crate) fn is_pod_level(name: &str) -> bool {
 /// What the pod takes of a node: app containers and sidecars together, or the largest init step where that is more,
 /// or what the pod as a whole asks for; without its overhead.
 pub fn effective_requests(spec: &Value) -> Resources {
+    effective(spec, "resources.requests")
+}
+
+/// As [`effective_requests`], of what the pod is limited to.
+pub fn effective_limits(spec: &Value) -> Resources {
+    effective(spec, "resources.limits")
+}
+
+fn effective(spec: &Value, path: &str) -> Resources {
     let mut running = Resources::new();
     for container in spec.items_at("containers") {
-        add(&mut running, &amounts(container, "resources.requests"));
+        add(&mut running, &amounts(container, path));
     }
     let mut sidecars = Resources::new();
     let mut peak = Resources::new();
     for container in spec.items_at("initContainers") {
-        let asked = amounts(container, "resources.requests");
+        let asked = amounts(container, path);
         let mut step = sidecars.clone();
         add(&mut step, &asked);
         if container.str_at("restartPolicy") == "Always" {
@@ -31,7 +40,7 @@ pub fn effective_requests(spec: &Value) -> Resources {
         raise(&mut peak, &step);
     }
     raise(&mut running, &peak);
-    running.extend(amounts(spec, "resources.requests"));
+    running.extend(amounts(spec, path));
     running
 }
 
