@@ -6,6 +6,8 @@ mod delete;
 mod golden;
 mod lists;
 mod patch;
+mod protection;
+mod quota;
 mod review;
 mod service;
 mod sub;

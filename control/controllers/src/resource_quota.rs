@@ -2,7 +2,8 @@
 //!
 //! What is taken was charged when it was written, by the API server and in the same transaction; so creates need no look. Deletes,
 //! pods that end and objects that shrink do. The count is exact: the quota is read first and written back only at that revision,
-//! everything else is read after it, and whatever is charged meanwhile moves the quota on.
+//! everything else is read after it, and whatever is charged meanwhile moves the quota on. New limits are counted twice: what was
+//! made uncharged while the first count was under way is in the second.
 
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ impl Controller for ResourceQuotas {
     }
 
     fn wire(&self, wiring: &mut Wiring<'_>) {
-        wiring.primary("v1", QUOTAS);
+        // What admission charges is right already; who limits something else has to be counted, and once more when that is in force.
+        wiring.maps_when("v1", QUOTAS, limits_differ, |quota| vec![quota.meta.key()]);
         for kind in counted_collections() {
             let quotas = wiring.lister("v1", QUOTAS);
             let (group, resource, env) = (kind.group.to_string(), kind.resource.to_string(), wiring.env().clone());
@@ -57,6 +59,12 @@ impl Controller for ResourceQuotas {
         write(cx, quota, &used).await?;
         Ok(until.map_or(Action::AwaitChange, |until| Action::After(left(until, now) + PAST)))
     }
+}
+
+fn limits_differ(change: &Change) -> bool {
+    let Change::Upsert { old: Some(old), new } = change else { return true };
+    let (old, new) = (old.value(), new.value());
+    ["spec", "status.hard"].iter().any(|path| old.at(path) != new.at(path))
 }
 
 /// Everything that quotas can count.

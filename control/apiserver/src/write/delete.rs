@@ -145,7 +145,7 @@ fn check_options(options: &Delete, dry_run: &[Value]) -> Result<(), Status> {
     if dry_run.iter().any(|stage| stage != "All") {
         errors.not_supported(&schema::Path::new("dryRun"), dry_run.to_vec(), &["All"]);
     }
-    if errors.is_empty() { Ok(()) } else { Err(crate::failure::invalid_options("DeleteOptions", &errors)) }
+    if errors.is_empty() { Ok(()) } else { Err(failure::invalid_options("DeleteOptions", &errors)) }
 }
 
 async fn delete_with(call: &mut Call<'_>, options: &Delete, also: Also<'_>) -> Result<Response, Status> {

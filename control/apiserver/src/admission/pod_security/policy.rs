@@ -36,7 +36,7 @@ impl Policy {
     pub fn of<'a>(label: impl Fn(&str) -> Option<&'a str>, defaults: Self) -> (Self, FieldErrors) {
         let mut errors = FieldErrors::default();
         let mut demand = |mode: &str, default: Demand, unreadable: Level| {
-            let mut read = |suffix: &str| {
+            let read = |suffix: &str| {
                 let key = format!("{PREFIX}{mode}{suffix}");
                 label(&key).map(|text| (key, text))
             };
