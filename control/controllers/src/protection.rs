@@ -147,7 +147,8 @@ async fn is_claim_used(cx: &Cx, claim: &Object) -> Result<bool, Status> {
 /// Only a pod that has its node uses anything: nodes start none whose claim is on its way out.
 fn uses(pod: &Object, claim: &Object) -> bool {
     let Ok(lens) = pod.lens::<Pod>() else { return true };
-    let named = lens.spec.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref()).any(|one| one.claim_name == claim.meta.name);
+    let named =
+        lens.spec.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref()).any(|one| one.claim_name == claim.meta.name);
     let is_own = || claim.meta.controller().is_some_and(|owner| owner.uid == pod.meta.uid) && claims_of(pod).contains(&claim.meta.name);
     !lens.spec.node_name.is_empty() && (named || !is_shut_down(&lens) && is_own())
 }
@@ -189,8 +190,10 @@ mod tests {
             "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true}]}}));
         let pod = |node: &str, volume: Value, grace: Value| {
             let deleted = if grace.is_null() { Value::Null } else { json!("2026-01-01T00:00:00Z") };
-            object(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "deletionTimestamp": deleted, "deletionGracePeriodSeconds": grace},
-                "spec": {"nodeName": node, "volumes": [volume]}}))
+            object(
+                json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "deletionTimestamp": deleted, "deletionGracePeriodSeconds": grace},
+                "spec": {"nodeName": node, "volumes": [volume]}}),
+            )
         };
         let named = || json!({"name": "v", "persistentVolumeClaim": {"claimName": "p-data"}});
         let own = || json!({"name": "data", "ephemeral": {}});

@@ -81,7 +81,9 @@ fn gives_back(kind: Counted<'_>, change: &Change, now: Timestamp) -> bool {
     match change {
         Change::Delete { .. } => true,
         Change::Upsert { old: None, .. } => false,
-        Change::Upsert { old: Some(old), new } => changes_usage(kind) && kind.is_recounted(&old.value(), &new.value(), now) || ends(old, new),
+        Change::Upsert { old: Some(old), new } => {
+            changes_usage(kind) && kind.is_recounted(&old.value(), &new.value(), now) || ends(old, new)
+        }
     }
 }
 

@@ -66,7 +66,10 @@ mod tests {
         );
         set_failed(&mut status, "why", at("2026-01-03T00:00:00Z"));
         assert!(!is_condition_true_to(&status));
-        assert_eq!((status["disruptionsAllowed"].clone(), status["conditions"][1]["lastTransitionTime"].clone()), (json!(0), json!("2026-01-03T00:00:00Z")));
+        assert_eq!(
+            (status["disruptionsAllowed"].clone(), status["conditions"][1]["lastTransitionTime"].clone()),
+            (json!(0), json!("2026-01-03T00:00:00Z"))
+        );
         assert_eq!(status["conditions"].as_array().unwrap().len(), 2);
     }
 }

@@ -65,14 +65,17 @@ fn every_kind_of_resource_is_counted_under_its_names() {
         assert_eq!(text(&used), want, "{kind:?}");
         assert!(used.keys().all(|name| kind.uses(name)), "{kind:?} uses what it does not know");
     }
-    for (kind, foreign) in [(PODS, "services"), (PODS, "requests.storage"), (CLAIMS, "requests.cpu"), (Counted::new("apps", "pods"), "pods")] {
+    for (kind, foreign) in
+        [(PODS, "services"), (PODS, "requests.storage"), (CLAIMS, "requests.cpu"), (Counted::new("apps", "pods"), "pods")]
+    {
         assert!(!kind.uses(foreign), "{kind:?} {foreign}");
     }
 }
 
 #[test]
 fn a_pod_that_never_ends_counts_until_its_grace_is_over_twice() {
-    let pod = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}, "spec": {"containers": []}});
+    let pod =
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}, "spec": {"containers": []}});
     let until = at("2026-01-01T00:01:00Z");
     assert_eq!(counts_until(&pod, at("2026-01-01T00:00:00Z")), Some(until));
     assert!(PODS.usage(&pod, until).contains_key("pods"));
@@ -136,8 +139,10 @@ fn scopes_say_whom_a_quota_is_about() {
     let timed = with("activeDeadlineSeconds", json!(0));
     let critical = with("priorityClassName", json!("high"));
     let term = json!({"topologyKey": "k", "namespaceSelector": {}});
-    let crossing =
-        with("affinity", json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}]}}));
+    let crossing = with(
+        "affinity",
+        json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}]}}),
+    );
     let plain = |scope: &str| json!({"spec": {"scopes": [scope]}});
     let selecting = |scope: &str, operator: &str, values: &[&str]| json!({"spec": {"scopeSelector": {"matchExpressions": [{"scopeName": scope, "operator": operator, "values": values}]}}});
     let rows = [
@@ -156,7 +161,9 @@ fn scopes_say_whom_a_quota_is_about() {
         assert!(!in_scope(&quota, PODS, outside), "{quota} {outside}");
     }
     let silver = json!({"spec": {"volumeAttributesClassName": "silver"}, "status": {"currentVolumeAttributesClassName": "gold"}});
-    for (operator, values, want) in [("In", &["gold"][..], true), ("In", &["iron"], false), ("Exists", &[], true), ("DoesNotExist", &[], false)] {
+    for (operator, values, want) in
+        [("In", &["gold"][..], true), ("In", &["iron"], false), ("Exists", &[], true), ("DoesNotExist", &[], false)]
+    {
         assert_eq!(in_scope(&selecting("VolumeAttributesClass", operator, values), CLAIMS, &silver), want, "{operator}");
     }
     assert!(!in_scope(&plain("BestEffort"), Counted::new("", "secrets"), &json!({})), "kinds without scopes are in none");

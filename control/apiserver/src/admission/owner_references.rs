@@ -34,7 +34,8 @@ fn owners(doc: &Value) -> &[Value] {
 /// References that make their owner wait, and did not before.
 fn blocking_since<'a>(new: &'a Value, old: Option<&Value>) -> Vec<&'a Value> {
     let blocks = |owner: &Value| owner.bool_at("blockOwnerDeletion");
-    let did = |owner: &Value| old.map(owners).unwrap_or_default().iter().any(|held| held.str_at("uid") == owner.str_at("uid") && blocks(held));
+    let did =
+        |owner: &Value| old.map(owners).unwrap_or_default().iter().any(|held| held.str_at("uid") == owner.str_at("uid") && blocks(held));
     owners(new).iter().filter(|owner| blocks(owner) && !did(owner)).collect()
 }
 
@@ -91,7 +92,8 @@ mod tests {
     fn an_owner_waits_anew_when_it_did_not_before() {
         let doc = |owners: Value| json!({"metadata": {"ownerReferences": owners}});
         let owner = |uid: &str, blocks: bool| json!({"uid": uid, "blockOwnerDeletion": blocks});
-        let names = |new: &Value, old: Option<&Value>| blocking_since(new, old).iter().map(|one| one.str_at("uid").to_owned()).collect::<Vec<_>>();
+        let names =
+            |new: &Value, old: Option<&Value>| blocking_since(new, old).iter().map(|one| one.str_at("uid").to_owned()).collect::<Vec<_>>();
         let new = doc(json!([owner("a", true), owner("b", true), owner("c", false)]));
         assert_eq!(names(&new, None), ["a", "b"]);
         assert_eq!(names(&new, Some(&doc(json!([owner("a", true), owner("b", false)])))), ["b"]);

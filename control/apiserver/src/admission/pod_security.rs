@@ -63,9 +63,9 @@ impl Plugin for PodSecurity {
 fn template_path(kind: &Descriptor) -> Option<&'static str> {
     match (kind.group.as_ref(), kind.resource.as_ref()) {
         ("", "podtemplates") => Some("template"),
-        ("", "replicationcontrollers")
-        | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
-        | ("batch", "jobs") => Some("spec.template"),
+        ("", "replicationcontrollers") | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") | ("batch", "jobs") => {
+            Some("spec.template")
+        }
         ("batch", "cronjobs") => Some("spec.jobTemplate.spec.template"),
         _ => None,
     }
@@ -197,11 +197,14 @@ fn told(namespace: &str, demand: Demand, total: usize, found: BTreeMap<String, (
     if !found.is_empty() {
         texts.push(format!("existing pods in namespace {namespace:?} violate the new PodSecurity enforce level {:?}", demand.to_string()));
     }
-    let mut of_pods: Vec<String> = found.into_iter().map(|(reasons, (name, count))| match count {
-        1 => format!("{name}: {reasons}"),
-        2 => format!("{name} (and 1 other pod): {reasons}"),
-        count => format!("{name} (and {} other pods): {reasons}", count - 1),
-    }).collect();
+    let mut of_pods: Vec<String> = found
+        .into_iter()
+        .map(|(reasons, (name, count))| match count {
+            1 => format!("{name}: {reasons}"),
+            2 => format!("{name} (and 1 other pod): {reasons}"),
+            count => format!("{name} (and {} other pods): {reasons}", count - 1),
+        })
+        .collect();
     of_pods.sort();
     texts.extend(of_pods);
     texts

@@ -9,10 +9,8 @@ use crate::meta;
 
 pub struct StorageProtection;
 
-const FINALIZERS: &[(&str, &str, &str)] = &[
-    ("", "persistentvolumeclaims", "kubernetes.io/pvc-protection"),
-    ("", "persistentvolumes", "kubernetes.io/pv-protection"),
-];
+const FINALIZERS: &[(&str, &str, &str)] =
+    &[("", "persistentvolumeclaims", "kubernetes.io/pvc-protection"), ("", "persistentvolumes", "kubernetes.io/pv-protection")];
 
 #[async_trait]
 impl Plugin for StorageProtection {

@@ -112,7 +112,8 @@ async fn claims_are_protected_and_grow_where_their_class_lets_them() {
 async fn a_bound_pod_takes_on_the_place_of_its_node() {
     let cluster = Cluster::bare().await;
     with_account(&cluster).await;
-    let node = json!({"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "x": "y"}}});
+    let node =
+        json!({"metadata": {"name": "n1", "labels": {"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "x": "y"}}});
     cluster.create(Target::of("v1", "nodes", ""), node).await.unwrap();
     let mut doc = pod("a");
     doc.set_at("metadata.labels", json!({"topology.kubernetes.io/zone": "own"}));
@@ -133,7 +134,11 @@ struct Refusing(&'static str, &'static str);
 impl auth::Authorizer for Refusing {
     async fn authorize(&self, asked: &auth::Attributes<'_>) -> auth::Decision {
         let reason = String::new();
-        if (asked.verb, asked.resource) == (self.0, self.1) { auth::Decision::NoOpinion { reason } } else { auth::Decision::Allow { reason } }
+        if (asked.verb, asked.resource) == (self.0, self.1) {
+            auth::Decision::NoOpinion { reason }
+        } else {
+            auth::Decision::Allow { reason }
+        }
     }
     async fn rules_for(&self, _: &UserInfo, _: &str) -> auth::Rules {
         auth::Rules::default()
@@ -149,7 +154,8 @@ impl auth::Authorizer for Refusing {
 async fn refusing(verb: &'static str, resource: &'static str) -> Cluster {
     let store = Memory::new();
     let config = Config { owner_references_enforced: true, ..Config::default() };
-    let core = Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), config, Arc::new(Refusing(verb, resource)), kinds::all().to_vec());
+    let core =
+        Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), config, Arc::new(Refusing(verb, resource)), kinds::all().to_vec());
     core.load().await.unwrap();
     let cluster = Cluster { core, store, admin: UserInfo::new("alice", &[]) };
     cluster.create(namespaces(), json!({"metadata": {"name": "default"}})).await.unwrap();
@@ -161,7 +167,8 @@ async fn certificates_are_answered_by_who_may() {
     let (pem, _) = auth::pki::request(&auth::pki::Leaf::client("a", "a", Some(auth::MASTERS))).unwrap();
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem);
     let requests = || Target::of("certificates.k8s.io/v1", "certificatesigningrequests", "");
-    let csr = |signer: &str| json!({"metadata": {"name": "a"}, "spec": {"request": encoded, "signerName": signer, "usages": ["client auth"]}});
+    let csr =
+        |signer: &str| json!({"metadata": {"name": "a"}, "spec": {"request": encoded, "signerName": signer, "usages": ["client auth"]}});
     for (verb, sub, condition, want) in [
         ("approve", "approval", "Approved", "user not permitted to approve requests with signerName \"example.com/s\""),
         ("sign", "status", "Failed", "user not permitted to sign requests with signerName \"example.com/s\""),
@@ -250,7 +257,10 @@ async fn a_budget_refuses_in_upstreams_words_and_lets_go_what_does_not_count() {
     let status = evict(&cluster, "a").await.unwrap_err();
     assert_eq!((status.code, status.message.as_str()), (429, "Cannot evict pod as it would violate the pod's disruption budget."));
     let cause = &status.details.unwrap().causes[0];
-    assert_eq!((cause.reason.as_str(), cause.message.as_str()), ("DisruptionBudget", "The disruption budget b needs 1 healthy pods and has 1 currently"));
+    assert_eq!(
+        (cause.reason.as_str(), cause.message.as_str()),
+        ("DisruptionBudget", "The disruption budget b needs 1 healthy pods and has 1 currently")
+    );
     let second = json!({"metadata": {"name": "c"}, "spec": {"selector": {}}});
     cluster.create(budgets(), second).await.unwrap();
     assert_eq!(evict(&cluster, "a").await.unwrap_err().code, 500, "two budgets");

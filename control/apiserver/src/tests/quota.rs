@@ -37,7 +37,10 @@ async fn racing_creates_take_what_is_there_and_not_one_more() {
         async move {
             if let Err(status) = cluster.create(config_maps(), map(&format!("m{n}"))).await {
                 assert_eq!(status.code, 403, "{status}");
-                assert!(status.message.ends_with("exceeded quota: q, requested: configmaps=1, used: configmaps=20, limited: configmaps=20"), "{status}");
+                assert!(
+                    status.message.ends_with("exceeded quota: q, requested: configmaps=1, used: configmaps=20, limited: configmaps=20"),
+                    "{status}"
+                );
                 refused.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -102,7 +105,13 @@ async fn limits_that_come_into_force_meet_the_writes_that_race_with_them() {
 async fn growing_is_charged_and_shrinking_gives_nothing_back() {
     let cluster = Cluster::bare().await;
     let services = || Target::of("v1", "services", "default");
-    in_force(&cluster, "q", json!({"hard": {"services.nodeports": "1", "services": "5"}}), json!({"services.nodeports": "0", "services": "0"})).await;
+    in_force(
+        &cluster,
+        "q",
+        json!({"hard": {"services.nodeports": "1", "services": "5"}}),
+        json!({"services.nodeports": "0", "services": "0"}),
+    )
+    .await;
     let service = |name: &str| json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
     for name in ["a", "b"] {
         cluster.create(services(), service(name)).await.unwrap();
@@ -129,6 +138,13 @@ async fn a_quota_is_in_force_when_its_status_is_and_must_know_what_is_used() {
     let elsewhere = Target::of("v1", "configmaps", "other");
     cluster.create(elsewhere, map("b")).await.unwrap();
     let event = json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R", "type": "Normal"});
-    cluster.patch(quotas().named("q").sub("status"), Patch::Merge, json!({"status": {"hard": {"count/events": "0"}, "used": {"count/events": "0"}}})).await.unwrap();
+    cluster
+        .patch(
+            quotas().named("q").sub("status"),
+            Patch::Merge,
+            json!({"status": {"hard": {"count/events": "0"}, "used": {"count/events": "0"}}}),
+        )
+        .await
+        .unwrap();
     cluster.create(Target::of("v1", "events", "default"), event).await.unwrap();
 }

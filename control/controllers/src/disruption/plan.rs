@@ -48,12 +48,7 @@ pub struct Plan {
 }
 
 /// `pods` are those that the budget selects. `Err` says why it cannot be worked out.
-pub fn plan(
-    budget: &Budget,
-    pods: &[Arc<Pod>],
-    scale: impl Fn(&OwnerReference) -> Option<Owner>,
-    now: Timestamp,
-) -> Result<Plan, String> {
+pub fn plan(budget: &Budget, pods: &[Arc<Pod>], scale: impl Fn(&OwnerReference) -> Option<Owner>, now: Timestamp) -> Result<Plan, String> {
     let (expected, desired) = wanted(&budget.spec, pods, scale)?;
     let disrupted = disrupted(budget, pods, now);
     let counts = |pod: &&Arc<Pod>| !pod.metadata.is_deleting() && !disrupted.contains_key(&pod.metadata.name) && crate::pods::is_ready(pod);
@@ -62,7 +57,9 @@ pub fn plan(
     let allowed = if expected > 0 { (healthy - desired).max(0) } else { 0 };
     let recheck = disrupted.values().filter_map(|since| left(since, now)).min();
     let mut status = budget.status.clone();
-    for (member, number) in [("currentHealthy", healthy), ("desiredHealthy", desired), ("expectedPods", expected), ("disruptionsAllowed", allowed)] {
+    for (member, number) in
+        [("currentHealthy", healthy), ("desiredHealthy", desired), ("expectedPods", expected), ("disruptionsAllowed", allowed)]
+    {
         status.set_at(member, number);
     }
     status.set_at("observedGeneration", budget.metadata.generation);

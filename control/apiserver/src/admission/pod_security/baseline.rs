@@ -2,7 +2,9 @@
 
 use schema::{DocExt, Value};
 
-use super::checks::{Check, Pod, SECCOMP_OF_CONTAINER, SECCOMP_OF_POD, Violation, containers, distinct, plural, quoted, set, setters, uses};
+use super::checks::{
+    Check, Pod, SECCOMP_OF_CONTAINER, SECCOMP_OF_POD, Violation, containers, distinct, plural, quoted, set, setters, uses,
+};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(0, app_armor),
@@ -48,10 +50,7 @@ const SYSCTLS: &[(u32, &[&str])] = &[
         ],
     ),
     (27, &["net.ipv4.ip_local_reserved_ports"]),
-    (
-        29,
-        &["net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"],
-    ),
+    (29, &["net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"]),
     (32, &["net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"]),
     (37, &["net.ipv4.tcp_slow_start_after_idle", "net.ipv4.tcp_notsent_lowat"]),
 ];
@@ -70,7 +69,8 @@ fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
     }
     let who = [setters(&found), if annotated.is_empty() { String::new() } else { plural("annotation", annotated.len()) }];
     let who: Vec<String> = who.into_iter().filter(|text| !text.is_empty()).collect();
-    let mut values: Vec<String> = distinct(found.iter().map(|(_, profile)| profile.str_at("type"))).into_iter().map(str::to_owned).collect();
+    let mut values: Vec<String> =
+        distinct(found.iter().map(|(_, profile)| profile.str_at("type"))).into_iter().map(str::to_owned).collect();
     values.extend(annotated);
     let reason = if values.len() == 1 { "forbidden AppArmor profile" } else { "forbidden AppArmor profiles" };
     Some(Violation { reason, detail: format!("{} must not set AppArmor profile type to {}", who.join(" and "), quoted(&values)) })

@@ -40,7 +40,8 @@ impl Policy {
                 let key = format!("{PREFIX}{mode}{suffix}");
                 label(&key).map(|text| (key, text))
             };
-            let level = read("").map(|(key, text)| Level::parse(text).unwrap_or_else(|why| refuse(&mut errors, &key, text, why, unreadable)));
+            let level =
+                read("").map(|(key, text)| Level::parse(text).unwrap_or_else(|why| refuse(&mut errors, &key, text, why, unreadable)));
             let minor = read("-version").map(|(key, text)| minor(text).unwrap_or_else(|why| refuse(&mut errors, &key, text, why, None)));
             Demand { level: level.unwrap_or(default.level), minor: minor.unwrap_or(default.minor) }
         };

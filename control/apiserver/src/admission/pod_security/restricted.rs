@@ -16,8 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// From this version of the rules on, those that only Linux knows do not bind Windows.
 const WINDOWS_SINCE: u32 = 25;
-const VOLUMES: &[&str] =
-    &["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
+const VOLUMES: &[&str] = &["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
 /// In the order in which a volume is asked for them.
 const RESTRICTED_VOLUMES: &[&str] = &[
     "hostPath",
@@ -107,9 +106,8 @@ fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
     unconfined(pod).or_else(|| {
         let pod_says = pod.contexts("seccompProfile").iter().any(|(name, _)| name.is_none());
         let names = silent(pod, "securityContext.seccompProfile", pod_says);
-        let detail = || {
-            format!("pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"", containers(&names))
-        };
+        let detail =
+            || format!("pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"", containers(&names));
         (!names.is_empty()).then(|| Violation { reason: "seccompProfile", detail: detail() })
     })
 }
