@@ -136,3 +136,6 @@ pub(super) fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str>
     let set: std::collections::BTreeSet<&str> = names.collect();
     set.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests;
