@@ -9,6 +9,7 @@
 //! | [`kind`] | how such a file is written, and what all kinds share |
 //! | [`descriptor`] | what the generic core sees of a kind |
 //! | [`lens`] | what typed views share: null as in Go, quantities, numbers that may be names |
+//! | [`disruption`] | the condition of a disruption budget, for evictions and the controller |
 //! | [`quota`] | what objects use of resource quotas: for admission, which takes, and the controller, which counts again |
 //! | [`unacted`] | what is stored but not acted on yet: Warning headers and the README's table |
 
@@ -26,6 +27,7 @@ pub mod coordination;
 pub mod core;
 pub mod descriptor;
 pub mod discovery;
+pub mod disruption;
 pub mod events;
 pub mod flowcontrol;
 pub mod kind;

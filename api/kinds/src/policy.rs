@@ -1,6 +1,5 @@
 //! The kinds of `policy`.
 
-pub mod disruption;
 pub mod pod_disruption_budget;
 
 pub use self::pod_disruption_budget::PodDisruptionBudget;

@@ -13,7 +13,7 @@ use client::events::Reference;
 use client::informer::BY_NAMESPACE;
 use client::{Change, Object, Target};
 use kinds::core::Pod;
-use kinds::policy::disruption;
+use kinds::disruption;
 use reconcile::{Action, Controller, Cx, Retry, Wiring};
 use schema::meta::OwnerReference;
 use schema::{DocExt, LabelSelector, Status, Value};

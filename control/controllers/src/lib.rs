@@ -55,6 +55,7 @@ pub const ALL: &[Row] = &[
     Row { name: disruption::NAME, workers: 1, make: |_| Arc::new(disruption::Disruptions) },
     Row { name: protection::CLAIMS_NAME, workers: 1, make: |_| Arc::new(protection::ClaimProtection) },
     Row { name: protection::VOLUMES_NAME, workers: 1, make: |_| Arc::new(protection::VolumeProtection) },
+    Row { name: protection::CLASSES_NAME, workers: 1, make: |_| Arc::new(protection::ClassProtection) },
     Row { name: certificates::NAME, workers: 1, make: |config| Arc::new(certificates::Certificates { signer: config.signer.clone() }) },
     Row { name: node_lifecycle::NAME, workers: 1, make: |_| Arc::new(node_lifecycle::NodeLifecycle::default()) },
 ];

@@ -1,11 +1,12 @@
-//! Keeps claims and volumes that are in use: their finalizers go only when nobody uses them any more.
+//! Keeps claims, volumes and attribute classes that are in use: their finalizers go only when nobody uses them any more.
 //!
 //! | | in use while | finalizer |
 //! |---|---|---|
 //! | claims | a pod that has its node names it | `kubernetes.io/pvc-protection` |
 //! | volumes | it is bound | `kubernetes.io/pv-protection` |
+//! | attribute classes | a claim or a volume names it | `kubernetes.io/vac-protection` |
 //!
-//! Admission gives the finalizers to new objects; older ones get them here. Before a claim goes, its pods are read from the API
+//! Admission gives the finalizers to new objects; older ones get them here. Before something goes, its users are read from the API
 //! itself: an informer may not have seen the newest yet.
 
 use std::sync::Arc;
@@ -19,13 +20,18 @@ use schema::{DocExt, Status, Value, json};
 
 pub const CLAIMS_NAME: &str = "pvc-protection-controller";
 pub const VOLUMES_NAME: &str = "pv-protection-controller";
+pub const CLASSES_NAME: &str = "volumeattributesclass-protection-controller";
 const CLAIMS: &str = "persistentvolumeclaims";
 const VOLUMES: &str = "persistentvolumes";
+const STORAGE: &str = "storage.k8s.io/v1";
+const CLASSES: &str = "volumeattributesclasses";
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
+const CLASS_FINALIZER: &str = "kubernetes.io/vac-protection";
 
 pub struct ClaimProtection;
 pub struct VolumeProtection;
+pub struct ClassProtection;
 
 #[async_trait]
 impl Controller for ClaimProtection {
@@ -76,6 +82,60 @@ impl Controller for VolumeProtection {
         write(cx, Target::of("v1", VOLUMES, "").named(&volume.meta.name), next).await?;
         Ok(Action::AwaitChange)
     }
+}
+
+#[async_trait]
+impl Controller for ClassProtection {
+    fn name(&self) -> &'static str {
+        CLASSES_NAME
+    }
+
+    fn wire(&self, wiring: &mut Wiring<'_>) {
+        wiring.primary(STORAGE, CLASSES);
+        for resource in [CLAIMS, VOLUMES] {
+            let classes = wiring.lister(STORAGE, CLASSES);
+            wiring.maps("v1", resource, move |user| {
+                // Most clusters have none, and then nobody needs to be read.
+                if classes.is_empty() {
+                    return Vec::new();
+                }
+                let going = |name: &String| classes.get(name).is_some_and(|class| class.meta.is_deleting());
+                classes_of(&user.value()).into_iter().filter(going).collect()
+            });
+        }
+    }
+
+    async fn reconcile(&self, cx: &Cx, key: &str) -> Result<Action, Retry> {
+        let Some(class) = cx.get(STORAGE, CLASSES, key) else { return Ok(Action::AwaitChange) };
+        let next = match next(&class, CLASS_FINALIZER) {
+            Next::Nothing => return Ok(Action::AwaitChange),
+            Next::Protect => protected(&class, CLASS_FINALIZER),
+            Next::Release if is_class_used(cx, key).await? => return Ok(Action::AwaitChange),
+            Next::Release => released(&class, CLASS_FINALIZER),
+        };
+        write(cx, Target::of(STORAGE, CLASSES, "").named(key), next).await?;
+        Ok(Action::AwaitChange)
+    }
+}
+
+async fn is_class_used(cx: &Cx, name: &str) -> Result<bool, Status> {
+    for resource in [CLAIMS, VOLUMES] {
+        let users = cx.client.list(Target::of("v1", resource, ""), Options::default()).await?;
+        if users.items.iter().any(|user| classes_of(&user.value()).iter().any(|class| class == name)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The attribute classes that a claim or a volume asks for, has, or is on its way to.
+fn classes_of(doc: &Value) -> Vec<String> {
+    let paths = [
+        "spec.volumeAttributesClassName",
+        "status.currentVolumeAttributesClassName",
+        "status.modifyVolumeStatus.targetVolumeAttributesClassName",
+    ];
+    paths.into_iter().map(|path| doc.str_at(path)).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -172,11 +172,23 @@ async fn a_claim_stays_while_a_pod_uses_it_and_a_volume_while_it_is_bound() {
     for name in ["bound", "free"] {
         cluster.admin.delete(volumes().named(name), Options::default()).await.unwrap();
     }
+    let classes = || Target::of("storage.k8s.io/v1", "volumeattributesclasses", "");
+    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": {"name": "gold"}, "driverName": "example.com/d", "parameters": {"iops": "9"}});
+    cluster.admin.create(classes(), class).await.unwrap();
+    let mut golden = volume("golden");
+    golden.set_at("spec.volumeAttributesClassName", "gold");
+    golden["spec"].as_object_mut().unwrap().remove("hostPath");
+    golden.set_at("spec.csi", json!({"driver": "example.com/d", "volumeHandle": "h"}));
+    cluster.admin.create(volumes(), golden).await.unwrap();
+    cluster.admin.delete(classes().named("gold"), Options::default()).await.unwrap();
     // The free one goes, which shows that the controller has looked; the bound one and the claim are still there.
-    cluster.eventually("the free volume goes", volumes(), |volumes| volumes.len() == 1).await;
+    cluster.eventually("the free volume goes", volumes(), |volumes| volumes.len() == 2).await;
     assert!(cluster.admin.get(of("persistentvolumeclaims").named("data")).await.unwrap().meta.is_deleting());
     cluster.admin.patch(volumes().named("bound").sub("status"), Patch::Merge, &json!({"status": {"phase": "Released"}})).await.unwrap();
-    cluster.eventually("released", volumes(), <[_]>::is_empty).await;
+    cluster.eventually("released", volumes(), |volumes| volumes.len() == 1).await;
+    assert!(cluster.admin.get(classes().named("gold")).await.unwrap().meta.is_deleting());
+    cluster.admin.delete(volumes().named("golden"), Options::default()).await.unwrap();
+    cluster.eventually("nobody names the class", classes(), <[_]>::is_empty).await;
     cluster.admin.delete(of("pods").named("p"), Options::default()).await.unwrap();
     cluster.eventually("the claim follows its pod", of("persistentvolumeclaims"), <[_]>::is_empty).await;
     cluster.stop().await;

@@ -1,5 +1,5 @@
-//! StorageObjectInUseProtection: claims and volumes are born with the finalizer that keeps them while they are in use. The
-//! protection controllers take it off.
+//! StorageObjectInUseProtection: claims, volumes and attribute classes are born with the finalizer that keeps them while they
+//! are in use. The protection controllers take it off.
 
 use async_trait::async_trait;
 use schema::{Status, Value};
@@ -9,8 +9,11 @@ use crate::meta;
 
 pub struct StorageProtection;
 
-const FINALIZERS: &[(&str, &str, &str)] =
-    &[("", "persistentvolumeclaims", "kubernetes.io/pvc-protection"), ("", "persistentvolumes", "kubernetes.io/pv-protection")];
+const FINALIZERS: &[(&str, &str, &str)] = &[
+    ("", "persistentvolumeclaims", "kubernetes.io/pvc-protection"),
+    ("", "persistentvolumes", "kubernetes.io/pv-protection"),
+    ("storage.k8s.io", "volumeattributesclasses", "kubernetes.io/vac-protection"),
+];
 
 #[async_trait]
 impl Plugin for StorageProtection {

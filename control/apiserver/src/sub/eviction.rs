@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use client::{Body, Response, Target};
 use jiff::Timestamp;
-use kinds::policy::disruption;
+use kinds::disruption;
 use schema::status::{Cause, Details};
 use schema::{DocExt, LabelSelector, Status, Value, json, time};
 use store::{Guard, Key, Op, Revision, Txn};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kinds::core::Pod;
-use kinds::policy::disruption;
+use kinds::disruption;
 use schema::meta::OwnerReference;
 use schema::quantity::int_or_percent;
-use schema::{DocExt, Map, ObjectMeta, Value, json};
+use schema::{DocExt, Map, ObjectMeta, Value};
 use serde::Deserialize;
 
 /// A pod whose eviction was let through is expected to be on its way out within this time.
@@ -117,6 +117,8 @@ fn left(since: &Value, now: Timestamp) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use schema::json;
+
     use super::*;
 
     fn now() -> Timestamp {
