@@ -1,8 +1,11 @@
 //! Ingress: routes HTTP from outside to services.
 
-use schema::{DocExt, Value, json};
+mod rules;
+
+use schema::{DocExt, FieldErrors, Value, json};
 
 use crate::cells::{AGE, NAME, first_few, load_balancer, or_none};
+use crate::descriptor::WriteContext;
 use crate::kind::{Col, Kind, Meta, Sub};
 
 /// Routes HTTP from outside to services.
@@ -24,6 +27,20 @@ impl Kind for Ingress {
         Col::of("Ports", |doc| json!(if doc.items_at("spec.tls").is_empty() { "80" } else { "80, 443" })),
         AGE,
     ];
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        rules::ingress(new, old, errors);
+    }
+
+    fn validate_subresource(new: &Value, old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            rules::status(new, old, errors);
+        }
+    }
+
+    fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_none() { rules::warnings(new) } else { Vec::new() }
+    }
 }
 
 fn hosts(doc: &Value) -> Value {

@@ -48,7 +48,7 @@ impl Kind for NetworkPolicy {
     }
 }
 
-const TYPES: &[&str] = &["Egress", "Ingress"];
+const TYPES: &[&str] = &["Ingress", "Egress"];
 
 fn each_of(rule: &Value, list: &str, path: &Path, errors: &mut FieldErrors, check: fn(&Value, &Path, &mut FieldErrors)) {
     for (index, item) in rule.items_at(list).iter().enumerate() {
@@ -59,7 +59,7 @@ fn each_of(rule: &Value, list: &str, path: &Path, errors: &mut FieldErrors, chec
 fn port(port: &Value, path: &Path, errors: &mut FieldErrors) {
     let protocol = port.str_at("protocol");
     if !["TCP", "UDP", "SCTP"].contains(&protocol) {
-        not_supported(&path.child("protocol"), &protocol.into(), &["SCTP", "TCP", "UDP"], errors);
+        not_supported(&path.child("protocol"), &protocol.into(), &["TCP", "UDP", "SCTP"], errors);
     }
     let end = port.i64_at("endPort");
     match port.at("port").filter(|port| !port.is_null()) {
