@@ -46,6 +46,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use descriptor::{Acts, Column, Descriptor, FieldLookup, KindRef, Scope, Strategy, Subresource, Verbs, WriteContext};
 pub use lens::{IntOrString, Resources};
+pub use rules::expressions;
 pub use unacted::{Unacted, What, markdown as unacted_markdown, unacted};
 
 /// One line a group, in the order of discovery.

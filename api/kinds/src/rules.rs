@@ -3,6 +3,8 @@
 pub(crate) mod amounts;
 mod conditions;
 pub(crate) mod cron;
+pub mod expressions;
+pub(crate) mod webhook;
 pub(crate) mod zones;
 
 use std::net::IpAddr;

@@ -1,9 +1,11 @@
 //! MutatingAdmissionPolicyBinding: where a mutating policy applies.
 
-use schema::{DocExt, json};
+use schema::{DocExt, FieldErrors, Path, Value, json};
 
+use super::matching;
 use crate::cells::{AGE, NAME};
 use crate::kind::{Col, Kind, Meta};
+use crate::rules::sub;
 
 /// Where a mutating policy applies.
 pub struct MutatingAdmissionPolicyBinding;
@@ -24,4 +26,12 @@ impl Kind for MutatingAdmissionPolicyBinding {
         }),
         AGE,
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        doc.at_mut("spec.matchResources").filter(|given| given.is_object()).into_iter().for_each(matching::fill);
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        matching::binding(sub(new, "spec"), &Path::new("spec"), errors);
+    }
 }

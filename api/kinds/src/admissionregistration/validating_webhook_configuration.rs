@@ -1,7 +1,8 @@
 //! ValidatingWebhookConfiguration: who is asked to refuse requests.
 
-use schema::{DocExt, Value, json};
+use schema::{DocExt, FieldErrors, Value, json};
 
+use super::webhook;
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::defaults::default_text;
 use crate::kind::{Col, Kind, Meta};
@@ -16,6 +17,10 @@ impl Kind for ValidatingWebhookConfiguration {
         ..Meta::cluster("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
     };
     const COLUMNS: &[Col] = &[NAME, Col::of("Webhooks", |doc| json!(count(doc.at("webhooks")))).ty("integer"), AGE];
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        webhook::webhooks(new, old, errors);
+    }
 
     fn fill_defaults(doc: &mut Value) {
         for webhook in doc.items_at_mut("webhooks") {

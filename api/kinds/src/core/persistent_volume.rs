@@ -1,6 +1,6 @@
 //! PersistentVolume: a piece of storage that outlives pods.
 
-mod rules;
+pub(crate) mod rules;
 
 use schema::{DocExt, FieldErrors, Path, Value, json, time};
 

@@ -29,7 +29,7 @@ impl Kind for PriorityClass {
             let why = format!("maximum allowed value of a user defined priority is {USER_MAX}");
             errors.forbidden(&Path::new("value"), &why);
         }
-        one_of(new, "preemptionPolicy", &["Never", "PreemptLowerPriority"], &Path::root(), errors);
+        one_of(new, "preemptionPolicy", &["PreemptLowerPriority", "Never"], &Path::root(), errors);
     }
 
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {

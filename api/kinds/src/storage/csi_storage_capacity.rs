@@ -1,9 +1,10 @@
 //! CSIStorageCapacity: how much a driver can still provision where.
 
-use schema::DocExt;
+use schema::{DocExt, FieldErrors, LabelSelector, Path, Value};
 
 use crate::cells::{NAME, or_unset};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, immutable};
+use crate::rules::{NEGATIVE, amounts, dns_subdomain, immutable_pointer, sub};
 
 /// How much a driver can still provision where.
 pub struct CsiStorageCapacity;
@@ -12,4 +13,19 @@ impl Kind for CsiStorageCapacity {
     const META: Meta = Meta::namespaced("storage.k8s.io", "CSIStorageCapacity", "csistoragecapacities");
     const COLUMNS: &[Col] =
         &[NAME, Col::path("StorageClassName", "storageClassName"), Col::of("Capacity", |doc| or_unset(doc.str_at("capacity")))];
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        dns_subdomain(new.str_at("storageClassName"), &Path::new("storageClassName"), errors);
+        for member in ["capacity", "maximumVolumeSize"] {
+            if let Some(amount) = amounts::quantity(new, member).filter(|amount| amount.nano < 0) {
+                errors.invalid(&Path::new(member), amount.to_string(), NEGATIVE);
+            }
+        }
+        LabelSelector::validate(sub(new, "nodeTopology"), &Path::new("nodeTopology"), errors);
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        immutable_pointer(new, old, "nodeTopology", &Path::root(), errors);
+        immutable(new, old, "storageClassName", &Path::root(), errors);
+    }
 }
