@@ -5,7 +5,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json};
 use super::matching;
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::expressions::{Expression, Use, expression};
 use crate::rules::{is_given, not_supported, one_of, sub};
 
@@ -18,6 +18,7 @@ impl Kind for MutatingAdmissionPolicy {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "mutatingadmissionpolicies")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Mutations", |doc| json!(count(doc.at("spec.mutations")))).ty("integer"),

@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use super::matching;
 use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::sub;
 
 /// Where a mutating policy applies.
@@ -16,6 +16,7 @@ impl Kind for MutatingAdmissionPolicyBinding {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("PolicyName", "spec.policyName"),

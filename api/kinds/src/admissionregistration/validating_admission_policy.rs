@@ -6,7 +6,7 @@ use super::matching;
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::defaults::default_text;
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::expressions::{Expression, Use, expression};
 use crate::rules::{conditions, is_given, one_of_if_set, qualified_name, required, sub};
 
@@ -24,6 +24,7 @@ impl Kind for ValidatingAdmissionPolicy {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Validations", |doc| json!(count(doc.at("spec.validations")))).ty("integer"),

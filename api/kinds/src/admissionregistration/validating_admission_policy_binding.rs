@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use super::matching;
 use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::{not_supported, sub};
 
 const ACTIONS: &[&str] = &["Audit", "Deny", "Warn"];
@@ -18,6 +18,7 @@ impl Kind for ValidatingAdmissionPolicyBinding {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("PolicyName", "spec.policyName"),

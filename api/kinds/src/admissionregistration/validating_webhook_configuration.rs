@@ -5,7 +5,7 @@ use schema::{DocExt, FieldErrors, Value, json};
 use super::webhook;
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 
 /// Who is asked to refuse requests.
 pub struct ValidatingWebhookConfiguration;
@@ -16,6 +16,7 @@ impl Kind for ValidatingWebhookConfiguration {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Webhooks", |doc| json!(count(doc.at("webhooks")))).ty("integer"), AGE];
 
     fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {

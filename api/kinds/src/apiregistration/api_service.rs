@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json, names};
 
 use crate::cells::{AGE, NAME};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::{dns_subdomain, each, is_given, not_supported, webhook};
 
 const STATUSES: &[&str] = &["True", "False", "Unknown"];
@@ -18,6 +18,7 @@ impl Kind for ApiService {
         subresources: &[Sub::STATUS],
         ..Meta::cluster("apiregistration.k8s.io", "APIService", "apiservices")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Service", service), Col::of("Available", available), AGE];
 
     fn fill_defaults(doc: &mut Value) {

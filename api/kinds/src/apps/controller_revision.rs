@@ -3,7 +3,7 @@
 use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::{non_negative, sub};
 
 /// A snapshot of a controller's template.
@@ -11,6 +11,7 @@ pub struct ControllerRevision;
 
 impl Kind for ControllerRevision {
     const META: Meta = Meta::namespaced("apps", "ControllerRevision", "controllerrevisions");
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Controller", controller), Col::path("Revision", "revision"), AGE];
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {

@@ -6,7 +6,7 @@ use crate::cells::{AGE, NAME, labels};
 use crate::core::pod::defaults::{self, default_text};
 use crate::core::pod::rules;
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub, same};
+use crate::kind::{Col, Kind, Meta, Question, Sub, same};
 use crate::rules::{amounts, immutable_pointer, is_given, non_negative, not_supported, sub};
 use crate::workload;
 
@@ -37,6 +37,7 @@ impl Kind for DaemonSet {
         generation: true,
         ..Meta::namespaced("apps", "DaemonSet", "daemonsets")
     };
+    const NOTHING: &[Question] = &[Question::Fields];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Desired", "status.desiredNumberScheduled").ty("integer"),
@@ -84,7 +85,9 @@ impl Kind for DaemonSet {
         non_negative(spec, &["revisionHistoryLimit"], &path, errors);
     }
 
+    /// Upstream asks the whole object again where it changes, and tells what is wrong twice.
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        Self::validate(new, None, errors);
         immutable_pointer(sub(new, "spec"), sub(old, "spec"), "selector", &Path::new("spec"), errors);
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::{self, default_text};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub, copy_member, immutable};
+use crate::kind::{Col, Kind, Meta, Question, Sub, copy_member, immutable};
 use crate::lens::{IntOrString, is_default, null_default};
 use crate::rules::{amounts, is_given, non_negative, not_supported};
 use crate::workload;
@@ -30,6 +30,7 @@ impl Kind for Deployment {
         generation: true,
         ..Meta::namespaced("apps", "Deployment", "deployments")
     };
+    const NOTHING: &[Question] = &[Question::Fields];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Ready", workload::ready),

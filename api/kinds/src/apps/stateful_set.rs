@@ -6,7 +6,7 @@ use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::{self, default_text};
 use crate::core::pod::rules;
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub, copy_member, same};
+use crate::kind::{Col, Kind, Meta, Question, Sub, copy_member, same};
 use crate::rules::{amounts, annotations, is_given, labels, non_negative, not_supported, sub};
 use crate::workload;
 
@@ -35,6 +35,7 @@ impl Kind for StatefulSet {
         name: names::is_dns1123_label,
         ..Meta::namespaced("apps", "StatefulSet", "statefulsets")
     };
+    const NOTHING: &[Question] = &[Question::Fields];
     const COLUMNS: &[Col] = &[NAME, Col::of("Ready", workload::ready), AGE, workload::CONTAINERS, workload::IMAGES];
 
     fn fill_defaults(doc: &mut Value) {

@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Value, json};
 
 use crate::cells::{AGE, NAME};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 
 mod convert;
 mod rules;
@@ -25,6 +25,7 @@ impl Kind for HorizontalPodAutoscalerV1 {
         generation: true,
         ..Meta::namespaced("autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Reference", |doc| json!(format!("{}/{}", doc.str_at("spec.scaleTargetRef.kind"), doc.str_at("spec.scaleTargetRef.name")))),
@@ -74,6 +75,7 @@ impl Kind for HorizontalPodAutoscaler {
         generation: true,
         ..Meta::namespaced("autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Reference", |doc| json!(format!("{}/{}", doc.str_at("spec.scaleTargetRef.kind"), doc.str_at("spec.scaleTargetRef.name")))),

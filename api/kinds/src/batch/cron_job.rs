@@ -6,7 +6,7 @@ use super::job;
 use crate::cells::{AGE, NAME, flag, or_none, since};
 use crate::core::pod::defaults::{self, default_text};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::{cron, is_given, non_negative, not_supported, one_of, sub, zones};
 use crate::workload;
 
@@ -26,6 +26,7 @@ impl Kind for CronJob {
         generation: true,
         ..Meta::namespaced("batch", "CronJob", "cronjobs")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Schedule", "spec.schedule"),

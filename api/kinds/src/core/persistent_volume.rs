@@ -7,7 +7,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json, time};
 use crate::cells::{AGE, NAME, access_modes, or_unset, phase};
 use crate::core::pod::defaults::default_text;
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 
 /// A piece of storage that outlives pods.
 pub struct PersistentVolume;
@@ -19,6 +19,7 @@ impl Kind for PersistentVolume {
         subresources: &[Sub::STATUS],
         ..Meta::cluster("", "PersistentVolume", "persistentvolumes")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Capacity", "spec.capacity.storage"),

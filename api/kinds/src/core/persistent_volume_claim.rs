@@ -8,7 +8,7 @@ use crate::cells::{AGE, NAME, access_modes, or_unset, phase};
 use crate::core::pod::defaults;
 use crate::core::pod::rules::volumes;
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::amounts;
 
 /// Asks for a persistent volume.
@@ -21,6 +21,7 @@ impl Kind for PersistentVolumeClaim {
         subresources: &[Sub::STATUS],
         ..Meta::namespaced("", "PersistentVolumeClaim", "persistentvolumeclaims")
     };
+    const NOTHING: &[Question] = &[Question::Fields];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Status", phase),

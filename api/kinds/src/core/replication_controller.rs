@@ -5,7 +5,7 @@ use schema::{DocExt, FieldErrors, Map, Path, Value};
 use crate::cells::{AGE, NAME, labels};
 use crate::core::pod::{defaults, rules};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Selectable, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Selectable, Sub};
 use crate::rules::{non_negative, sub};
 use crate::workload;
 
@@ -21,6 +21,7 @@ impl Kind for ReplicationController {
         generation: true,
         ..Meta::namespaced("", "ReplicationController", "replicationcontrollers")
     };
+    const NOTHING: &[Question] = &[Question::Updates];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Desired", "spec.replicas").ty("integer"),

@@ -7,7 +7,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json};
 use crate::cells::{AGE, NAME};
 use crate::core::pod::rules::requirements::{quantity, resource_name};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::{amounts, sub};
 
 /// Names that a quota may bound without a domain.
@@ -50,6 +50,7 @@ pub struct ResourceQuota;
 
 impl Kind for ResourceQuota {
     const META: Meta = Meta { short: &["quota"], subresources: &[Sub::STATUS], ..Meta::namespaced("", "ResourceQuota", "resourcequotas") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Warnings];
     const COLUMNS: &[Col] =
         &[NAME, Col::of("Request", |doc| used_of_hard(doc, false)), Col::of("Limit", |doc| used_of_hard(doc, true)), AGE];
 

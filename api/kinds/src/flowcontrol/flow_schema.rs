@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json, names};
 
 use crate::cells::{AGE, NAME, condition, or_none};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::{dns_subdomain, each, is_given, not_supported, required, sub};
 
 const PRECEDENCE_MAX: i64 = 10_000;
@@ -21,6 +21,7 @@ impl Kind for FlowSchema {
         generation: true,
         ..Meta::cluster("flowcontrol.apiserver.k8s.io", "FlowSchema", "flowschemas")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("PriorityLevel", "spec.priorityLevelConfiguration.name"),

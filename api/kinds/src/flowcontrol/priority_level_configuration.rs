@@ -5,7 +5,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json};
 use super::flow_schema::conditions;
 use crate::cells::{AGE, NAME};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::{is_given, not_supported, sub};
 
 const SHARES: i64 = 30;
@@ -22,6 +22,7 @@ impl Kind for PriorityLevelConfiguration {
         generation: true,
         ..Meta::cluster("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", "prioritylevelconfigurations")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Type", "spec.type"),

@@ -6,7 +6,7 @@ use schema::{DocExt, FieldErrors, Value, json};
 
 use crate::cells::{AGE, NAME, first_few, load_balancer, or_none};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 
 /// Routes HTTP from outside to services.
 pub struct Ingress;
@@ -19,6 +19,7 @@ impl Kind for Ingress {
         generation: true,
         ..Meta::namespaced("networking.k8s.io", "Ingress", "ingresses")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Updates];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Class", |doc| or_none(doc.str_at("spec.ingressClassName"))),

@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json, names};
 
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta, immutable};
+use crate::kind::{Col, Kind, Meta, Question, immutable};
 use crate::rules::{dns_subdomain, domain_prefixed_path, each, is_given, one_of, sub};
 
 const CONTROLLER_BYTES_MAX: usize = 250;
@@ -14,6 +14,7 @@ pub struct IngressClass;
 
 impl Kind for IngressClass {
     const META: Meta = Meta { generation: true, ..Meta::cluster("networking.k8s.io", "IngressClass", "ingressclasses") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::path("Controller", "spec.controller"), Col::of("Parameters", parameters), AGE];
 
     fn fill_defaults(doc: &mut Value) {

@@ -3,7 +3,7 @@
 use schema::{DocExt, FieldErrors, Path, Value, names};
 
 use crate::cells::{AGE, NAME, or_none};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::{canonical_ip, dns_subdomain, each, immutable_pointer, sub};
 
 /// One allocated cluster address.
@@ -11,6 +11,7 @@ pub struct IpAddress;
 
 impl Kind for IpAddress {
     const META: Meta = Meta { short: &["ip"], generation: true, ..Meta::cluster("networking.k8s.io", "IPAddress", "ipaddresses") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("ParentRef", parent), AGE];
 
     fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {

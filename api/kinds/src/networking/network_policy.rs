@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, LabelSelector, Path, Value, json};
 
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::{cidr, is_given, not_supported, port_number_or_name};
 use crate::workload;
 
@@ -14,6 +14,7 @@ pub struct NetworkPolicy;
 impl Kind for NetworkPolicy {
     const META: Meta =
         Meta { short: &["netpol"], generation: true, ..Meta::namespaced("networking.k8s.io", "NetworkPolicy", "networkpolicies") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Pod-Selector", |doc| workload::selector_text(doc.at("spec.podSelector"))), AGE];
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
@@ -33,6 +34,11 @@ impl Kind for NetworkPolicy {
         for (index, sort) in types.iter().enumerate().filter(|(_, sort)| !TYPES.iter().any(|known| sort == known)) {
             not_supported(&path.child("policyTypes").index(index), sort, TYPES, errors);
         }
+    }
+
+    /// Upstream asks the whole object again where it changes, and tells what is wrong twice.
+    fn validate_update(new: &Value, _old: &Value, errors: &mut FieldErrors) {
+        Self::validate(new, None, errors);
     }
 
     fn fill_defaults(doc: &mut Value) {

@@ -5,7 +5,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::cells::{AGE, NAME};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::{canonical_cidr, conditions};
 
 /// A range of cluster addresses.
@@ -14,6 +14,7 @@ pub struct ServiceCidr;
 impl Kind for ServiceCidr {
     const META: Meta =
         Meta { subresources: &[Sub::STATUS], generation: true, ..Meta::cluster("networking.k8s.io", "ServiceCIDR", "servicecidrs") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("CIDRs", |doc| json!(doc.items_at("spec.cidrs").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","))),

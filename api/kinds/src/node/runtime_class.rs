@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Quantity, Value};
 
 use crate::cells::{AGE, NAME};
 use crate::core::pod::rules::scheduling::tolerations;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::{NEGATIVE, dns_label, labels};
 
 /// How a pod's containers are run.
@@ -12,6 +12,7 @@ pub struct RuntimeClass;
 
 impl Kind for RuntimeClass {
     const META: Meta = Meta::cluster("node.k8s.io", "RuntimeClass", "runtimeclasses");
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::path("Handler", "handler"), AGE];
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {

@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, LabelSelector, Path, Value, json};
 
 use crate::cells::{AGE, NAME};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::rules::{amounts, conditions, is_given, non_negative, one_of_if_set, sub};
 
 /// How many pods may be down at once by choice.
@@ -18,6 +18,7 @@ impl Kind for PodDisruptionBudget {
         generation: true,
         ..Meta::namespaced("policy", "PodDisruptionBudget", "poddisruptionbudgets")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Min Available", |doc| amount(doc.at("spec.minAvailable"))),

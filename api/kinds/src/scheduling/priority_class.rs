@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value};
 
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::one_of;
 
 /// A named pod priority.
@@ -12,6 +12,7 @@ pub struct PriorityClass;
 
 impl Kind for PriorityClass {
     const META: Meta = Meta { short: &["pc"], generation: true, ..Meta::cluster("scheduling.k8s.io", "PriorityClass", "priorityclasses") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Value", "value").ty("integer"),

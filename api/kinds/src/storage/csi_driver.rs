@@ -1,11 +1,11 @@
 //! CSIDriver: what a storage driver can do.
 
-use schema::{DocExt, FieldErrors, Path, Value, json};
+use schema::{DocExt, FieldErrors, Path, Value, json, names};
 
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta, same};
-use crate::rules::{is_given, not_supported, sub};
+use crate::kind::{Col, Kind, Meta, Question, same};
+use crate::rules::{each, is_given, not_supported, sub};
 
 const FS_GROUP_POLICIES: &[&str] = &["File", "None", "ReadWriteOnceWithFSType"];
 const LIFECYCLES: &[&str] = &["Persistent", "Ephemeral"];
@@ -17,6 +17,7 @@ pub struct CsiDriver;
 
 impl Kind for CsiDriver {
     const META: Meta = Meta { generation: true, ..Meta::cluster("storage.k8s.io", "CSIDriver", "csidrivers") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("AttachRequired", |doc| json!(doc.at("spec.attachRequired").and_then(Value::as_bool).unwrap_or(true))).ty("boolean"),
@@ -39,9 +40,9 @@ impl Kind for CsiDriver {
         }
     }
 
-    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
-        if new.str_at("metadata.name").len() > NAME_BYTES_MAX {
-            errors.too_long(&Path::new("metadata.name"), NAME_BYTES_MAX);
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        if old.is_none() {
+            name(new.str_at("metadata.name"), &Path::new("metadata.name"), errors);
         }
         let (spec, path) = (sub(new, "spec"), Path::new("spec"));
         for flag in ["attachRequired", "podInfoOnMount", "storageCapacity", "seLinuxMount"] {
@@ -53,7 +54,10 @@ impl Kind for CsiDriver {
         if !policy.is_empty() && !FS_GROUP_POLICIES.contains(&policy) {
             not_supported(&path.child("fsGroupPolicy"), &policy.into(), FS_GROUP_POLICIES, errors);
         }
-        token_requests(spec.items_at("tokenRequests"), &path.child("tokenRequests"), errors);
+        // Upstream asks these twice, and tells what is wrong twice.
+        for _ in 0..2 {
+            token_requests(spec.items_at("tokenRequests"), &path.child("tokenRequests"), errors);
+        }
         for mode in spec.items_at("volumeLifecycleModes").iter().filter(|mode| !LIFECYCLES.iter().any(|known| mode == known)) {
             not_supported(&path.child("volumeLifecycleModes"), mode, LIFECYCLES, errors);
         }
@@ -72,6 +76,14 @@ impl Kind for CsiDriver {
             }
         }
     }
+}
+
+/// The name is the driver's; beside what the core asks of names.
+fn name(name: &str, path: &Path, errors: &mut FieldErrors) {
+    if name.len() > NAME_BYTES_MAX {
+        errors.too_long(path, NAME_BYTES_MAX);
+    }
+    each(path, name, names::is_dns1123_subdomain(&name.to_lowercase()), errors);
 }
 
 fn token_requests(requests: &[Value], path: &Path, errors: &mut FieldErrors) {

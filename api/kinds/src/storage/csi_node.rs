@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json, names};
 
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::rules::volumes::driver_name;
-use crate::kind::{Col, Kind, Meta, Sub, same};
+use crate::kind::{Col, Kind, Meta, Question, Sub, same};
 use crate::rules::{each, non_negative, sub};
 
 const NODE_ID_BYTES_MAX: usize = 256;
@@ -14,16 +14,13 @@ pub struct CsiNode;
 
 impl Kind for CsiNode {
     const META: Meta = Meta { subresources: &[Sub::STATUS], ..Meta::cluster("storage.k8s.io", "CSINode", "csinodes") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Drivers", |doc| json!(count(doc.at("spec.drivers")))).ty("integer"), AGE];
 
-    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
-        let drivers = new.items_at("spec.drivers");
-        for (at, given) in drivers.iter().enumerate() {
-            let path = Path::new("spec.drivers").index(at);
-            driver(given, &path, errors);
-            if drivers[..at].iter().any(|before| before.str_at("name") == given.str_at("name")) {
-                errors.duplicate(&path.child("name"), given.str_at("name"));
-            }
+    /// Upstream asks a new object twice, and tells what is wrong twice.
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        for _ in 0..if old.is_none() { 2 } else { 1 } {
+            drivers(new.items_at("spec.drivers"), &Path::new("spec.drivers"), errors);
         }
     }
 
@@ -35,6 +32,16 @@ impl Kind for CsiNode {
             if before.is_some_and(|before| !stays(before)) {
                 errors.invalid(&Path::new("CSINodeDriver"), driver.clone(), "field is immutable");
             }
+        }
+    }
+}
+
+fn drivers(drivers: &[Value], path: &Path, errors: &mut FieldErrors) {
+    for (at, given) in drivers.iter().enumerate() {
+        let path = path.index(at);
+        driver(given, &path, errors);
+        if drivers[..at].iter().any(|before| before.str_at("name") == given.str_at("name")) {
+            errors.duplicate(&path.child("name"), given.str_at("name"));
         }
     }
 }

@@ -3,7 +3,7 @@
 use schema::{DocExt, FieldErrors, LabelSelector, Path, Value};
 
 use crate::cells::{NAME, or_unset};
-use crate::kind::{Col, Kind, Meta, immutable};
+use crate::kind::{Col, Kind, Meta, Question, immutable};
 use crate::rules::{NEGATIVE, amounts, dns_subdomain, immutable_pointer, sub};
 
 /// How much a driver can still provision where.
@@ -11,6 +11,7 @@ pub struct CsiStorageCapacity;
 
 impl Kind for CsiStorageCapacity {
     const META: Meta = Meta::namespaced("storage.k8s.io", "CSIStorageCapacity", "csistoragecapacities");
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] =
         &[NAME, Col::path("StorageClassName", "storageClassName"), Col::of("Capacity", |doc| or_unset(doc.str_at("capacity")))];
 

@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json, names};
 
 use crate::cells::AGE;
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta, immutable, same};
+use crate::kind::{Col, Kind, Meta, Question, immutable, same};
 use crate::rules::{each, one_of, one_of_if_set, qualified_name, sub};
 
 const PARAMETERS_MAX: usize = 512;
@@ -23,6 +23,7 @@ pub struct StorageClass;
 
 impl Kind for StorageClass {
     const META: Meta = Meta { short: &["sc"], ..Meta::cluster("storage.k8s.io", "StorageClass", "storageclasses") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources];
     const COLUMNS: &[Col] = &[
         Col::of("Name", name).named(),
         Col::path("Provisioner", "provisioner"),

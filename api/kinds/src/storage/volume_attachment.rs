@@ -6,7 +6,7 @@ use crate::cells::{AGE, NAME};
 use crate::core::persistent_volume;
 use crate::core::pod::rules::volumes::driver_name;
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub, same};
+use crate::kind::{Col, Kind, Meta, Question, Sub, same};
 use crate::rules::{dns_subdomain, is_given, sub};
 
 const EXACTLY_ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
@@ -22,6 +22,7 @@ impl Kind for VolumeAttachment {
         subresources: &[Sub::STATUS],
         ..Meta::cluster("storage.k8s.io", "VolumeAttachment", "volumeattachments")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Attacher", "spec.attacher").named(),

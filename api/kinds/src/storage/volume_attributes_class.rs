@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Map, Path, Value};
 
 use super::storage_class::{parameters, provisioner};
 use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta, same};
+use crate::kind::{Col, Kind, Meta, Question, same};
 use crate::rules::sub;
 
 /// Volume parameters that can change later.
@@ -12,6 +12,7 @@ pub struct VolumeAttributesClass;
 
 impl Kind for VolumeAttributesClass {
     const META: Meta = Meta { short: &["vac"], ..Meta::cluster("storage.k8s.io", "VolumeAttributesClass", "volumeattributesclasses") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::path("DriverName", "driverName"), AGE];
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {

@@ -20,9 +20,16 @@ const SCHEDULING: &[&str] =
     &["spec.nodeSelector", "spec.affinity", "spec.tolerations", "spec.schedulingGates", "metadata.annotations", "metadata.labels"];
 
 pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-    let (spec, path) = (sub(new, "spec"), Path::new("spec"));
     own_selector(new, old, errors);
-    job_spec(spec, &path, errors);
+    whole_spec(sub(new, "spec"), &Path::new("spec"), errors);
+    if old.is_none() {
+        host_names(new, errors);
+    }
+}
+
+/// A spec and the selector that goes with its template.
+fn whole_spec(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    job_spec(spec, path, errors);
     let selector = sub(spec, "selector");
     if selector.is_null() {
         errors.required(&path.child("selector"), "");
@@ -33,9 +40,6 @@ pub(super) fn job(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let matches = |read: LabelSelector| !selector.is_null() && read.matches(&label_map(own));
     if LabelSelector::from_value(selector).is_ok_and(|read| !matches(read)) {
         errors.invalid(&path.child("template.metadata.labels"), own.clone(), "`selector` does not match template `labels`");
-    }
-    if old.is_none() {
-        host_names(new, errors);
     }
 }
 
@@ -169,10 +173,11 @@ fn host_names(new: &Value, errors: &mut FieldErrors) {
     }
 }
 
-/// What of a job stays as it was.
+/// What of a job stays as it was. Upstream asks the spec again, and tells what is wrong twice.
 pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let path = Path::new("spec");
     let (spec, before) = (sub(new, "spec"), sub(old, "spec"));
+    whole_spec(spec, &path, errors);
     completions(spec, before, &path, errors);
     immutable_pointer(spec, before, "selector", &path, errors);
     template(spec, old, &path, errors);
