@@ -1,6 +1,6 @@
 //! APIService: a group version, served here or by an extension server.
 
-use schema::{DocExt, FieldErrors, Path, Value, json, names};
+use schema::{DocExt, FieldErrors, Path, Value, json, names, time};
 
 use crate::cells::{AGE, NAME};
 use crate::descriptor::WriteContext;
@@ -24,6 +24,16 @@ impl Kind for ApiService {
     fn fill_defaults(doc: &mut Value) {
         if doc.at("spec.service").is_some_and(Value::is_object) {
             doc.default_at("spec.service.port", 443);
+        }
+    }
+
+    /// What this server answers itself is there at once.
+    fn prepare_create(doc: &mut Value, cx: &WriteContext<'_>) {
+        if !doc.at("spec.service").is_some_and(Value::is_object) {
+            let now = time::format(cx.env.now());
+            let message = "Local APIServices are always available";
+            let local = json!({"type": "Available", "status": "True", "reason": "Local", "message": message, "lastTransitionTime": now});
+            doc.set_at("status.conditions", json!([local]));
         }
     }
 

@@ -4,19 +4,12 @@ use schema::{DocExt, FieldErrors, Path, Value, json, names};
 
 use crate::cells::AGE;
 use crate::core::pod::defaults::default_text;
+use crate::core::pod::warnings::old_label;
 use crate::kind::{Col, Kind, Meta, Question, immutable, same};
 use crate::rules::{each, one_of, one_of_if_set, qualified_name, sub};
 
 const PARAMETERS_MAX: usize = 512;
 const PARAMETERS_BYTES_MAX: usize = 256 * 1024;
-/// Labels of nodes whose names have changed.
-const OLD_LABELS: &[(&str, &str, &str)] = &[
-    ("beta.kubernetes.io/arch", "v1.14", "kubernetes.io/arch"),
-    ("beta.kubernetes.io/os", "v1.14", "kubernetes.io/os"),
-    ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
-    ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
-    ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
-];
 
 /// How volumes are provisioned.
 pub struct StorageClass;
@@ -70,8 +63,8 @@ impl Kind for StorageClass {
         for (at, term) in new.items_at("allowedTopologies").iter().enumerate() {
             for (key_at, expression) in term.items_at("matchLabelExpressions").iter().enumerate() {
                 let path = Path::new("allowedTopologies").index(at).child("matchLabelExpressions").index(key_at).child("key");
-                let old = OLD_LABELS.iter().find(|(old, ..)| *old == expression.str_at("key"));
-                texts.extend(old.map(|(old, since, now)| format!("{path}: {old} is deprecated since {since}; use {now:?} instead")));
+                let key = expression.str_at("key");
+                texts.extend(old_label(key).map(|instead| format!("{path}: {key} is {instead}")));
             }
         }
         texts
