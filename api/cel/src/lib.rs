@@ -1,4 +1,9 @@
 pub mod env;
+pub mod fault;
+mod library;
+pub mod schema;
+pub mod seam;
+pub mod value;
 mod ast;
 mod checker;
 mod declarations;

@@ -7,12 +7,12 @@ use crate::fault::Fault;
 use crate::value::Value;
 
 /// Fields whose values are worked out when they are first asked for (`variables.x` of a policy).
-pub trait LazyFields<'a>: fmt::Debug + Send + Sync {
+pub trait LazyFields: fmt::Debug + Send + Sync {
     /// The name of the type that the environment declares for it.
     fn type_name(&self) -> &str;
 
     /// `None` where there is no such field. What working it out costs is the implementer's to count.
-    fn field(&self, name: &str) -> Option<Result<Value<'a>, Fault>>;
+    fn field<'s>(&'s self, name: &str) -> Option<Result<Value<'s>, Fault>>;
 }
 
 /// Who may do what, as `authorizer` asks it.

@@ -2,7 +2,7 @@
 
 mod compare;
 mod document;
-mod list;
+pub(crate) mod list;
 mod map;
 
 use std::fmt;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub(crate) use compare::{compare, contains, equal};
+pub(crate) use compare::{Keys, compare, contains, equal};
 pub(crate) use document::from_json;
 pub use list::List;
 pub use map::{Key, Map};
@@ -44,9 +44,9 @@ pub enum Value<'a> {
     /// A document's value that its schema does not describe: nothing but equality is defined on it.
     Unknown(&'a serde_json::Value),
     Object(Arc<Object<'a>>),
-    Lazy(Arc<dyn LazyFields<'a> + 'a>),
+    Lazy(&'a (dyn LazyFields + 'a)),
     Url(Arc<Url>),
-    Quantity(schema::Quantity),
+    Quantity(::schema::Quantity),
     Ip(Ip),
     Cidr(Cidr),
     Semver(Arc<Semver>),

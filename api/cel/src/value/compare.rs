@@ -171,7 +171,7 @@ fn equal_documents(
 
 /// Distinct values: those that can be keys by order, others by comparison.
 #[derive(Debug)]
-pub(super) struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     plain: BTreeSet<Key<'a>>,
     others: Vec<Value<'a>>,
 }

@@ -51,7 +51,7 @@ impl<'a> Map<'a> {
                 _ => Err(Fault::no_such_overload()),
             };
         };
-        Ok(Key::of(key).and_then(|key| entries.get(&key)).cloned())
+        Ok(Key::owned(key).and_then(|key| entries.get(&key)).cloned())
     }
 
     fn field(&self, name: &str) -> Option<Result<Value<'a>, Fault>> {
@@ -114,6 +114,19 @@ impl<'a> Key<'a> {
             Value::Uint(uint) => Self::Uint(*uint),
             Value::Double(double) if !double.is_nan() => Self::Double(*double),
             Value::String(text) => Self::String(text.clone()),
+            _ => return None,
+        })
+    }
+
+    /// As [`Self::of`], borrowing nothing.
+    pub(crate) fn owned(value: &Value<'_>) -> Option<Key<'static>> {
+        Some(match value {
+            Value::Bool(bool) => Key::Bool(*bool),
+            Value::Int(int) => Key::Int(*int),
+            Value::Uint(uint) => Key::Uint(*uint),
+            Value::Double(double) if !double.is_nan() => Key::Double(*double),
+            Value::String(Text::Borrowed(text)) => Key::String(Text::Shared(Arc::from(*text))),
+            Value::String(Text::Shared(text)) => Key::String(Text::Shared(text.clone())),
             _ => return None,
         })
     }
