@@ -5,8 +5,8 @@ pub(crate) type Id = u32;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Expr {
-    pub id: Id,
-    pub kind: Kind,
+    pub(crate) id: Id,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Debug, Clone)]
@@ -36,57 +36,57 @@ pub(crate) enum Literal {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Select {
-    pub operand: Expr,
-    pub field: String,
+    pub(crate) operand: Expr,
+    pub(crate) field: String,
     /// `has(operand.field)`
-    pub presence: bool,
+    pub(crate) presence: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    pub target: Option<Expr>,
-    pub function: String,
-    pub args: Vec<Expr>,
+    pub(crate) target: Option<Expr>,
+    pub(crate) function: String,
+    pub(crate) args: Vec<Expr>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Element {
-    pub value: Expr,
-    pub optional: bool,
+    pub(crate) value: Expr,
+    pub(crate) optional: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    pub key: Expr,
-    pub value: Expr,
-    pub optional: bool,
+    pub(crate) key: Expr,
+    pub(crate) value: Expr,
+    pub(crate) optional: bool,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Struct {
-    pub name: String,
-    pub fields: Vec<Field>,
+    pub(crate) name: String,
+    pub(crate) fields: Vec<Field>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
-    pub id: Id,
-    pub name: String,
-    pub value: Expr,
-    pub optional: bool,
+    pub(crate) id: Id,
+    pub(crate) name: String,
+    pub(crate) value: Expr,
+    pub(crate) optional: bool,
 }
 
 /// What macros become: `accu` starts as `init`, takes `step` per element of `range` while `condition`, ends as `result`.
 #[derive(Debug, Clone)]
 pub(crate) struct Fold {
-    pub range: Expr,
-    pub var: String,
-    pub var2: Option<String>,
-    pub accu: String,
-    pub init: Expr,
-    pub condition: Expr,
-    pub step: Expr,
-    pub result: Expr,
+    pub(crate) range: Expr,
+    pub(crate) var: String,
+    pub(crate) var2: Option<String>,
+    pub(crate) accu: String,
+    pub(crate) init: Expr,
+    pub(crate) condition: Expr,
+    pub(crate) step: Expr,
+    pub(crate) result: Expr,
 }
 
 /// The accumulator of the macros, a name that no text can spell.
@@ -94,55 +94,55 @@ pub(crate) const ACCUMULATOR: &str = "@result";
 
 pub(crate) mod operators {
     //! Names of functions that have a sign instead.
-    pub const CONDITIONAL: &str = "_?_:_";
-    pub const AND: &str = "_&&_";
-    pub const OR: &str = "_||_";
-    pub const NOT: &str = "!_";
-    pub const NEGATE: &str = "-_";
-    pub const EQUALS: &str = "_==_";
-    pub const NOT_EQUALS: &str = "_!=_";
-    pub const ADD: &str = "_+_";
-    pub const IN: &str = "@in";
-    pub const INDEX: &str = "_[_]";
-    pub const OPTIONAL_INDEX: &str = "_[?_]";
-    pub const OPTIONAL_SELECT: &str = "_?._";
-    pub const NOT_STRICTLY_FALSE: &str = "@not_strictly_false";
-    pub const MAP_INSERT: &str = "cel.@mapInsert";
-    pub const SORT_BY_KEYS: &str = "@sortByAssociatedKeys";
+    pub(crate) const CONDITIONAL: &str = "_?_:_";
+    pub(crate) const AND: &str = "_&&_";
+    pub(crate) const OR: &str = "_||_";
+    pub(crate) const NOT: &str = "!_";
+    pub(crate) const NEGATE: &str = "-_";
+    pub(crate) const EQUALS: &str = "_==_";
+    pub(crate) const NOT_EQUALS: &str = "_!=_";
+    pub(crate) const ADD: &str = "_+_";
+    pub(crate) const IN: &str = "@in";
+    pub(crate) const INDEX: &str = "_[_]";
+    pub(crate) const OPTIONAL_INDEX: &str = "_[?_]";
+    pub(crate) const OPTIONAL_SELECT: &str = "_?._";
+    pub(crate) const NOT_STRICTLY_FALSE: &str = "@not_strictly_false";
+    pub(crate) const MAP_INSERT: &str = "cel.@mapInsert";
+    pub(crate) const SORT_BY_KEYS: &str = "@sortByAssociatedKeys";
 }
 
 /// A parsed expression: the tree and, by node, the code-point offset of its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Tree {
-    pub root: Expr,
-    pub offsets: Vec<u32>,
+    pub(crate) root: Expr,
+    pub(crate) offsets: Vec<u32>,
 }
 
 impl Tree {
-    pub fn offset(&self, id: Id) -> u32 {
+    pub(crate) fn offset(&self, id: Id) -> u32 {
         self.offsets.get(id as usize).copied().unwrap_or_default()
     }
 }
 
 impl Expr {
-    pub fn as_ident(&self) -> Option<&str> {
+    pub(crate) fn as_ident(&self) -> Option<&str> {
         if let Kind::Ident(name) = &self.kind { Some(name) } else { None }
     }
 
-    pub fn as_literal(&self) -> Option<&Literal> {
+    pub(crate) fn as_literal(&self) -> Option<&Literal> {
         if let Kind::Literal(literal) = &self.kind { Some(literal) } else { None }
     }
 
-    pub fn as_int(&self) -> Option<i64> {
+    pub(crate) fn as_int(&self) -> Option<i64> {
         if let Some(Literal::Int(int)) = self.as_literal() { Some(*int) } else { None }
     }
 
-    pub fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         if let Some(Literal::String(text)) = self.as_literal() { Some(text) } else { None }
     }
 
     /// The direct parts of a node, in the order of the text.
-    pub fn children(&self) -> Vec<&Expr> {
+    pub(crate) fn children(&self) -> Vec<&Expr> {
         match &self.kind {
             Kind::Literal(_) | Kind::Ident(_) | Kind::Nothing => Vec::new(),
             Kind::Select(select) => vec![&select.operand],
@@ -155,7 +155,7 @@ impl Expr {
     }
 
     /// `a.b.c` as one name.
-    pub fn qualified_name(&self) -> Option<String> {
+    pub(crate) fn qualified_name(&self) -> Option<String> {
         match &self.kind {
             Kind::Ident(name) => Some(name.clone()),
             Kind::Select(select) if !select.presence => Some(format!("{}.{}", select.operand.qualified_name()?, select.field)),

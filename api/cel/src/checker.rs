@@ -10,23 +10,23 @@ use crate::types::{Type, Unifier, most_general};
 /// A checked expression.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    pub tree: Tree,
+    pub(crate) tree: Tree,
     /// By node.
-    pub types: Vec<Type>,
+    pub(crate) types: Vec<Type>,
     /// Calls: the function and the overloads that may fit, by node.
-    pub calls: HashMap<Id, Resolved>,
+    pub(crate) calls: HashMap<Id, Resolved>,
     /// Identifiers that name a type rather than a variable.
-    pub type_names: HashMap<Id, Type>,
+    pub(crate) type_names: HashMap<Id, Type>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
-    pub function: &'static str,
-    pub overloads: Vec<&'static Overload>,
+    pub(crate) function: &'static str,
+    pub(crate) overloads: Vec<&'static Overload>,
 }
 
 impl Checked {
-    pub fn type_of(&self, expr: &Expr) -> &Type {
+    pub(crate) fn type_of(&self, expr: &Expr) -> &Type {
         &self.types[expr.id as usize]
     }
 }

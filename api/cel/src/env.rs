@@ -9,17 +9,17 @@ use crate::types::{Type, split_params};
 /// One signature of a function.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Overload {
-    pub id: &'static str,
-    pub member: bool,
+    pub(crate) id: &'static str,
+    pub(crate) member: bool,
     /// The receiver first, where there is one.
-    pub args: Vec<Type>,
-    pub result: Type,
+    pub(crate) args: Vec<Type>,
+    pub(crate) result: Type,
 }
 
 #[derive(Debug)]
 pub(crate) struct Function {
-    pub name: &'static str,
-    pub overloads: Vec<Overload>,
+    pub(crate) name: &'static str,
+    pub(crate) overloads: Vec<Overload>,
 }
 
 pub(crate) type Functions = HashMap<&'static str, Function>;

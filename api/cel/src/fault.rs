@@ -22,6 +22,11 @@ impl Fault {
         Self { message: "operation cancelled: actual cost limit exceeded".into(), budget: true }
     }
 
+    /// Too much work for its cost; ends a run as running out of budget does.
+    pub(crate) fn interrupted() -> Self {
+        Self { message: "operation interrupted".into(), budget: true }
+    }
+
     /// Whether the expression cost more than it may.
     pub fn is_out_of_budget(&self) -> bool {
         self.budget

@@ -22,10 +22,10 @@ pub(crate) enum Token {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lexeme {
-    pub token: Token,
+    pub(crate) token: Token,
     /// Code-point offsets.
-    pub start: u32,
-    pub end: u32,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
 }
 
 const SIGNS: &[&str] =

@@ -7,6 +7,7 @@ mod extras;
 pub(crate) mod format;
 pub(crate) mod formats;
 mod lists;
+pub(crate) use lists::insert as lists_insert;
 pub(crate) mod network;
 mod optionals;
 mod quantity;

@@ -4,6 +4,7 @@ mod compare;
 mod document;
 pub(crate) mod list;
 mod map;
+mod output;
 
 use std::fmt;
 use std::ops::Deref;
@@ -205,7 +206,7 @@ impl<'a> Value<'a> {
     }
 
     /// As Go's `%v` shows it in messages.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         match self {
             Self::Null => "null".into(),
             Self::Bool(bool) => bool.to_string(),

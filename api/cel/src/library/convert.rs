@@ -97,7 +97,7 @@ fn to_string<'a>(args: &[Value<'a>]) -> Outcome<'a> {
 }
 
 /// The value as text, for those that have one.
-pub(super) fn text_of<'a>(value: &Value<'a>) -> Option<Outcome<'a>> {
+pub(crate) fn text_of<'a>(value: &Value<'a>) -> Option<Outcome<'a>> {
     Some(Ok(match value {
         Value::String(_) => value.clone(),
         Value::Bool(bool) => Value::borrowed(if *bool { "true" } else { "false" }),

@@ -6,6 +6,7 @@ use super::convert::text_of;
 use super::{Outcome, Table, mismatch};
 use crate::fault::Fault;
 use crate::value::{List, Value};
+use crate::work;
 
 pub(super) const FUNCTIONS: Table = &[("format", format)];
 
@@ -247,6 +248,7 @@ fn list_text(list: &List<'_>) -> Result<String, String> {
 
 /// A value inside of a list or a map: texts are quoted, times named.
 fn inner(value: &Value<'_>) -> Result<String, String> {
+    work::spend(1).map_err(|fault| fault.to_string())?;
     let text = string(value);
     Ok(match value {
         Value::String(plain) => go_quoted(plain),

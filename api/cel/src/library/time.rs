@@ -1,6 +1,5 @@
 //! Times and durations: reading, printing and their parts in a time zone.
 
-use std::sync::Arc;
 
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
@@ -147,7 +146,7 @@ mod tests {
     fn zones_are_names_or_offsets() {
         let time = parse_timestamp("2020-01-02T03:04:05Z").unwrap();
         for (name, hours) in [("America/New_York", 22), ("+02:00", 5), ("-03:30", 23), ("UTC", 3)] {
-            let args = [Value::Timestamp(time), Value::Type(Arc::from("")), Value::borrowed(name)];
+            let args = [Value::Timestamp(time), Value::Type("".into()), Value::borrowed(name)];
             assert_eq!(part(&[args[0].clone(), args[2].clone()], |time| i64::from(time.hour())).unwrap().shown(), hours.to_string(), "{name}");
         }
     }

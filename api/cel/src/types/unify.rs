@@ -12,22 +12,22 @@ pub(crate) struct Unifier {
 }
 
 impl Unifier {
-    pub fn new_variable(&mut self) -> Type {
+    pub(crate) fn new_variable(&mut self) -> Type {
         self.bound.push(None);
         Type::Param(Param::Free(self.bound.len() as u32 - 1))
     }
 
     /// Whether `from` may stand for `to`; binds variables where it may.
-    pub fn assignable(&mut self, to: &Type, from: &Type) -> bool {
+    pub(crate) fn assignable(&mut self, to: &Type, from: &Type) -> bool {
         self.attempt(|unifier| unifier.accepts(to, from))
     }
 
-    pub fn all_assignable(&mut self, to: &[Type], from: &[Type]) -> bool {
+    pub(crate) fn all_assignable(&mut self, to: &[Type], from: &[Type]) -> bool {
         self.attempt(|unifier| unifier.accepts_all(to.iter(), from.iter()))
     }
 
     /// Every bound variable replaced; unbound ones by dyn where `free_to_dyn`.
-    pub fn substitute(&self, ty: &Type, free_to_dyn: bool) -> Type {
+    pub(crate) fn substitute(&self, ty: &Type, free_to_dyn: bool) -> Type {
         let each = |ty: &Type| self.substitute(ty, free_to_dyn);
         match ty {
             Type::Param(param) => match self.find(*param) {

@@ -9,9 +9,11 @@ use super::list::{ListKind, item_key};
 use super::map::compare_whole;
 use super::{Key, List, Map, Value};
 use crate::fault::Fault;
+use crate::work;
 
 /// `one == other`. Values of different types are unequal, numbers are compared by amount.
 pub(crate) fn equal(one: &Value<'_>, other: &Value<'_>) -> Result<bool, Fault> {
+    work::spend(1)?;
     Ok(match (one, other) {
         (Value::Null, Value::Null) => true,
         (Value::Bool(one), Value::Bool(other)) => one == other,
@@ -83,6 +85,7 @@ pub(crate) fn contains(list: &List<'_>, wanted: &Value<'_>) -> Result<bool, Faul
         match item.and_then(|item| equal(&item, wanted)) {
             Ok(true) => return Ok(true),
             Ok(false) => {}
+            Err(wrong) if wrong.is_out_of_budget() => return Err(wrong),
             Err(wrong) => fault = fault.or(Some(wrong)),
         }
     }
@@ -177,7 +180,7 @@ pub(crate) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    pub fn new(values: &[Value<'a>]) -> Self {
+    pub(crate) fn new(values: &[Value<'a>]) -> Self {
         let mut keys = Self { plain: BTreeSet::new(), others: Vec::new() };
         values.iter().for_each(|value| {
             keys.insert(value);
@@ -186,7 +189,7 @@ impl<'a> Keys<'a> {
     }
 
     /// False where an equal one is there already.
-    pub fn insert(&mut self, value: &Value<'a>) -> bool {
+    pub(crate) fn insert(&mut self, value: &Value<'a>) -> bool {
         if let Some(key) = Key::of(value) {
             return self.plain.insert(key);
         }

@@ -55,7 +55,7 @@ impl<'a> List<'a> {
     }
 
     /// The item at an index below the length.
-    pub(crate) fn get(&self, index: usize) -> Result<Value<'a>, Fault> {
+    pub fn get(&self, index: usize) -> Result<Value<'a>, Fault> {
         match self {
             Self::Json(items, None) => Ok(Value::json(&items[index])),
             Self::Json(items, Some(schema)) => from_json(&items[index], &schema.items),
@@ -67,12 +67,12 @@ impl<'a> List<'a> {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Result<Value<'a>, Fault>> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = Result<Value<'a>, Fault>> + '_ {
         (0..self.len()).map(|index| self.get(index))
     }
 
     /// All items, or the first that its schema refuses.
-    pub(crate) fn values(&self) -> Result<Vec<Value<'a>>, Fault> {
+    pub fn values(&self) -> Result<Vec<Value<'a>>, Fault> {
         self.iter().collect()
     }
 

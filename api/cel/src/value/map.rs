@@ -43,7 +43,7 @@ impl<'a> Map<'a> {
         self.len() == 0
     }
 
-    pub(crate) fn get(&self, key: &Value<'_>) -> Result<Option<Value<'a>>, Fault> {
+    pub fn get(&self, key: &Value<'_>) -> Result<Option<Value<'a>>, Fault> {
         let Self::Made(entries) = self else {
             return match (self, key.as_str()) {
                 (_, Some(name)) => self.field(name).transpose(),
@@ -67,7 +67,7 @@ impl<'a> Map<'a> {
     }
 
     /// The keys in their order; a declared field's is its escaped name.
-    pub(crate) fn keys(&self) -> Vec<Value<'a>> {
+    pub fn keys(&self) -> Vec<Value<'a>> {
         match self {
             Self::Json(map) | Self::Values(map, _) => map.keys().map(|key| Value::borrowed(key)).collect(),
             Self::Object(map, object) => {
@@ -79,7 +79,7 @@ impl<'a> Map<'a> {
     }
 
     /// Keys with their values.
-    pub(crate) fn entries(&self) -> Result<Vec<(Value<'a>, Value<'a>)>, Fault> {
+    pub fn entries(&self) -> Result<Vec<(Value<'a>, Value<'a>)>, Fault> {
         if let Self::Made(entries) = self {
             return Ok(entries.iter().map(|(key, value)| (key.clone().into_value(), value.clone())).collect());
         }
