@@ -161,6 +161,10 @@ impl Checker<'_> {
 
     fn object_field(&mut self, id: Id, object: &str, field: &str) -> Type {
         let known = self.environment.object(object);
+        if self.environment.is_closed(object) {
+            self.report(id, format!("unexpected failed resolution of '{object}'"));
+            return Type::Error;
+        }
         let found = known.and_then(|known| known.fields.get(field).cloned().or_else(|| known.open.then_some(Type::Dyn)));
         found.unwrap_or_else(|| {
             self.report(id, format!("undefined field '{field}'"));

@@ -48,8 +48,10 @@ fn by_function(function: &str, overload: &str) -> Option<Charge> {
         "find" | "findAll" => |args, _| pattern(args[0].size(), args[1].size()),
         "ip" if overload == "cidr_ip" => |_, _| 1,
         "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver" => |args, _| scan(args[0].size(), 1.0),
-        "containsIP" => |args, _| ip_contained(args),
-        "containsCIDR" => |args, _| ip_contained(args) + scan(args[0].size(), 1.0) + 1,
+        "containsIP" if overload == "cidr_contains_ip_string" => |args, _| within(args) + scan(args[1].size(), 1.0),
+        "containsIP" => |args, _| within(args),
+        "containsCIDR" if overload == "cidr_contains_cidr_string" => |args, _| network_within(args) + scan(args[1].size(), 1.0),
+        "containsCIDR" => |args, _| network_within(args),
         "validate" => |args, _| match &args[0] {
             Value::Format(format) => pattern(args[1].size(), format.regex_size),
             _ => 1,
@@ -125,9 +127,13 @@ fn sets(args: &[Value<'_>], factor: f64) -> u64 {
     ((args[0].size().saturating_mul(args[1].size()) as f64 * factor) as u64).saturating_add(1)
 }
 
-fn ip_contained(args: &[Value<'_>]) -> u64 {
-    let parsed = if let Value::String(text) = &args[1] { scan(text.chars().count() as u64, 1.0) } else { 0 };
-    scan(args[0].size(), 2.0) + parsed
+/// An address against the bytes of a network.
+fn within(args: &[Value<'_>]) -> u64 {
+    scan(args[0].size(), 2.0)
+}
+
+fn network_within(args: &[Value<'_>]) -> u64 {
+    within(args) + scan(args[0].size(), 1.0) + 1
 }
 
 /// A selector becomes requirements, one per two characters at most.

@@ -145,6 +145,11 @@ impl Environment {
         })
     }
 
+    /// A type of Kubernetes' own, whose inside no expression sees.
+    pub(crate) fn is_closed(&self, name: &str) -> bool {
+        KUBERNETES_TYPES.contains(&name)
+    }
+
     /// The fields of an object type; `None` where there is no such type.
     pub(crate) fn object(&self, name: &str) -> Option<&ObjectType> {
         static OPEN: LazyLock<ObjectType> = LazyLock::new(|| ObjectType { fields: BTreeMap::new(), open: true });

@@ -165,11 +165,11 @@ impl<'a> Evaluator<'a> {
     }
 
     fn call(&mut self, call: &'a CallNode) -> Outcome<'a> {
-        let (args, fault) = match &call.args[..] {
+        match &call.args[..] {
             [only] => {
                 let (value, fault) = self.argument(only)?;
                 let args = [value];
-                return self.finished(call, &args, fault);
+                self.finished(call, &args, fault)
             }
             [one, other] => {
                 let (first, fault) = self.argument(one)?;
@@ -178,17 +178,22 @@ impl<'a> Evaluator<'a> {
                 }
                 let (second, second_fault) = self.argument(other)?;
                 let args = [first, second];
-                return self.finished(call, &args, fault.or(second_fault));
+                self.finished(call, &args, fault.or(second_fault))
             }
             all => {
                 let mut args = Vec::with_capacity(all.len());
+                let mut fault = None;
                 for arg in all {
-                    args.push(self.eval(arg)?);
+                    if let Some(fault) = fault {
+                        return Err(fault);
+                    }
+                    let (value, wrong) = self.argument(arg)?;
+                    args.push(value);
+                    fault = wrong;
                 }
-                (args, None)
+                self.finished(call, &args, fault)
             }
-        };
-        self.finished(call, &args, fault)
+        }
     }
 
     /// The argument; or, where it failed, why.
@@ -363,14 +368,24 @@ impl<'a> Evaluator<'a> {
 
     fn insert(&mut self, slot: usize, args: &'a [Node]) -> Outcome<'a> {
         self.charge(1)?;
-        if let Slot::Bound(Err(fault)) = &self.slots[slot] {
+        let broken = if let Slot::Bound(Err(fault)) = &self.slots[slot] { Some(fault.clone()) } else { None };
+        let mut added = Vec::with_capacity(args.len());
+        if let (Some(fault), [_, _]) = (&broken, args) {
             return Err(fault.clone());
         }
-        let mut added = Vec::with_capacity(args.len());
-        for arg in args {
-            added.push(self.eval(arg)?);
+        let mut fault = broken;
+        for (at, arg) in args.iter().enumerate() {
+            let (value, wrong) = self.argument(arg)?;
+            if let (Some(wrong), true) = (&wrong, at + 1 < args.len()) {
+                return Err(wrong.clone());
+            }
+            added.push(value);
+            fault = fault.or(wrong);
         }
         self.charge(1)?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
         match self.taken(slot)? {
             Value::Map(Map::Made(mut entries)) => {
                 lists_insert(&mut entries, &added)?;
@@ -404,6 +419,12 @@ fn go_type(value: &Value<'_>) -> &'static str {
         Value::Timestamp(_) => "types.Timestamp",
         Value::Optional(_) => "*types.Optional",
         Value::Type(_) => "*types.Type",
+        Value::Url(_) => "cel.URL",
+        Value::Quantity(_) => "cel.Quantity",
+        Value::Ip(_) => "cel.IP",
+        Value::Cidr(_) => "cel.CIDR",
+        Value::Semver(_) => "cel.Semver",
+        Value::Format(_) => "cel.Format",
         _ => "ref.Val",
     }
 }

@@ -50,6 +50,22 @@ pub(crate) fn implementations(name: &str) -> Vec<Implementation> {
     TABLES.iter().copied().flatten().filter(|(known, _)| *known == name).map(|(_, implementation)| *implementation).collect()
 }
 
+/// Whether an operator has any meaning for its first operand.
+pub(crate) fn takes_first(operator: &str, operand: &Value<'_>) -> bool {
+    use Value::{Bool, Bytes, Double, Duration, Int, List, String, Timestamp, Uint};
+    match operator {
+        "_+_" => matches!(operand, Int(_) | Uint(_) | Double(_) | String(_) | Bytes(_) | List(_) | Duration(_) | Timestamp(_)),
+        "_-_" => matches!(operand, Int(_) | Uint(_) | Double(_) | Duration(_) | Timestamp(_)),
+        "_*_" | "_/_" => matches!(operand, Int(_) | Uint(_) | Double(_)),
+        "_%_" => matches!(operand, Int(_) | Uint(_)),
+        "-_" | "!_" => matches!(operand, Bool(_) | Int(_) | Double(_) | Duration(_)),
+        "_<_" | "_<=_" | "_>_" | "_>=_" => {
+            matches!(operand, Bool(_) | Int(_) | Uint(_) | Double(_) | String(_) | Bytes(_) | Duration(_) | Timestamp(_))
+        }
+        _ => true,
+    }
+}
+
 /// Arguments of no type that the function takes.
 fn mismatch<'a>() -> Outcome<'a> {
     Err(Fault::no_such_overload())

@@ -10,7 +10,7 @@ use regex::Regex;
 use crate::ast::{Call, Expr, Fold, Kind, Literal, operators};
 use crate::checker::Checked;
 use crate::cost::{self, Charge};
-use crate::env::Environment;
+use crate::env::{Environment, Overload};
 use crate::fault::Fault;
 use crate::library::{self, Implementation, convert};
 use crate::value::{Key, List, Map, Value};
@@ -175,9 +175,9 @@ impl<'c> Planner<'c> {
             operators::IN if overload.is_some_and(|overload| overload.id == "in_list") => match in_set(&args[1]) {
                 Some(set) if set.is_empty() => Ok(Node::Const(Value::Bool(false))),
                 Some(set) => Ok(Node::InSet(Box::new(args.remove(0)), set)),
-                None => made_call(resolved.function, args, cost::charge(resolved.function, overload)),
+                None => made_call(resolved.function, args, overload),
             },
-            function => made_call(function, args, cost::charge(function, overload)),
+            function => made_call(function, args, overload),
         }
     }
 
@@ -297,12 +297,18 @@ fn in_set(list: &Node) -> Option<BTreeSet<Key<'static>>> {
     values.iter().map(Key::of).collect()
 }
 
-fn made_call(function: &'static str, args: Vec<Node>, charge: Charge) -> Result<Node, Fault> {
+/// Functions of two arguments that look at both before they look for the overload.
+const WHOLE: &[&str] = &["contains", "startsWith", "endsWith", "matches", "getHours", "getMinutes", "getSeconds", "getMilliseconds"];
+
+fn made_call(function: &'static str, args: Vec<Node>, overload: Option<&'static Overload>) -> Result<Node, Fault> {
+    let charge = cost::charge(function, overload);
     let implementations = library::implementations(function);
     if implementations.is_empty() {
         return Err(Fault::new(format!("no such overload: {function}")));
     }
-    let mut call = CallNode { function, implementations, stops_early: args.len() > 2, args, charge, regex: None };
+    let by_name = overload.is_none() && function.starts_with(|c: char| c.is_ascii_alphabetic()) && !WHOLE.contains(&function);
+    let stops_early = args.len() > 2 || by_name || function == "findAll";
+    let mut call = CallNode { function, implementations, stops_early, args, charge, regex: None };
     if let ([only], true) = (&call.args[..], convert::is_conversion(function))
         && let Some(value) = as_const(only)
     {
@@ -340,10 +346,16 @@ impl CallNode {
         outcome
     }
 
-    /// Operators do not name themselves, functions do.
+    /// Functions name themselves and what they were given; operators themselves, or nothing where the first operand could
+    /// have been one of theirs.
     fn no_overload(&self, args: &[Value<'_>]) -> Fault {
-        if !self.function.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        // An address that does not parse is upstream's one unnamed exception.
+        if self.function == "containsIP" {
             return Fault::no_such_overload();
+        }
+        if !self.function.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            let known = library::takes_first(self.function, &args[0]);
+            return if known { Fault::no_such_overload() } else { Fault::new(format!("no such overload: {}", self.function)) };
         }
         let types: Vec<&str> = args.iter().map(Value::type_name).collect();
         Fault::new(format!("no such overload: {}({})", self.function, types.join(", ")))

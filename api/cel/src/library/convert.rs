@@ -69,7 +69,7 @@ fn to_int<'a>(args: &[Value<'a>]) -> Outcome<'a> {
         Value::Uint(uint) => i64::try_from(*uint).map(Value::Int).map_err(|_| overflow()),
         Value::Double(double) if *double > -9.223_372_036_854_775e18 && *double < 9.223_372_036_854_775e18 => Ok(Value::Int(*double as i64)),
         Value::Double(_) => Err(overflow()),
-        Value::Duration(nanos) => Ok(Value::Int(nanos / 1_000_000_000)),
+        Value::Duration(nanos) => Ok(Value::Int(*nanos)),
         Value::Timestamp(time) => Ok(Value::Int(time.as_second())),
         Value::String(text) => text.parse().map(Value::Int).or_else(|_| impossible(&args[0], "int")),
         _ => mismatch(),

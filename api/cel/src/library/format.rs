@@ -15,6 +15,7 @@ pub(crate) enum Clause {
     String,
     Decimal,
     Fixed(usize),
+    /// Always six digits; the precision is the least width, as upstream has it.
     Scientific(usize),
     Binary,
     Hex { upper: bool },
@@ -200,16 +201,17 @@ fn grouped(number: &str) -> String {
 }
 
 /// `1.234568×10⁰⁴`
-fn scientific(double: f64, digits: usize) -> String {
+fn scientific(double: f64, width: usize) -> String {
     if let Some(special) = special(double) {
         return special;
     }
-    let text = format!("{double:.digits$e}");
+    let text = format!("{double:.6e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let (sign, exponent) = exponent.strip_prefix('-').map_or(("", exponent), |exponent| ("\u{207b}", exponent));
     let superscript = |digit: char| ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][digit.to_digit(10).unwrap_or(0) as usize];
     let exponent: String = format!("{exponent:0>2}").chars().map(superscript).collect();
-    format!("{mantissa}×10{sign}{exponent}")
+    let text = format!("{mantissa}×10{sign}{exponent}");
+    format!("{text:>width$}")
 }
 
 fn string(value: &Value<'_>) -> Result<String, String> {

@@ -80,7 +80,7 @@ fn parse_ip(text: &str) -> Result<IpAddr, String> {
     let (bare, zone) = text.split_once('%').map_or((text, None), |(bare, zone)| (bare, Some(zone)));
     let address: IpAddr = bare.parse().map_err(|_| parse_error(why_no_address(text)))?;
     if zone.is_some() && address.is_ipv4() {
-        return Err(parse_error("unexpected character (at \"%\")".into()));
+        return Err(parse_error(why_no_ipv4(text)));
     }
     match zone {
         Some("") => return Err(parse_error("zone must be a non-empty string".into())),
@@ -97,33 +97,85 @@ fn is_mapped(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(six) if six.to_ipv4_mapped().is_some())
 }
 
-/// What is wrong with a text that is no address, in Go's words for the frequent cases.
+/// What is wrong with a text that is no address, in Go's words.
 fn why_no_address(text: &str) -> String {
-    let first = text.find(['.', ':', '%']).map(|at| text.as_bytes()[at]);
-    match first {
+    match text.find(['.', ':', '%']).map(|at| text.as_bytes()[at]) {
         Some(b'.') => why_no_ipv4(text),
         Some(b'%') => "missing IPv6 address".into(),
-        Some(_) => format!("each colon-separated field must have at least one digit (at {})", go_quoted(text.trim_start_matches(':'))),
+        Some(_) => why_no_ipv6(text).unwrap_or_else(|| "unable to parse IP".into()),
         None => "unable to parse IP".into(),
     }
 }
 
+fn at(why: &str, rest: &str) -> String {
+    format!("{why} (at {})", go_quoted(rest))
+}
+
 fn why_no_ipv4(text: &str) -> String {
-    if let Some(at) = text.find(|c: char| !c.is_ascii_digit() && c != '.') {
-        return format!("unexpected character (at {})", go_quoted(&text[at..]));
+    let (mut value, mut digits, mut dots) = (0, 0, 0);
+    for (index, c) in text.char_indices() {
+        match c {
+            '0'..='9' if digits == 1 && value == 0 => return "IPv4 field has octet with leading zero".into(),
+            '0'..='9' => {
+                value = value * 10 + c.to_digit(10).unwrap_or(0);
+                digits += 1;
+                if value > 255 {
+                    return "IPv4 field has value >255".into();
+                }
+            }
+            '.' if digits == 0 || index + 1 == text.len() => return at("IPv4 field must have at least one digit", &text[index..]),
+            '.' if dots == 3 => return "IPv4 address too long".into(),
+            '.' => (value, digits, dots) = (0, 0, dots + 1),
+            _ => return at("unexpected character", &text[index..]),
+        }
     }
-    for part in text.split('.') {
-        if part.is_empty() {
-            return "IPv4 field must have at least one digit".into();
+    "IPv4 address too short".into()
+}
+
+/// `None` where nothing is wrong but an IPv4 address at the end.
+fn why_no_ipv6(text: &str) -> Option<String> {
+    let (mut rest, zone) = text.split_once('%').map_or((text, None), |(rest, zone)| (rest, Some(zone)));
+    if zone == Some("") {
+        return Some("zone must be a non-empty string".into());
+    }
+    let mut gap = rest.starts_with("::");
+    if gap {
+        rest = &rest[2..];
+    }
+    let mut groups = 0;
+    while groups < 8 && !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+        if digits == 0 {
+            return Some(at("each colon-separated field must have at least one digit", rest));
         }
-        if part.len() > 1 && part.starts_with('0') {
-            return "IPv4 field has octet with leading zero".into();
+        if digits > 4 {
+            return Some(at("each group must have 4 or less digits", rest));
         }
-        if part.parse::<u8>().is_err() {
-            return "IPv4 field has value >255".into();
+        if rest[digits..].starts_with('.') {
+            return None;
+        }
+        groups += 1;
+        rest = &rest[digits..];
+        if rest.is_empty() {
+            break;
+        }
+        let Some(after) = rest.strip_prefix(':') else { return Some(at("unexpected character, want colon", rest)) };
+        if after.is_empty() {
+            return Some(at("colon must be followed by more characters", rest));
+        }
+        rest = after;
+        if let Some(after) = rest.strip_prefix(':') {
+            if gap {
+                return Some(at("multiple :: in address", rest));
+            }
+            gap = true;
+            rest = after;
         }
     }
-    if text.split('.').count() < 4 { "IPv4 address too short".into() } else { "IPv4 address too long".into() }
+    if !rest.is_empty() {
+        return Some(at("trailing garbage after address", rest));
+    }
+    (groups < 8 && !gap).then(|| "address string too short".into())
 }
 
 fn parse_cidr(text: &str) -> Result<Cidr, String> {

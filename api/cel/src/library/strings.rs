@@ -172,6 +172,9 @@ fn join<'a>(args: &[Value<'a>]) -> Outcome<'a> {
         Some(Value::String(separator)) => separator,
         Some(_) => return mismatch(),
     };
+    if !matches!(list.at(0), None | Some(Ok(Value::String(_)))) {
+        return mismatch();
+    }
     let mut joined = String::new();
     for (at, item) in list.iter().enumerate() {
         if at > 0 {
