@@ -349,8 +349,7 @@ impl Checker<'_> {
                 (Type::Dyn, Type::Dyn)
             }
             other => {
-                let message =
-                    format!("expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)");
+                let message = format!("expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)");
                 self.report(expr.id, message);
                 (Type::Error, Type::Error)
             }

@@ -47,7 +47,8 @@ impl Range {
 
 /// The estimate of a checked expression.
 pub(crate) fn estimate(checked: &Checked, environment: &Environment) -> Range {
-    let mut estimator = Estimator { checked, environment, paths: HashMap::new(), locals: Vec::new(), sizes: HashMap::new(), entries: HashMap::new() };
+    let mut estimator =
+        Estimator { checked, environment, paths: HashMap::new(), locals: Vec::new(), sizes: HashMap::new(), entries: HashMap::new() };
     estimator.cost(&checked.tree.root)
 }
 

@@ -6,30 +6,46 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     message: Box<str>,
-    budget: bool,
+    sort: Sort,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Plain,
+    /// A function has no meaning for its arguments; the call puts its name to it.
+    Unnamed,
+    Budget,
 }
 
 impl Fault {
     pub fn new(message: impl Into<Box<str>>) -> Self {
-        Self { message: message.into(), budget: false }
+        Self { message: message.into(), sort: Sort::Plain }
     }
 
     pub(crate) fn no_such_overload() -> Self {
         Self::new("no such overload")
     }
 
+    pub(crate) fn unnamed_overload() -> Self {
+        Self { message: "no such overload".into(), sort: Sort::Unnamed }
+    }
+
     pub(crate) fn out_of_budget() -> Self {
-        Self { message: "operation cancelled: actual cost limit exceeded".into(), budget: true }
+        Self { message: "operation cancelled: actual cost limit exceeded".into(), sort: Sort::Budget }
     }
 
     /// Too much work for its cost; ends a run as running out of budget does.
     pub(crate) fn interrupted() -> Self {
-        Self { message: "operation interrupted".into(), budget: true }
+        Self { message: "operation interrupted".into(), sort: Sort::Budget }
+    }
+
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.sort == Sort::Unnamed
     }
 
     /// Whether the expression cost more than it may.
     pub fn is_out_of_budget(&self) -> bool {
-        self.budget
+        self.sort == Sort::Budget
     }
 
     pub fn message(&self) -> &str {

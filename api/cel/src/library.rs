@@ -52,21 +52,24 @@ pub(crate) fn implementations(name: &str) -> Vec<Implementation> {
 
 /// Whether an operator has any meaning for its first operand.
 pub(crate) fn takes_first(operator: &str, operand: &Value<'_>) -> bool {
-    use Value::{Bool, Bytes, Double, Duration, Int, List, String, Timestamp, Uint};
+    use Value::{Bool, Bytes, Double, Duration, Int, List, Map, String, Timestamp, Uint};
+    // These answer for themselves, whatever they are asked.
+    if matches!(operand, String(_) | Timestamp(_) | Duration(_)) {
+        return true;
+    }
     match operator {
-        "_+_" => matches!(operand, Int(_) | Uint(_) | Double(_) | String(_) | Bytes(_) | List(_) | Duration(_) | Timestamp(_)),
-        "_-_" => matches!(operand, Int(_) | Uint(_) | Double(_) | Duration(_) | Timestamp(_)),
-        "_*_" | "_/_" => matches!(operand, Int(_) | Uint(_) | Double(_)),
+        "size" => matches!(operand, Bytes(_) | List(_) | Map(_)),
+        "sort" | "@sortByAssociatedKeys" => matches!(operand, List(_)),
+        "_+_" => matches!(operand, Int(_) | Uint(_) | Double(_) | Bytes(_) | List(_)),
+        "_-_" | "_*_" | "_/_" => matches!(operand, Int(_) | Uint(_) | Double(_)),
         "_%_" => matches!(operand, Int(_) | Uint(_)),
-        "-_" | "!_" => matches!(operand, Bool(_) | Int(_) | Double(_) | Duration(_)),
-        "_<_" | "_<=_" | "_>_" | "_>=_" => {
-            matches!(operand, Bool(_) | Int(_) | Uint(_) | Double(_) | String(_) | Bytes(_) | Duration(_) | Timestamp(_))
-        }
+        "-_" | "!_" => matches!(operand, Bool(_) | Int(_) | Double(_)),
+        "_<_" | "_<=_" | "_>_" | "_>=_" => matches!(operand, Bool(_) | Int(_) | Uint(_) | Double(_) | Bytes(_)),
         _ => true,
     }
 }
 
 /// Arguments of no type that the function takes.
 fn mismatch<'a>() -> Outcome<'a> {
-    Err(Fault::no_such_overload())
+    Err(Fault::unnamed_overload())
 }

@@ -21,15 +21,29 @@ const HEIGHT_MAX: u16 = 600;
 const NODES_MAX: usize = 400_000;
 
 const RESERVED: &[&str] = &[
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var",
-    "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 const OPERAND: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 const ARGUMENT: &str =
     "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
-const INDEX: &str =
-    "{'[', '{', '(', '.', '-', '!', '?', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+const INDEX: &str = "{'[', '{', '(', '.', '-', '!', '?', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
 /// Parses `text`; `binds` allows `cel.bind`, which Kubernetes' own environments do not have.
 pub(crate) fn parse(text: &str, binds: bool) -> Result<(Tree, Source), Box<Issues>> {
@@ -43,8 +57,7 @@ pub(crate) fn parse(text: &str, binds: bool) -> Result<(Tree, Source), Box<Issue
         return Err(Box::new(issues));
     }
     let lexemes = lexer::tokens(&chars, &mut issues);
-    let mut parser =
-        Parser { chars: &chars, lexemes: &lexemes, at: 0, depth: 0, offsets: vec![0], heights: Vec::new(), issues, binds };
+    let mut parser = Parser { chars: &chars, lexemes: &lexemes, at: 0, depth: 0, offsets: vec![0], heights: Vec::new(), issues, binds };
     let root = parser.whole();
     let tree = Tree { root: root.unwrap_or(Expr { id: 0, kind: Kind::Nothing }), offsets: parser.offsets };
     parser.issues.finish((tree, source))

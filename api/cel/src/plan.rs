@@ -13,6 +13,7 @@ use crate::cost::{self, Charge};
 use crate::env::{Environment, Overload};
 use crate::fault::Fault;
 use crate::library::{self, Implementation, convert};
+use crate::types::Type;
 use crate::value::{Key, List, Map, Value};
 
 /// A step of a program.
@@ -73,6 +74,8 @@ pub(crate) enum StepKey {
 #[derive(Debug)]
 pub(crate) struct CallNode {
     pub(crate) function: &'static str,
+    /// The one signature that the arguments must have, also where their types were not known before.
+    pub(crate) guard: Option<&'static Overload>,
     pub(crate) implementations: Vec<Implementation>,
     pub(crate) args: Vec<Node>,
     pub(crate) charge: Charge,
@@ -282,9 +285,8 @@ fn folded_list(elements: Vec<(Node, bool)>) -> Node {
 }
 
 fn folded_map(entries: Vec<(Node, Node, bool)>) -> Node {
-    let entry = |(key, value, optional): &(Node, Node, bool)| {
-        Some((Key::of(as_const(key)?)?, as_const(value).filter(|_| !optional)?.clone()))
-    };
+    let entry =
+        |(key, value, optional): &(Node, Node, bool)| Some((Key::of(as_const(key)?)?, as_const(value).filter(|_| !optional)?.clone()));
     match entries.iter().map(entry).collect::<Option<BTreeMap<_, _>>>() {
         Some(made) => Node::Const(Value::Map(Map::Made(Arc::new(made)))),
         None => Node::Map(entries),
@@ -297,8 +299,26 @@ fn in_set(list: &Node) -> Option<BTreeSet<Key<'static>>> {
     values.iter().map(Key::of).collect()
 }
 
-/// Functions of two arguments that look at both before they look for the overload.
+/// Functions that look at both of two arguments before they look for the overload.
 const WHOLE: &[&str] = &["contains", "startsWith", "endsWith", "matches", "getHours", "getMinutes", "getSeconds", "getMilliseconds"];
+
+/// Functions that do not name themselves where they are given something else.
+const UNNAMED: &[&str] = &["contains", "startsWith", "endsWith", "matches", "find", "findAll"];
+
+/// One implementation for all overloads, which says no more than its name.
+fn is_operator(function: &str) -> bool {
+    !function.starts_with(|c: char| c.is_ascii_alphabetic()) || matches!(function, "size" | "sort")
+}
+
+/// Whether a value may have a type that a signature asks for; of a list, its first item tells.
+fn may_be(ty: &Type, value: &Value<'_>) -> bool {
+    match (ty, value) {
+        (Type::Dyn | Type::Param(_), _) => true,
+        (Type::List(element), Value::List(list)) => list.at(0).is_none_or(|first| first.is_ok_and(|first| may_be(element, &first))),
+        (Type::Type(_), Value::Type(_)) => true,
+        (ty, value) => ty.runtime_name() == value.type_name(),
+    }
+}
 
 fn made_call(function: &'static str, args: Vec<Node>, overload: Option<&'static Overload>) -> Result<Node, Fault> {
     let charge = cost::charge(function, overload);
@@ -308,11 +328,12 @@ fn made_call(function: &'static str, args: Vec<Node>, overload: Option<&'static 
     }
     let by_name = overload.is_none() && function.starts_with(|c: char| c.is_ascii_alphabetic()) && !WHOLE.contains(&function);
     let stops_early = args.len() > 2 || by_name || function == "findAll";
-    let mut call = CallNode { function, implementations, stops_early, args, charge, regex: None };
+    let guard = overload.filter(|_| !is_operator(function) && !UNNAMED.contains(&function) && function != "flatten");
+    let mut call = CallNode { guard, function, implementations, stops_early, args, charge, regex: None };
     if let ([only], true) = (&call.args[..], convert::is_conversion(function))
         && let Some(value) = as_const(only)
     {
-        return call.run(&[value.clone()]).map(Node::Const);
+        return call.run(std::slice::from_ref(value)).map(Node::Const);
     }
     if library::regex::takes_pattern(function)
         && let Some(Value::String(pattern)) = as_const(&call.args[1])
@@ -330,16 +351,19 @@ impl CallNode {
             None => self.first_that_fits(args),
         };
         match outcome {
-            Err(fault) if fault == Fault::no_such_overload() => Err(self.no_overload(args)),
+            Err(fault) if fault.is_unnamed() => Err(self.no_overload(args)),
             other => other,
         }
     }
 
     fn first_that_fits<'a>(&self, args: &[Value<'a>]) -> Result<Value<'a>, Fault> {
-        let mut outcome = Err(Fault::no_such_overload());
+        let mut outcome = Err(Fault::unnamed_overload());
+        if self.guard.is_some_and(|overload| !overload.args.iter().zip(args).all(|(ty, arg)| may_be(ty, arg))) {
+            return outcome;
+        }
         for implementation in &self.implementations {
             outcome = implementation(args);
-            if !matches!(&outcome, Err(fault) if *fault == Fault::no_such_overload()) {
+            if !matches!(&outcome, Err(fault) if fault.is_unnamed()) {
                 break;
             }
         }
@@ -349,11 +373,10 @@ impl CallNode {
     /// Functions name themselves and what they were given; operators themselves, or nothing where the first operand could
     /// have been one of theirs.
     fn no_overload(&self, args: &[Value<'_>]) -> Fault {
-        // An address that does not parse is upstream's one unnamed exception.
-        if self.function == "containsIP" {
+        if UNNAMED.contains(&self.function) {
             return Fault::no_such_overload();
         }
-        if !self.function.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        if is_operator(self.function) {
             let known = library::takes_first(self.function, &args[0]);
             return if known { Fault::no_such_overload() } else { Fault::new(format!("no such overload: {}", self.function)) };
         }

@@ -27,10 +27,7 @@ pub trait Authorizer: fmt::Debug + Send + Sync {
 /// What is asked of an [`Authorizer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    Path {
-        path: String,
-        verb: String,
-    },
+    Path { path: String, verb: String },
     Resource(Box<ResourceQuestion>),
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::ast::{Call, Expr, Kind, Literal};
+use crate::ast::{Call, Entry, Expr, Kind, Literal};
 use crate::checker::{Checked, mismatch};
 use crate::library::format::{self, Clause, Part};
 use crate::library::{regex, time};
@@ -33,20 +33,21 @@ impl Validator<'_> {
                 inner_mixed |= call.function == "format";
             }
             Kind::List(elements) if !mixed => {
-                let types: Vec<_> = elements.iter().map(|element| (&element.value, self.element_type(&element.value, element.optional))).collect();
+                let types: Vec<_> =
+                    elements.iter().map(|element| (&element.value, self.element_type(&element.value, element.optional))).collect();
                 let odd = types.iter().find(|(_, ty)| !equivalent(&types[0].1, ty));
                 if let Some((expr, ty)) = odd {
                     self.report(expr.id, mismatch(&types[0].1, ty));
                 }
             }
             Kind::Map(entries) if !mixed => {
-                let key = |at: usize| self.element_type(&entries[at].key, false);
-                let value = |at: usize| self.element_type(&entries[at].value, entries[at].optional);
+                let types = |entry: &Entry| (self.element_type(&entry.key, false), self.element_type(&entry.value, entry.optional));
                 let mut odd = Vec::new();
-                for at in 1..entries.len() {
-                    for (id, first, now) in [(entries[at].key.id, key(0), key(at)), (entries[at].value.id, value(0), value(at))] {
-                        if !equivalent(&first, &now) {
-                            odd.push((id, mismatch(&first, &now)));
+                for (first, entry) in entries.iter().take(1).map(types).cycle().zip(entries).skip(1) {
+                    let now = types(entry);
+                    for (id, first, now) in [(entry.key.id, &first.0, &now.0), (entry.value.id, &first.1, &now.1)] {
+                        if !equivalent(first, now) {
+                            odd.push((id, mismatch(first, now)));
                         }
                     }
                 }
@@ -65,7 +66,7 @@ impl Validator<'_> {
     fn call(&mut self, expr: &Expr, call: &Call) {
         let constant = |at: usize| call.args.get(at).filter(|arg| arg.as_literal().is_some());
         let (arg, valid) = match call.function.as_str() {
-            "duration" => (constant(0), constant(0).is_none_or(|arg| arg.as_str().is_none_or(|text| time::parse_go_duration(text).is_some()))),
+            "duration" => (constant(0), constant(0).is_none_or(is_duration)),
             "timestamp" => (constant(0), constant(0).is_none_or(is_timestamp)),
             "matches" => {
                 let arg = if call.target.is_some() { constant(0) } else { constant(1) };
@@ -132,11 +133,15 @@ impl Validator<'_> {
     }
 }
 
+fn is_duration(arg: &Expr) -> bool {
+    arg.as_str().is_some_and(|text| time::parse_go_duration(text).is_some())
+}
+
 fn is_timestamp(arg: &Expr) -> bool {
     match arg.as_literal() {
         Some(Literal::String(text)) => time::parse_timestamp(text).is_some(),
-        Some(Literal::Int(seconds)) => jiff::Timestamp::from_second(*seconds).is_ok_and(time::in_range),
-        _ => true,
+        Some(Literal::Int(seconds)) => time::Time::from_seconds(*seconds).is_some(),
+        _ => false,
     }
 }
 

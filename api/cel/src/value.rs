@@ -10,8 +10,6 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 pub(crate) use compare::{Keys, compare, contains, equal};
 pub(crate) use document::from_json;
 pub use list::List;
@@ -21,6 +19,7 @@ use crate::fault::Fault;
 use crate::library::formats::Format;
 use crate::library::network::{Cidr, Ip};
 use crate::library::semver::Semver;
+use crate::library::time::Time;
 use crate::library::url::Url;
 use crate::seam::{Authorizer, LazyFields};
 
@@ -36,7 +35,7 @@ pub enum Value<'a> {
     Bytes(Arc<[u8]>),
     /// Nanoseconds.
     Duration(i64),
-    Timestamp(Timestamp),
+    Timestamp(Time),
     List(List<'a>),
     Map(Map<'a>),
     Optional(Option<Arc<Value<'a>>>),
@@ -118,6 +117,11 @@ impl<'a> Value<'a> {
         document::untyped(value)
     }
 
+    /// A document's value under its schema; a fault where the schema does not allow it.
+    pub fn typed(value: &'a serde_json::Value, schema: &'a crate::schema::Schema) -> Result<Self, Fault> {
+        from_json(value, schema)
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self { Some(text) } else { None }
     }
@@ -180,8 +184,8 @@ impl<'a> Value<'a> {
             Self::String(text) => text.is_empty(),
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::Duration(nanos) => *nanos == 0,
-            Self::List(list) => list.len() == 0,
-            Self::Map(map) => map.len() == 0,
+            Self::List(list) => list.is_empty(),
+            Self::Map(map) => map.is_empty(),
             Self::Optional(held) => held.is_none(),
             _ => false,
         }

@@ -82,10 +82,33 @@ impl<'c> Estimator<'c> {
             "containsIP" => (contained(args.first()?, overload == "cidr_contains_ip_string", false), None),
             "containsCIDR" => (contained(args.first()?, overload == "cidr_contains_cidr_string", true), None),
             "validate" => (scan(args.first()?, 1.0).scaled(FORMAT_REGEX_SIZE * REGEX_FACTOR), None),
-            "masked" | "prefixLength" | "family" | "isUnspecified" | "isLoopback" | "isLinkLocalMulticast" | "isLinkLocalUnicast"
-            | "isGlobalUnicast" | "format.named" | "sign" | "asInteger" | "isInteger" | "asApproximateFloat" | "isGreaterThan"
-            | "isLessThan" | "compareTo" | "add" | "sub" | "major" | "minor" | "patch" | "getScheme" | "getHostname" | "getHost" | "getPort"
-            | "getEscapedPath" | "getQuery" => (ONE, None),
+            "masked"
+            | "prefixLength"
+            | "family"
+            | "isUnspecified"
+            | "isLoopback"
+            | "isLinkLocalMulticast"
+            | "isLinkLocalUnicast"
+            | "isGlobalUnicast"
+            | "format.named"
+            | "sign"
+            | "asInteger"
+            | "isInteger"
+            | "asApproximateFloat"
+            | "isGreaterThan"
+            | "isLessThan"
+            | "compareTo"
+            | "add"
+            | "sub"
+            | "major"
+            | "minor"
+            | "patch"
+            | "getScheme"
+            | "getHostname"
+            | "getHost"
+            | "getPort"
+            | "getEscapedPath"
+            | "getQuery" => (ONE, None),
             "_==_" => (equality(&args[0], &args[1])?, None),
             _ => return None,
         })

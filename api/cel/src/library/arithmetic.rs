@@ -3,9 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
-
-use super::time::in_range;
+use super::time::Time;
 use super::{Outcome, Table, mismatch};
 use crate::fault::Fault;
 use crate::value::{Value, compare, contains};
@@ -46,10 +44,8 @@ fn duration<'a>(result: Option<i64>) -> Outcome<'a> {
     result.map(Value::Duration).ok_or_else(|| overflow(DURATION))
 }
 
-fn shifted<'a>(time: Timestamp, nanos: i128) -> Outcome<'a> {
-    let sum = time.as_nanosecond() + nanos;
-    let shifted = Timestamp::from_nanosecond(sum).ok().filter(|time| in_range(*time));
-    shifted.map(Value::Timestamp).ok_or_else(|| overflow(TIMESTAMP))
+fn shifted<'a>(time: Time, nanos: i128) -> Outcome<'a> {
+    Time::from_nanos(time.nanos() + nanos).map(Value::Timestamp).ok_or_else(|| overflow(TIMESTAMP))
 }
 
 fn add<'a>(args: &[Value<'a>]) -> Outcome<'a> {
@@ -75,10 +71,7 @@ fn subtract<'a>(args: &[Value<'a>]) -> Outcome<'a> {
         (Value::Double(one), Value::Double(other)) => Ok(Value::Double(one - other)),
         (Value::Duration(one), Value::Duration(other)) => duration(one.checked_sub(*other)),
         (Value::Timestamp(time), Value::Duration(nanos)) => shifted(*time, -i128::from(*nanos)),
-        (Value::Timestamp(one), Value::Timestamp(other)) => {
-            let between: SignedDuration = one.duration_since(*other);
-            duration(i64::try_from(between.as_nanos()).ok())
-        }
+        (Value::Timestamp(one), Value::Timestamp(other)) => duration(i64::try_from(one.nanos() - other.nanos()).ok()),
         _ => mismatch(),
     }
 }

@@ -18,7 +18,9 @@ pub(crate) enum Clause {
     /// Always six digits; the precision is the least width, as upstream has it.
     Scientific(usize),
     Binary,
-    Hex { upper: bool },
+    Hex {
+        upper: bool,
+    },
     Octal,
 }
 
@@ -88,7 +90,9 @@ fn precision(clause: &str) -> Result<(Option<usize>, &str), String> {
     let end = end.ok_or("error while parsing precision: could not find end of precision specifier")?;
     let digits: usize = rest[..end].parse().map_err(|_| {
         let wrong = &rest[..end];
-        format!("error while parsing precision: error while converting precision to integer: strconv.Atoi: parsing {wrong:?}: invalid syntax")
+        format!(
+            "error while parsing precision: error while converting precision to integer: strconv.Atoi: parsing {wrong:?}: invalid syntax"
+        )
     })?;
     if digits > PRECISION_MAX {
         return Err(format!("error while parsing precision: precision {digits} exceeds maximum allowed precision {PRECISION_MAX}"));

@@ -88,5 +88,5 @@ fn is_uuid(text: &str) -> bool {
 
 fn is_base64(text: &str) -> bool {
     use base64::Engine;
-    base64::engine::general_purpose::STANDARD.decode(text).is_ok()
+    !text.is_empty() && base64::engine::general_purpose::STANDARD.decode(text).is_ok()
 }

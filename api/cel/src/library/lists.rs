@@ -33,7 +33,7 @@ pub(super) const FUNCTIONS: Table = &[
 const RANGE_MAX: i64 = 1_000_000;
 
 fn list<'v, 'a>(value: &'v Value<'a>) -> Result<&'v List<'a>, Fault> {
-    if let Value::List(list) = value { Ok(list) } else { Err(Fault::no_such_overload()) }
+    if let Value::List(list) = value { Ok(list) } else { Err(Fault::unnamed_overload()) }
 }
 
 fn comparable(value: &Value<'_>) -> bool {
@@ -60,13 +60,18 @@ fn sum<'a>(args: &[Value<'a>]) -> Outcome<'a> {
     let add = implementations("_+_")[0];
     let mut sum: Option<Value<'a>> = None;
     for item in list(&args[0])?.iter() {
-        let item = item?;
-        sum = Some(match sum {
-            None => item,
-            Some(before) => add(&[before, item])?,
+        sum = Some(match (sum, item?) {
+            (None, first @ (Value::Int(_) | Value::Uint(_) | Value::Double(_) | Value::Duration(_))) => first,
+            (None, _) => return mismatch(),
+            (Some(before), item) => add(&[before, item]).map_err(named)?,
         });
     }
     Ok(sum.unwrap_or(Value::Int(0)))
+}
+
+/// Of an item rather than of the list: not the call's to put its name to.
+fn named(fault: Fault) -> Fault {
+    if fault.is_unnamed() { Fault::no_such_overload() } else { fault }
 }
 
 fn extreme<'a>(args: &[Value<'a>], name: &str, replaced: Ordering) -> Outcome<'a> {
@@ -117,14 +122,17 @@ fn slice<'a>(args: &[Value<'a>]) -> Outcome<'a> {
 }
 
 fn flatten<'a>(args: &[Value<'a>]) -> Outcome<'a> {
+    let depth = args.get(1).map_or("", Value::type_name);
+    let refused = || Err(Fault::new(format!("no such overload: {}.flatten({depth})", args[0].type_name())));
+    let Value::List(list) = &args[0] else { return refused() };
     let depth = match args.get(1) {
         None => 1,
         Some(Value::Int(depth)) if *depth < 0 => return Err(Fault::new("level must be non-negative")),
         Some(Value::Int(depth)) => *depth,
-        Some(_) => return mismatch(),
+        Some(_) => return refused(),
     };
     let mut flat = Vec::new();
-    flatten_into(list(&args[0])?, depth, &mut flat)?;
+    flatten_into(list, depth, &mut flat)?;
     Ok(Value::list(flat))
 }
 

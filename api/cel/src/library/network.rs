@@ -237,8 +237,9 @@ fn contains_ip<'a>(args: &[Value<'a>]) -> Outcome<'a> {
 
 fn contains_cidr<'a>(args: &[Value<'a>]) -> Outcome<'a> {
     let inner = match &args[1] {
-        Value::String(text) => parse_cidr(text)
-            .map_err(|wrong| Fault::new(format!("network address parse error during conversion from string: {wrong}")))?,
+        Value::String(text) => {
+            parse_cidr(text).map_err(|wrong| Fault::new(format!("network address parse error during conversion from string: {wrong}")))?
+        }
         Value::Cidr(inner) => *inner,
         _ => return mismatch(),
     };

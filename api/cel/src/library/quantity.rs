@@ -15,9 +15,7 @@ pub(super) const FUNCTIONS: Table = &[
         args[0].as_str().map_or_else(mismatch, parse)
     }),
     ("isQuantity", |args| args[0].as_str().map_or_else(mismatch, |text| Ok(Value::Bool(text.parse::<Quantity>().is_ok())))),
-    ("asInteger", |args| {
-        one(args, |amount| whole(amount).map(Value::Int).ok_or_else(|| Fault::new("cannot convert value to integer")))
-    }),
+    ("asInteger", |args| one(args, |amount| whole(amount).map(Value::Int).ok_or_else(|| Fault::new("cannot convert value to integer")))),
     ("isInteger", |args| one(args, |amount| Ok(Value::Bool(whole(amount).is_some())))),
     ("asApproximateFloat", |args| one(args, |amount| Ok(Value::Double(amount.nano as f64 / 1e9)))),
     ("sign", |args| one(args, |amount| Ok(Value::Int(amount.nano.signum() as i64)))),

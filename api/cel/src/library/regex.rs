@@ -37,7 +37,7 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
 }
 
 fn compiled(args: &[Value<'_>], prefix: &str) -> Result<Regex, Fault> {
-    let Value::String(pattern) = &args[1] else { return Err(Fault::no_such_overload()) };
+    let Value::String(pattern) = &args[1] else { return Err(Fault::unnamed_overload()) };
     compile(pattern).map_err(|wrong| Fault::new(format!("{prefix}{wrong}")))
 }
 

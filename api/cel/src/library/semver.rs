@@ -117,11 +117,11 @@ fn pre_release(part: &str) -> Result<Pre, String> {
 }
 
 fn read(args: &[Value<'_>]) -> Result<Result<Semver, String>, Fault> {
-    let Value::String(text) = &args[0] else { return Err(Fault::no_such_overload()) };
+    let Value::String(text) = &args[0] else { return Err(Fault::unnamed_overload()) };
     match args.get(1) {
         None | Some(Value::Bool(false)) => Ok(Semver::parse(text)),
         Some(Value::Bool(true)) => Ok(Semver::parse_loose(text)),
-        Some(_) => Err(Fault::no_such_overload()),
+        Some(_) => Err(Fault::unnamed_overload()),
     }
 }
 

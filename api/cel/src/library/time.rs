@@ -1,8 +1,8 @@
 //! Times and durations: reading, printing and their parts in a time zone.
 
-
+use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Outcome, Table, mismatch};
 use crate::fault::Fault;
@@ -21,26 +21,85 @@ pub(super) const FUNCTIONS: Table = &[
     ("getMilliseconds", |args| either(args, |time| i64::from(time.millisecond()), 1_000_000)),
 ];
 
-/// Seconds of 0001-01-01T00:00:00Z and of 9999-12-31T23:59:59Z: a time lies between them.
-const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+/// A moment between the years 1 and 9999, to their very ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    nanos: i128,
+}
 
-pub(crate) fn in_range(time: Timestamp) -> bool {
-    SECONDS.contains(&time.as_second())
+const NANOS: i128 = 1_000_000_000;
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+/// Seconds of 0001-01-01T00:00:00Z and of 9999-12-31T23:59:59Z.
+const SECONDS: std::ops::RangeInclusive<i128> = -62_135_596_800..=253_402_300_799;
+
+impl Time {
+    /// `None` beyond the years that there are.
+    pub(crate) fn from_nanos(nanos: i128) -> Option<Self> {
+        SECONDS.contains(&nanos.div_euclid(NANOS)).then_some(Self { nanos })
+    }
+
+    pub(crate) fn from_seconds(seconds: i64) -> Option<Self> {
+        Self::from_nanos(i128::from(seconds) * NANOS)
+    }
+
+    pub(crate) fn nanos(self) -> i128 {
+        self.nanos
+    }
+
+    pub(crate) fn seconds(self) -> i64 {
+        self.nanos.div_euclid(NANOS) as i64
+    }
+
+    /// The clock and the calendar so many seconds east of Greenwich.
+    fn civil(self, offset: i64) -> DateTime {
+        let since = SignedDuration::new(self.seconds() + offset, self.nanos.rem_euclid(NANOS) as i32);
+        EPOCH.saturating_add(since)
+    }
+
+    fn in_zone(self, zone: &TimeZone) -> DateTime {
+        let near = Timestamp::from_second(self.seconds().min(Timestamp::MAX.as_second())).unwrap_or(Timestamp::MAX);
+        self.civil(i64::from(zone.to_offset(near).seconds()))
+    }
 }
 
 /// RFC 3339.
-pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_timestamp(text: &str) -> Option<Time> {
     let bytes = text.as_bytes();
-    let upper = bytes.len() >= 20 && bytes[10] == b'T' && bytes[4] == b'-' && bytes[7] == b'-' && bytes[13] == b':' && bytes[16] == b':';
-    let zone = text.ends_with('Z') || (bytes.len() >= 25 && bytes[bytes.len() - 3] == b':');
-    if !upper || !zone || &bytes[17..19] > b"59".as_slice() {
+    let shaped = text.is_ascii() && bytes.len() >= 20 && bytes[10] == b'T' && [4, 7].map(|at| bytes[at]) == [b'-', b'-'];
+    if !shaped || bytes[13] != b':' || bytes[16] != b':' || &bytes[17..19] > b"59".as_slice() {
         return None;
     }
-    text.parse().ok().filter(|time| in_range(*time))
+    let (local, offset) = match text.strip_suffix('Z') {
+        Some(local) => (local, 0),
+        None => (text.get(..text.len() - 6)?, offset(text.get(text.len() - 6..)?)?),
+    };
+    let fraction = local.get(19..)?;
+    let digits = fraction
+        .strip_prefix('.')
+        .map_or(fraction.is_empty(), |digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
+    if !digits {
+        return None;
+    }
+    let local: DateTime = local.get(..local.len().min(29))?.parse().ok()?;
+    let since = local.duration_since(EPOCH);
+    Time::from_nanos(since.as_nanos() - i128::from(offset) * NANOS)
+}
+
+/// `+02:00` in seconds.
+fn offset(text: &str) -> Option<i64> {
+    let sign = match text.as_bytes()[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = text[1..].split_once(':')?;
+    let number = |text: &str| (text.len() == 2).then(|| text.parse::<u32>().ok()).flatten();
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (hours < 24 && minutes < 60).then(|| sign * i64::from(hours * 3_600 + minutes * 60))
 }
 
 /// `2006-01-02`
-pub(crate) fn parse_date(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_date(text: &str) -> Option<Time> {
     if text.len() != 10 {
         return None;
     }
@@ -78,11 +137,11 @@ fn parse_words(text: &str) -> Option<i64> {
 /// Seconds with what is left of them: `5400s`, `1.5s`.
 pub(crate) fn duration_text(nanos: i64) -> String {
     let seconds = nanos as f64 / 1e9;
-    format!("{}s", super::convert::double_text(seconds))
+    format!("{seconds}s")
 }
 
-pub(crate) fn timestamp_text(time: Timestamp) -> String {
-    time.to_string()
+pub(crate) fn timestamp_text(time: Time) -> String {
+    format!("{}Z", time.civil(0))
 }
 
 /// The zone that an argument names: `UTC`, `Europe/Berlin`, `+02:00`.
@@ -102,18 +161,18 @@ fn zone(name: &str) -> Result<TimeZone, Fault> {
     TimeZone::get(name).map_err(|_| Fault::new(format!("unknown time zone {name}")))
 }
 
-fn part<'a>(args: &[Value<'a>], of: fn(&Zoned) -> i64) -> Outcome<'a> {
+fn part<'a>(args: &[Value<'a>], of: fn(&DateTime) -> i64) -> Outcome<'a> {
     let Value::Timestamp(time) = &args[0] else { return mismatch() };
     let zone = match args.get(1) {
         None => TimeZone::UTC,
         Some(Value::String(name)) => zone(name)?,
         Some(_) => return mismatch(),
     };
-    Ok(Value::Int(of(&time.to_zoned(zone))))
+    Ok(Value::Int(of(&time.in_zone(&zone))))
 }
 
 /// A part of a time, or a duration in whole units.
-fn either<'a>(args: &[Value<'a>], of: fn(&Zoned) -> i64, unit_nanos: i64) -> Outcome<'a> {
+fn either<'a>(args: &[Value<'a>], of: fn(&DateTime) -> i64, unit_nanos: i64) -> Outcome<'a> {
     match &args[0] {
         Value::Duration(nanos) => Ok(Value::Int(nanos / unit_nanos)),
         _ => part(args, of),
@@ -134,6 +193,8 @@ mod tests {
             ("2020-13-02T03:04:05Z", false),
             ("2020-01-02T03:04:60Z", false),
             ("2020-01-02", false),
+            ("9999-12-31T23:59:59.999Z", true),
+            ("0001-01-01T00:00:00+01:00", false),
         ] {
             assert_eq!(parse_timestamp(text).is_some(), good, "{text}");
         }
@@ -147,7 +208,11 @@ mod tests {
         let time = parse_timestamp("2020-01-02T03:04:05Z").unwrap();
         for (name, hours) in [("America/New_York", 22), ("+02:00", 5), ("-03:30", 23), ("UTC", 3)] {
             let args = [Value::Timestamp(time), Value::Type("".into()), Value::borrowed(name)];
-            assert_eq!(part(&[args[0].clone(), args[2].clone()], |time| i64::from(time.hour())).unwrap().shown(), hours.to_string(), "{name}");
+            assert_eq!(
+                part(&[args[0].clone(), args[2].clone()], |time| i64::from(time.hour())).unwrap().shown(),
+                hours.to_string(),
+                "{name}"
+            );
         }
     }
 }

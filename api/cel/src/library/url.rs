@@ -69,6 +69,7 @@ impl Url {
             url.path = path.to_owned();
         }
         check_escapes(&url.path)?;
+        check_escapes(url.fragment.as_deref().unwrap_or_default())?;
         Ok(url)
     }
 

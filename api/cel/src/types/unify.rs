@@ -138,7 +138,9 @@ fn no_more_specific(one: &Type, other: &Type) -> bool {
         (Type::Dyn | Type::Param(_), _) => true,
         (_, Type::Dyn | Type::Param(_)) => false,
         (Type::Opaque(name, params), Type::Opaque(their_name, theirs)) => {
-            name == their_name && params.len() == theirs.len() && params.iter().zip(&**theirs).all(|(one, other)| no_more_specific(one, other))
+            name == their_name
+                && params.len() == theirs.len()
+                && params.iter().zip(&**theirs).all(|(one, other)| no_more_specific(one, other))
         }
         (Type::List(one), Type::List(other)) => no_more_specific(one, other),
         (Type::Map(one), Type::Map(other)) => no_more_specific(&one.0, &other.0) && no_more_specific(&one.1, &other.1),

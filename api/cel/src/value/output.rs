@@ -31,7 +31,9 @@ impl Value<'_> {
                 Json::Object(object)
             }
             Self::Object(made) => {
-                let field = |(name, value): &(String, Self)| Ok((crate::schema::escape::unescaped(name).unwrap_or_else(|| name.clone()), value.to_json()?));
+                let field = |(name, value): &(String, Self)| {
+                    Ok((crate::schema::escape::unescaped(name).unwrap_or_else(|| name.clone()), value.to_json()?))
+                };
                 Json::Object(made.fields.iter().map(field).collect::<Result<JsonMap<_, _>, Fault>>()?)
             }
             Self::Quantity(amount) => Json::from(amount.to_string()),

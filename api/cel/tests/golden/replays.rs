@@ -19,7 +19,9 @@ pub fn replay(text: &str) -> Vec<(usize, String, Result<(), String>)> {
 fn check(line: &Json, document: &Json, environment: &Environment) -> Result<(), String> {
     let expression = line["expression"].as_str().ok_or("no expression")?;
     let program = match environment.compile(expression) {
-        Err(CompileError::Issues(issues)) => return same(expression, "compileError", &Json::from(issues.to_string()), &line["compileError"]),
+        Err(CompileError::Issues(issues)) => {
+            return same(expression, "compileError", &Json::from(issues.to_string()), &line["compileError"]);
+        }
         Err(CompileError::Constant(fault)) => return same(expression, "error", &Json::from(fault.to_string()), &line["error"]),
         Ok(_) if line["compileError"].is_string() => return Err(format!("{expression}: compiles, but want {}", line["compileError"])),
         Ok(program) => program,

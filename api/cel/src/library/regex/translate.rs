@@ -5,7 +5,8 @@ const REPEAT_MAX: u32 = 1_000;
 
 /// The pattern for the engine, or what is wrong with it.
 pub(super) fn translate(pattern: &str) -> Result<String, String> {
-    let mut translator = Translator { pattern, rest: pattern, out: String::with_capacity(pattern.len()), depth: 0, repeatable: false, repeated: None };
+    let mut translator =
+        Translator { pattern, rest: pattern, out: String::with_capacity(pattern.len()), depth: 0, repeatable: false, repeated: None };
     translator.run().map_err(|(what, which)| format!("error parsing regexp: {what}: `{which}`"))?;
     Ok(translator.out)
 }
@@ -214,9 +215,7 @@ impl<'a> Translator<'a> {
         self.rest = &self.rest[1..];
         let high = self.class_char(missing)?;
         match (low, high) {
-            (Some(low), Some(high)) if low > high => {
-                Err(("invalid character class range", &start[..start.len() - self.rest.len()]))
-            }
+            (Some(low), Some(high)) if low > high => Err(("invalid character class range", &start[..start.len() - self.rest.len()])),
             _ => Ok(()),
         }
     }
