@@ -98,9 +98,13 @@ impl Schema {
         Self { shape, nullable, max_elements, min_bytes }
     }
 
-    /// Declares the schema's types in `environment`, the root's as `name`, and returns the root's. `None` where the schema
-    /// has no type that an expression can name.
-    pub fn declare(&self, environment: &mut Environment, name: &str) -> Option<Type> {
+    /// Declares the schema's types in `environment` and returns the root's. They are named after `variable`, but not as it:
+    /// `self.spec` stays a selection. `None` where the schema has no type that an expression can name.
+    pub fn declare(&self, environment: &mut Environment, variable: &str) -> Option<Type> {
+        self.declare_as(environment, &format!("{variable}Type"))
+    }
+
+    fn declare_as(&self, environment: &mut Environment, name: &str) -> Option<Type> {
         Some(match &self.shape {
             Shape::IntOrString => Type::Dyn,
             Shape::Number => Type::Double,
@@ -110,12 +114,12 @@ impl Schema {
             Shape::String(StringFormat::Byte) => Type::Bytes,
             Shape::String(StringFormat::Duration) => Type::Duration,
             Shape::String(StringFormat::Date | StringFormat::DateTime) => Type::Timestamp,
-            Shape::List(list, _) => Type::list(list.items.declare(environment, &format!("{name}.@idx"))?),
-            Shape::Map(values, _) => Type::map(Type::String, values.declare(environment, &format!("{name}.@elem"))?),
+            Shape::List(list, _) => Type::list(list.items.declare_as(environment, &format!("{name}.@idx"))?),
+            Shape::Map(values, _) => Type::map(Type::String, values.declare_as(environment, &format!("{name}.@elem"))?),
             Shape::Object(object) => {
                 let fields = object.fields.iter();
                 let typed = fields.filter_map(|(escaped, field)| {
-                    Some((escaped.clone(), field.schema.declare(environment, &format!("{name}.{escaped}"))?))
+                    Some((escaped.clone(), field.schema.declare_as(environment, &format!("{name}.{escaped}"))?))
                 });
                 let fields = typed.collect();
                 environment.insert_object(name.into(), ObjectType { fields, open: false });
@@ -276,12 +280,12 @@ mod tests {
         }});
         let schema = Schema::parse(&schema, true);
         let mut environment = Environment::kubernetes();
-        assert_eq!(schema.declare(&mut environment, "self"), Some(Type::object("self")));
-        let fields = &environment.object("self").unwrap().fields;
+        assert_eq!(schema.declare(&mut environment, "self"), Some(Type::object("selfType")));
+        let fields = &environment.object("selfType").unwrap().fields;
         assert_eq!(fields["a__dash__b"], Type::String);
         assert_eq!(fields["when"], Type::Timestamp);
         assert_eq!(fields["either"], Type::Dyn);
-        assert_eq!(fields["list"].to_string(), "list(self.list.@idx)");
+        assert_eq!(fields["list"].to_string(), "list(selfType.list.@idx)");
         assert!(!fields.contains_key("free") && fields.contains_key("apiVersion"));
         let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(schema.max_size(&path("self.a__dash__b")), Some(20));
