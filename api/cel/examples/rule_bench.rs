@@ -46,7 +46,8 @@ fn micros(environment: &Environment, rule: &str, pod: &Json) -> f64 {
 
 /// Two containers with everything that a deployment usually says.
 fn pod() -> Json {
-    let env: Vec<Json> = (0..15).map(|at| json!({"name": format!("SETTING_{at}"), "value": format!("value number {at} of the pod")})).collect();
+    let env: Vec<Json> =
+        (0..15).map(|at| json!({"name": format!("SETTING_{at}"), "value": format!("value number {at} of the pod")})).collect();
     let container = |name: &str, port: u32| {
         json!({
             "name": name, "image": format!("registry.example.com/team/{name}:1.2.3"), "imagePullPolicy": "IfNotPresent",

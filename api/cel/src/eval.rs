@@ -87,7 +87,7 @@ impl<'a> Evaluator<'a> {
 
     fn charge(&mut self, cost: u64) -> Result<(), Fault> {
         self.cost = self.cost.saturating_add(cost);
-        if self.cost > self.limit { Err(Fault::out_of_budget()) } else { Ok(()) }
+        if self.cost > self.limit { Err(Fault::out_of_budget()) } else { work::check() }
     }
 
     fn load(&mut self, slot: usize) -> Outcome<'a> {

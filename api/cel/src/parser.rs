@@ -52,8 +52,7 @@ pub(crate) fn parse(text: &str, binds: bool) -> Result<(Tree, Source), Box<Issue
     let chars: Vec<char> = text.chars().collect();
     if chars.len() > CODE_POINTS_MAX {
         let size = chars.len();
-        let nowhere = Location { line: 0, column: -1 };
-        issues.report_at(nowhere, format!("expression code point size exceeds limit: size: {size}, limit {CODE_POINTS_MAX}"));
+        issues.report_at(Location::NOWHERE, format!("expression code point size exceeds limit: size: {size}, limit {CODE_POINTS_MAX}"));
         return Err(Box::new(issues));
     }
     let lexemes = lexer::tokens(&chars, &mut issues);
@@ -582,8 +581,7 @@ impl Parser<'_> {
     }
 
     fn too_much(&mut self) -> Lost {
-        let nowhere = Location { line: 0, column: -1 };
-        self.issues.report_at(nowhere, format!("expression recursion limit exceeded: {DEPTH_MAX}"));
+        self.issues.report_at(Location::NOWHERE, format!("expression recursion limit exceeded: {DEPTH_MAX}"));
         Lost
     }
 }

@@ -26,13 +26,14 @@ impl Source {
     pub fn location(&self, offset: u32) -> Location {
         let line = self.line_starts.partition_point(|start| *start <= offset);
         let start = line.checked_sub(1).map_or(0, |above| self.line_starts[above]);
-        Location { line: line as u32 + 1, column: i64::from(offset - start) }
+        Location { line: line as i64 + 1, column: i64::from(offset - start) }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
-    pub line: u32,
+    /// -1 where the whole text is meant.
+    pub line: i64,
     /// -1 where an empty text has no column at all.
     pub column: i64,
 }
@@ -57,6 +58,11 @@ pub struct Issues {
 const ISSUES_MAX: usize = 100;
 /// Longer lines are not drawn below a message.
 const SNIPPET_BYTES_MAX: usize = 16_384;
+
+impl Location {
+    /// Of the text as a whole.
+    pub(crate) const NOWHERE: Self = Self { line: -1, column: -1 };
+}
 
 impl Issues {
     pub fn new(text: Source) -> Self {
@@ -97,8 +103,9 @@ impl Issues {
         Err(Box::new(self))
     }
 
-    fn line(&self, number: u32) -> Option<&str> {
-        (!self.text.text.is_empty()).then(|| self.text.text.split('\n').nth(number as usize - 1)).flatten()
+    fn line(&self, number: i64) -> Option<&str> {
+        let index = usize::try_from(number - 1).ok()?;
+        (!self.text.text.is_empty()).then(|| self.text.text.split('\n').nth(index)).flatten()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::library::semver::Semver;
 use crate::library::time::Time;
 use crate::library::url::Url;
 use crate::seam::{Authorizer, LazyFields};
+use crate::work;
 
 /// A value that lives as long as the documents and the program it came from.
 #[derive(Clone, Debug)]
@@ -87,9 +88,14 @@ impl fmt::Debug for Text<'_> {
     }
 }
 
+/// Counting characters is fast, but not nothing.
+const CHARACTERS_PER_STEP: u64 = 256;
+
 impl<'a> Value<'a> {
     pub fn string(text: impl Into<Arc<str>>) -> Self {
-        Self::String(Text::Shared(text.into()))
+        let text = text.into();
+        work::made(text.len());
+        Self::String(Text::Shared(text))
     }
 
     pub fn borrowed(text: &'a str) -> Self {
@@ -164,7 +170,10 @@ impl<'a> Value<'a> {
     /// What `size()` says, and cost counts: characters, bytes, items, entries; 1 for what has no size.
     pub(crate) fn size(&self) -> u64 {
         match self {
-            Self::String(text) => text.chars().count() as u64,
+            Self::String(text) => {
+                work::took(text.len() as u64 / CHARACTERS_PER_STEP);
+                text.chars().count() as u64
+            }
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::List(list) => list.len() as u64,
             Self::Map(map) => map.len() as u64,

@@ -50,7 +50,8 @@ impl Run {
         }
         for item in object.as_array().into_iter().flatten() {
             let keys = schema["x-kubernetes-list-map-keys"].as_array();
-            let same = |other: &&Json| keys.is_some_and(|keys| keys.iter().all(|key| other[key.as_str().unwrap()] == item[key.as_str().unwrap()]));
+            let same =
+                |other: &&Json| keys.is_some_and(|keys| keys.iter().all(|key| other[key.as_str().unwrap()] == item[key.as_str().unwrap()]));
             let before = old.and_then(Json::as_array).and_then(|old| old.iter().find(same));
             self.node(&schema["items"], item, before, false);
         }

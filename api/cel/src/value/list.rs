@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Value, from_json};
 use crate::fault::Fault;
 use crate::schema::Schema;
+use crate::work;
 
 #[derive(Clone, Debug)]
 pub enum List<'a> {
@@ -32,6 +33,7 @@ pub enum ListKind {
 
 impl<'a> From<Vec<Value<'a>>> for List<'a> {
     fn from(values: Vec<Value<'a>>) -> Self {
+        work::made(values.capacity() * size_of::<Value<'_>>());
         Self::Made(Arc::new(values))
     }
 }
