@@ -5,6 +5,8 @@
 //! After a small slip (one token too many, one closing sign missing) parsing goes on, after others it ends.
 
 mod literals;
+mod nodes;
+mod tokens;
 
 use crate::ast::{Call, Element, Entry, Expr, Field, Id, Kind, Literal, Select, Struct, Tree, operators};
 use crate::lexer::{self, Lexeme, Token};
@@ -460,129 +462,6 @@ impl Parser<'_> {
     fn receiver_call(&mut self, id: Id, target: Expr, function: String, args: Vec<Expr>) -> Expr {
         macros::expand(self, id, &function, Some(target), args)
             .unwrap_or_else(|(target, args)| Expr { id, kind: Kind::Call(Box::new(Call { target, function, args })) })
-    }
-
-    // -- tokens --
-
-    fn peek(&self, ahead: usize) -> Lexeme {
-        self.lexemes[(self.at + ahead).min(self.lexemes.len() - 1)]
-    }
-
-    fn token(&self) -> Token {
-        self.peek(0).token
-    }
-
-    fn next(&mut self) -> Lexeme {
-        let here = self.peek(0);
-        self.at = (self.at + 1).min(self.lexemes.len() - 1);
-        here
-    }
-
-    fn take(&mut self, sign: &str) -> bool {
-        let there = matches!(self.token(), Token::Sign(here) if here == sign);
-        if there {
-            self.next();
-        }
-        there
-    }
-
-    /// Takes `sign`; one token too many before it is passed over, and where `insert` its absence too.
-    fn expect(&mut self, sign: &'static str, shown: &str, insert: bool) -> Parsed<()> {
-        if self.take(sign) {
-            return Ok(());
-        }
-        let here = self.peek(0);
-        if self.peek(1).token == Token::Sign(sign) {
-            self.syntax(here, &format!("extraneous input {} expecting {shown}", self.shown(here)));
-            self.next();
-            self.next();
-            return Ok(());
-        }
-        if insert && (here.token == Token::End || (sign == ":" && starts_operand(here.token))) {
-            self.syntax(here, &format!("missing {shown} at {}", self.shown(here)));
-            return Ok(());
-        }
-        self.syntax(here, &format!("mismatched input {} expecting {shown}", self.shown(here)));
-        Err(Lost)
-    }
-
-    fn syntax(&mut self, at: Lexeme, message: &str) {
-        let mut location = self.issues.source().location(at.start);
-        if self.chars.is_empty() {
-            location.column = -1;
-        }
-        self.issues.report_at(location, format!("Syntax error: {message}"));
-    }
-
-    fn text(&self, lexeme: Lexeme) -> String {
-        self.between(lexeme.start, lexeme.end)
-    }
-
-    fn between(&self, start: u32, end: u32) -> String {
-        self.chars[start as usize..end as usize].iter().collect()
-    }
-
-    fn shown(&self, lexeme: Lexeme) -> String {
-        if lexeme.token == Token::End { "'<EOF>'".into() } else { format!("'{}'", lexer::escaped(&self.text(lexeme))) }
-    }
-
-    fn field_name(&self, lexeme: Lexeme) -> String {
-        let text = self.text(lexeme);
-        if lexeme.token == Token::EscapedIdent { text.trim_matches('`').to_owned() } else { text }
-    }
-
-    // -- nodes --
-
-    pub(crate) fn new_id(&mut self, offset: u32) -> Id {
-        self.offsets.push(offset);
-        self.offsets.len() as Id - 1
-    }
-
-    pub(crate) fn offset_of(&self, id: Id) -> u32 {
-        self.offsets[id as usize]
-    }
-
-    pub(crate) fn new_expr(&mut self, offset: u32, kind: Kind) -> Expr {
-        Expr { id: self.new_id(offset), kind }
-    }
-
-    pub(crate) fn report(&mut self, offset: u32, message: &str) {
-        self.issues.report(offset, message);
-    }
-
-    fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
-        if self.depth == DEPTH_MAX {
-            return Err(self.too_much());
-        }
-        self.depth += 1;
-        let result = inner(self);
-        self.depth -= 1;
-        result
-    }
-
-    /// The node, unless its tree has become too high or too large.
-    fn held(&mut self, expr: Expr) -> Parsed<Expr> {
-        let height = self.height(&expr);
-        self.heights.resize(self.offsets.len(), 0);
-        self.heights[expr.id as usize] = height;
-        if height > HEIGHT_MAX || self.offsets.len() > NODES_MAX { Err(self.too_much()) } else { Ok(expr) }
-    }
-
-    /// Whether so many nodes more are bearable.
-    pub(crate) fn has_room_for(&self, nodes: usize) -> bool {
-        self.offsets.len() + nodes <= NODES_MAX
-    }
-
-    fn height(&self, expr: &Expr) -> u16 {
-        match self.heights.get(expr.id as usize) {
-            Some(known) if *known > 0 => *known,
-            _ => 1 + expr.children().into_iter().map(|child| self.height(child)).max().unwrap_or(0),
-        }
-    }
-
-    fn too_much(&mut self) -> Lost {
-        self.issues.report_at(Location::NOWHERE, format!("expression recursion limit exceeded: {DEPTH_MAX}"));
-        Lost
     }
 }
 
