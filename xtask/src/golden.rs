@@ -26,10 +26,8 @@ const NOT_REPLAYED: &[(&str, &str)] = &[
     ("crd.jsonl", "custom resources come next"),
     ("crd-schemas.jsonl", "custom resources come next"),
     ("jsonpath.jsonl", "the command line's output forms come later"),
-    ("managed-fields.jsonl", "server-side apply comes next"),
+    ("managed-fields.jsonl", "the migration from client-side apply comes later"),
     ("output.jsonl", "the command line's output forms come later"),
-    ("server-side-apply.jsonl", "server-side apply comes next"),
-    ("server-side-apply-typed.jsonl", "server-side apply comes next"),
     ("tables.jsonl", "the command line's output forms come later"),
 ];
 

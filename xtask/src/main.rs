@@ -3,6 +3,7 @@
 mod bench;
 mod golden;
 mod images;
+mod machine;
 mod process;
 mod schema;
 mod worlds;
@@ -30,6 +31,8 @@ enum Command {
     Test(worlds::Arguments),
     /// Run the real-kernel world alone
     Kernel,
+    /// Boot another kernel in QEMU: cgroup v2 and v1 alone, power cuts of the store
+    Machine(machine::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,5 +43,6 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Test(arguments) => worlds::test(&arguments),
         Command::Kernel => worlds::kernel(),
+        Command::Machine(arguments) => machine::run(&arguments),
     }
 }

@@ -1,5 +1,6 @@
 //! A [`Request`] as an HTTP request, and HTTP answers as [`Response`]s: JSON both ways.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -129,7 +130,12 @@ fn delete_options(options: &Options) -> Result<Bytes, Status> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ListBody<'a> {
+    #[serde(borrow, default)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    api_version: Cow<'a, str>,
     #[serde(default)]
     metadata: schema::status::ListMeta,
     #[serde(borrow, default)]
@@ -154,18 +160,31 @@ pub(crate) fn response(verb: Verb, code: u16, bytes: &Bytes) -> Result<Response,
 
 fn list(bytes: &Bytes) -> Result<List, Status> {
     let body: ListBody<'_> = serde_json::from_slice(bytes).map_err(Status::internal)?;
-    let items = body.items.unwrap_or_default().into_iter().map(|item| Object::parse(bytes.slice_ref(item.get().as_bytes())));
+    let type_head = body.kind.strip_suffix("List").map(|kind| {
+        let head = schema::json!({"apiVersion": body.api_version, "kind": kind}).to_string();
+        head.trim_end_matches('}').to_owned()
+    });
+    let items = body.items.unwrap_or_default().into_iter().map(|item| own(item.get(), type_head.as_deref()));
     Ok(List {
-        items: items.map(own).collect::<Result<_, _>>()?,
+        items: items.collect::<Result<_, _>>()?,
         resource_version: body.metadata.resource_version,
         continue_token: body.metadata.continue_token,
         remaining: body.metadata.remaining_item_count,
     })
 }
 
-/// Copies the object's bytes out of the list's, so that one kept object does not keep the whole list in memory.
-fn own(object: Result<Arc<Object>, Status>) -> Result<Arc<Object>, Status> {
-    object.and_then(|object| Object::parse(Bytes::copy_from_slice(&object.raw)))
+/// One item with bytes of its own, so that one kept object does not keep the whole list in memory. A list of built-in
+/// objects says `apiVersion` and `kind` once for all: `type_head` (`{"apiVersion":"v1","kind":"Pod"`) puts them back.
+fn own(item: &str, type_head: Option<&str>) -> Result<Arc<Object>, Status> {
+    let body = item.trim_start().strip_prefix('{').unwrap_or_default();
+    let typed = body.starts_with("\"apiVersion\":") || body.starts_with("\"kind\":");
+    match type_head.filter(|_| !typed && !body.is_empty()) {
+        Some(head) => {
+            let comma = if body.trim_start().starts_with('}') { "" } else { "," };
+            Object::parse(Bytes::from([head, comma, body].concat()))
+        }
+        None => Object::parse(Bytes::copy_from_slice(item.as_bytes())),
+    }
 }
 
 /// Stored objects have a resourceVersion; everything else is a plain document.
@@ -260,6 +279,17 @@ mod tests {
         let (_, bytes) = body(&request(Verb::Delete, options)).unwrap().unwrap();
         let sent: schema::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(sent, json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0, "preconditions": {"uid": "u"}}));
+    }
+
+    #[test]
+    fn a_list_gives_its_items_their_type() {
+        let bytes = Bytes::from_static(
+            br#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"9"},"items":[{"metadata":{"name":"a"}},{},
+                {"apiVersion":"v1","kind":"Pod","metadata":{"name":"b"}}]}"#,
+        );
+        let docs: Vec<_> = list(&bytes).unwrap().items.iter().map(|item| item.value()).collect();
+        let pod = |metadata: schema::Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata});
+        assert_eq!(docs, [pod(json!({"name": "a"})), json!({"apiVersion": "v1", "kind": "Pod"}), pod(json!({"name": "b"}))]);
     }
 
     #[tokio::test]

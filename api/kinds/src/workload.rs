@@ -34,6 +34,28 @@ pub(crate) fn running_template(spec: &Value, kind: &str, path: &Path, errors: &m
     }
 }
 
+/// The template of a workload whose pods come to an end.
+pub(crate) fn ending_template(template: &Value, path: &Path, errors: &mut FieldErrors) {
+    rules::template(template, path, errors);
+    let path = path.child("spec.restartPolicy");
+    match template.str_at("spec.restartPolicy") {
+        "OnFailure" | "Never" => {}
+        "" | "Always" => errors.required(&path, "valid values: \"OnFailure\", \"Never\""),
+        policy => not_supported(&path, &policy.into(), &["OnFailure", "Never"], errors),
+    }
+}
+
+/// A selector must be there and match the template's labels; one that is missing matches nothing.
+pub(crate) fn given_selector(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    if is_given(spec, "selector") {
+        LabelSelector::validate(&spec["selector"], &path.child("selector"), errors);
+        return template_matches(spec, path, errors);
+    }
+    errors.required(&path.child("selector"), "");
+    let labels = spec.at("template.metadata.labels").cloned().unwrap_or(Value::Null);
+    errors.invalid(&path.child("template.metadata.labels"), labels, "`selector` does not match template `labels`");
+}
+
 /// The selector must match the template's labels; one that cannot be read is `invalid label selector`.
 fn template_matches(spec: &Value, path: &Path, errors: &mut FieldErrors) {
     let labels = spec.at("template.metadata.labels").cloned().unwrap_or(Value::Null);

@@ -10,6 +10,7 @@
 //! | [`decode`] | JSON and YAML to [`Value`] by schema, with the strict/warn field report |
 //! | [`protobuf`] | `application/vnd.kubernetes.protobuf`, both directions |
 //! | [`patch`] | JSON patch, merge patch, strategic merge patch |
+//! | [`apply`] | server-side apply: field ownership, merge, conflicts |
 //! | [`doc`] | reading and writing a [`Value`] by path |
 //! | [`field`] | [`Path`] and [`FieldErrors`], in upstream's words |
 //! | [`status`] | `meta/v1 Status`: every error an API caller sees |
@@ -18,6 +19,7 @@
 //! | [`quantity`], [`duration`], [`time`], [`names`] | the scalars |
 //! | [`meta`] | `ObjectMeta`: the lens that everything shares |
 
+pub mod apply;
 pub mod decode;
 pub mod doc;
 pub mod duration;

@@ -12,6 +12,8 @@ mod hello;
 mod host;
 mod logging;
 mod node;
+mod owner;
+mod renewal;
 mod role;
 mod sweep;
 

@@ -4,7 +4,7 @@
 //! cargo run -p apiserver --example serve -- [--port 6443] [--dir DIR] [--services 10.0.0.0] [--agents-on-loopback]
 //! ```
 //! DIR (default: a new folder below the system's temporary one) gets the certificates and `admin.kubeconfig`. The tokens
-//! `golden-admin` (in system:masters) and `golden-alice` (user alice, group dev) are good until it ends. Ctrl-C ends it.
+//! `golden-admin` (user admin, in system:masters) and `golden-alice` (user alice, group dev) are good until it ends. Ctrl-C ends it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = pki.leaf(&Leaf::api_server(&[config.kubernetes_ip().to_string()]))?;
     let Assembled { core, tokens } = assemble(Memory::new(), &env, config, pki.signing_key()).await?;
     let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, tokens.clone(), &env)
-        .with_static_token("golden-admin", UserInfo::new("golden-admin", &[MASTERS]))
+        .with_static_token("golden-admin", UserInfo { uid: "admin-uid".into(), ..UserInfo::new("admin", &[MASTERS]) })
         .with_static_token("golden-alice", UserInfo::new("alice", &["dev"]));
     let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent())?)));
     let agents = if loopback { agents.on_loopback() } else { agents };

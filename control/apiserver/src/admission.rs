@@ -6,18 +6,25 @@
 //! | 2 | [`service_account::ServiceAccount`] | account, token volume, pull secrets | |
 //! | 3 | [`priority::Priority`] | priority and preemption policy of pods | one global default class |
 //! | 4 | [`toleration::DefaultTolerationSeconds`] | 300 s on an unready node | |
-//! | 5 | [`taint::TaintNodesByCondition`] | a new node is not ready yet | |
-//! | 6 | [`node::NodeRestriction`] | | a node writes its own objects only |
-//! | 7 | [`escalation::Escalation`] | | nobody grants what they do not hold |
-//! | 8 | LimitRanger | next | |
-//! | 9 | mutating policies and webhooks | next | |
-//! | 10 | validating policies and webhooks | | next |
-//! | 11 | ResourceQuota | | next, last: what it counts must be certain |
+//! | 5 | [`runtime_class::RuntimeClass`] | overhead and place of a pod's runtime class, which must exist | |
+//! | 6 | [`default_class::DefaultClass`] | the default class of claims and ingresses | |
+//! | 7 | [`requester::CertificateRequester`] | who asks for a certificate | |
+//! | 8 | [`taint::TaintNodesByCondition`] | a new node is not ready yet | |
+//! | 9 | [`node::NodeRestriction`] | | a node writes its own objects only |
+//! | 10 | [`escalation::Escalation`] | | nobody grants what they do not hold |
+//! | 11 | [`limit_ranger::LimitRanger`] | defaults of pods | bounds of pods and claims |
+//! | 12 | mutating policies and webhooks | next | |
+//! | 13 | validating policies and webhooks | | next |
+//! | 14 | ResourceQuota | | next, last: what it counts must be certain |
 
+pub mod default_class;
 pub mod escalation;
+pub mod limit_ranger;
 pub mod namespace;
 pub mod node;
 pub mod priority;
+pub mod requester;
+pub mod runtime_class;
 pub mod service_account;
 pub mod taint;
 pub mod toleration;
@@ -95,10 +102,15 @@ impl Chain {
             Box::new(service_account::ServiceAccount),
             Box::new(priority::Priority),
             Box::new(toleration::DefaultTolerationSeconds),
+            Box::new(runtime_class::RuntimeClass),
+            Box::new(default_class::DefaultClass::STORAGE),
+            Box::new(default_class::DefaultClass::INGRESS),
+            Box::new(requester::CertificateRequester),
             Box::new(taint::TaintNodesByCondition),
             Box::new(node::NodeRestriction),
             Box::new(escalation::Escalation),
-            // next: LimitRanger, mutating policies, mutating webhooks, validating policies, validating webhooks, ResourceQuota
+            Box::new(limit_ranger::LimitRanger),
+            // next: mutating policies, mutating webhooks, validating policies, validating webhooks, ResourceQuota
         ])
     }
 

@@ -1,11 +1,12 @@
 //! DaemonSet: one pod on every matching node.
 
-use schema::{DocExt, Value, json};
+use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::cells::{AGE, NAME, labels};
 use crate::core::pod::defaults::{self, default_text};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub, same};
+use crate::kind::{Col, Kind, Meta, Sub, immutable, same};
+use crate::rules::{non_negative, not_supported};
 use crate::workload;
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -56,6 +57,21 @@ impl Kind for DaemonSet {
             let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
             set_template_generation(new, template_generation(old) + i64::from(changed));
         }
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
+        workload::selector(spec, "daemonset", &path, errors);
+        workload::running_template(spec, "DaemonSet", &path, errors);
+        non_negative(spec, &["minReadySeconds", "revisionHistoryLimit"], &path, errors);
+        let strategy = spec.str_at("updateStrategy.type");
+        if !["RollingUpdate", "OnDelete"].contains(&strategy) {
+            not_supported(&path.child("updateStrategy"), &strategy.into(), &["RollingUpdate", "OnDelete"], errors);
+        }
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        immutable(&new["spec"], &old["spec"], "selector", &Path::new("spec"), errors);
     }
 
     fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {

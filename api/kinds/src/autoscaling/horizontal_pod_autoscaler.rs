@@ -38,7 +38,9 @@ impl Kind for HorizontalPodAutoscalerV1 {
     }
 
     fn to_stored(doc: Value) -> Value {
-        convert::to_v2(doc)
+        let mut stored = convert::to_v2(doc);
+        fill_metrics(&mut stored);
+        stored
     }
 
     fn from_stored(doc: Value) -> Value {
@@ -71,13 +73,17 @@ impl Kind for HorizontalPodAutoscaler {
 
     fn fill_defaults(doc: &mut Value) {
         doc.default_at("spec.minReplicas", 1);
-        if doc.items_at("spec.metrics").is_empty() {
-            let target = json!({"type": "Utilization", "averageUtilization": CPU_PERCENT});
-            doc.set_at("spec.metrics", json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
-        }
+        fill_metrics(doc);
         if doc.at("spec.behavior").is_some_and(Value::is_object) {
             fill_behavior(&mut doc["spec"]["behavior"]);
         }
+    }
+}
+
+fn fill_metrics(doc: &mut Value) {
+    if doc.items_at("spec.metrics").is_empty() {
+        let target = json!({"type": "Utilization", "averageUtilization": CPU_PERCENT});
+        doc.set_at("spec.metrics", json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
     }
 }
 

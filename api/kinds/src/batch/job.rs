@@ -1,12 +1,13 @@
 //! Job: runs pods to completion.
 
 use env::Env;
-use schema::{DocExt, Map, Value, json};
+use schema::{DocExt, FieldErrors, Map, Path, Value, json};
 
 use crate::cells::{AGE, NAME, condition};
 use crate::core::pod::defaults::{self, default_text};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Selectable, Sub};
+use crate::kind::{Col, Kind, Meta, Selectable, Sub, immutable};
+use crate::rules::{non_negative, not_supported};
 use crate::workload;
 
 /// Runs pods to completion.
@@ -51,9 +52,31 @@ impl Kind for Job {
         }
     }
 
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
+        workload::given_selector(spec, &path, errors);
+        spec_rules(spec, &path, errors);
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        immutable(&new["spec"], &old["spec"], "selector", &Path::new("spec"), errors);
+        immutable(&new["spec"], &old["spec"], "completionMode", &Path::new("spec"), errors);
+    }
+
     fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
         workload::template_warnings(new, "spec.template")
     }
+}
+
+/// What must hold of a job, also of one that a cron job has yet to make.
+pub(super) fn spec_rules(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    let counts = ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "backoffLimitPerIndex", "ttlSecondsAfterFinished"];
+    non_negative(spec, &counts, path, errors);
+    let mode = spec.str_at("completionMode");
+    if !["", "NonIndexed", "Indexed"].contains(&mode) {
+        not_supported(&path.child("completionMode"), &mode.into(), &["NonIndexed", "Indexed"], errors);
+    }
+    workload::ending_template(spec.at("template").unwrap_or(&Value::Null), &path.child("template"), errors);
 }
 
 fn status(doc: &Value) -> Value {

@@ -1,9 +1,17 @@
 //! CertificateSigningRequest: asks a signer for a certificate.
 
-use schema::{DocExt, Value, json, names};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use schema::{DocExt, FieldErrors, Path, Value, json, names, time};
 
 use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta, Selectable, Sub};
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Selectable, Sub, copy_member};
+
+/// Decisions, which are made through `approval` alone and stay.
+const DECISIONS: &[&str] = &["Approved", "Denied"];
+/// Conditions that stay once they are there.
+const LASTING: &[&str] = &["Approved", "Denied", "Failed"];
 
 /// Asks a signer for a certificate.
 pub struct CertificateSigningRequest;
@@ -27,6 +35,101 @@ impl Kind for CertificateSigningRequest {
         Col::of("Condition", conditions),
     ];
     const FIELDS: &[Selectable] = &[Selectable::new("spec.signerName", |doc| doc.str_at("spec.signerName").to_owned())];
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
+        if !is_pem(spec.str_at("request"), "CERTIFICATE REQUEST") {
+            errors.invalid(&path.child("request"), spec.str_at("request"), "PEM block type must be CERTIFICATE REQUEST");
+        }
+        if spec.str_at("signerName").is_empty() {
+            errors.required(&path.child("signerName"), "signerName must be provided");
+        }
+        let usages = spec.items_at("usages");
+        if usages.is_empty() {
+            errors.required(&path.child("usages"), "");
+        }
+        for (index, usage) in usages.iter().enumerate().filter(|(index, usage)| usages[..*index].contains(usage)) {
+            errors.duplicate(&path.child("usages").index(index), usage.clone());
+        }
+    }
+
+    /// What was asked for stays; a decision is all that `approval` writes, a certificate and failures all that `status` does.
+    fn prepare_update(new: &mut Value, old: &Value, cx: &WriteContext<'_>) {
+        copy_member(new, old, "spec");
+        if cx.subresource == "approval" {
+            copy_member(new, old, "status.certificate");
+        }
+        stamp_conditions(new, old, &time::format(cx.env.now()));
+    }
+
+    fn validate_subresource(new: &Value, old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        let status = Path::new("status");
+        exclusive_decisions(new, old, &status.child("conditions"), errors);
+        lasting_conditions(new, old, cx.subresource, &status.child("conditions"), errors);
+        if cx.subresource == "status" {
+            certificate(new, old, &status.child("certificate"), errors);
+        }
+    }
+}
+
+/// A condition is of now unless it is as it was; when it became what it is stays with it.
+fn stamp_conditions(new: &mut Value, old: &Value, now: &str) {
+    let before = old.items_at("status.conditions").to_vec();
+    for condition in new.items_at_mut("status.conditions") {
+        let same =
+            before.iter().find(|old| old.str_at("type") == condition.str_at("type") && old.str_at("status") == condition.str_at("status"));
+        condition.default_at("lastUpdateTime", now);
+        let since = same.map(|old| old.str_at("lastTransitionTime")).filter(|since| !since.is_empty()).unwrap_or(now);
+        condition.default_at("lastTransitionTime", since);
+    }
+}
+
+fn has(doc: &Value, condition: &str) -> bool {
+    doc.items_at("status.conditions").iter().any(|one| one.str_at("type") == condition)
+}
+
+fn exclusive_decisions(new: &Value, old: &Value, path: &Path, errors: &mut FieldErrors) {
+    let both = |doc: &Value| DECISIONS.iter().all(|decision| has(doc, decision));
+    if !both(new) || both(old) {
+        return;
+    }
+    let mut decided = new.items_at("status.conditions").iter().enumerate().filter(|(_, one)| DECISIONS.contains(&one.str_at("type")));
+    if let Some((at, second)) = decided.nth(1) {
+        let kind = second.str_at("type");
+        errors.invalid(&path.index(at).child("type"), kind, "Approved and Denied conditions are mutually exclusive");
+    }
+}
+
+fn lasting_conditions(new: &Value, old: &Value, subresource: &str, path: &Path, errors: &mut FieldErrors) {
+    for condition in LASTING {
+        if has(old, condition) && !has(new, condition) {
+            errors.forbidden(path, &format!("updates may not remove a condition of type {condition:?}"));
+        }
+        let decides = subresource != "approval" && DECISIONS.contains(condition);
+        if decides && has(new, condition) && !has(old, condition) {
+            errors.forbidden(path, &format!("updates may not add a condition of type {condition:?}"));
+        }
+    }
+}
+
+fn certificate(new: &Value, old: &Value, path: &Path, errors: &mut FieldErrors) {
+    let (issued, before) = (new.str_at("status.certificate"), old.str_at("status.certificate"));
+    if issued == before {
+        return;
+    }
+    if !before.is_empty() {
+        errors.forbidden(path, "updates may not modify existing certificate content");
+    }
+    if !issued.is_empty() && !is_pem(issued, "CERTIFICATE") {
+        errors.invalid(path, "<certificate data>", "must contain at least one CERTIFICATE PEM block");
+    }
+}
+
+/// Whether base64 data holds a PEM block of this type.
+fn is_pem(data: &str, block: &str) -> bool {
+    let bytes = STANDARD.decode(data).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    text.contains(&format!("-----BEGIN {block}-----")) && text.contains(&format!("-----END {block}-----"))
 }
 
 /// `Pending`, `Approved,Issued` …
@@ -47,4 +150,36 @@ fn conditions(doc: &Value) -> Value {
         texts.push("Issued");
     }
     json!(texts.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors_of(subresource: &str, new: &Value, old: &Value) -> Vec<String> {
+        let (env, mut errors) = (env::Env::real(), FieldErrors::default());
+        let cx = WriteContext { env: &env, user: "", subresource };
+        CertificateSigningRequest::validate_subresource(new, old, &cx, &mut errors);
+        errors.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_decision_is_made_once_and_through_approval_alone() {
+        let of = |types: &[&str]| json!({"status": {"conditions": types.iter().map(|one| json!({"type": one})).collect::<Vec<_>>()}});
+        let rows: &[(&str, &[&str], &[&str], &[&str])] = &[
+            ("approval", &[], &["Approved"], &[]),
+            (
+                "approval",
+                &["Approved"],
+                &["Approved", "Denied"],
+                &["status.conditions[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"],
+            ),
+            ("approval", &["Approved"], &[], &["status.conditions: Forbidden: updates may not remove a condition of type \"Approved\""]),
+            ("status", &[], &["Approved"], &["status.conditions: Forbidden: updates may not add a condition of type \"Approved\""]),
+            ("status", &["Approved"], &["Approved", "Failed"], &[]),
+        ];
+        for (subresource, old, new, want) in rows {
+            assert_eq!(errors_of(subresource, &of(new), &of(old)), *want, "{subresource}: {old:?} to {new:?}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Replays of the golden vectors that the document model answers, one function per file. `cargo xtask golden` runs the
 //! same functions over any folder.
 
+mod apply;
+
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -34,6 +36,8 @@ pub const ALL: &[Replay] = &[
     Replay { file: "protobuf.jsonl", check: protobuf_documents },
     Replay { file: "quantity.jsonl", check: quantities },
     Replay { file: "selectors.jsonl", check: selectors },
+    Replay { file: "server-side-apply-typed.jsonl", check: apply::typed },
+    Replay { file: "server-side-apply.jsonl", check: apply::untyped },
     Replay { file: "strategic-merge-patch.jsonl", check: strategic_patches },
     Replay { file: "strict-decoding.jsonl", check: strict_decoding },
 ];

@@ -30,7 +30,7 @@ use super::query::Query;
 use super::route::Asked;
 use super::{Face, Refusal, upgrade};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers that concern one hop, or say who the caller is.
 const NOT_PASSED_ON: [&str; 8] =
     ["authorization", "cookie", "proxy-authorization", "te", "trailer", "keep-alive", "proxy-connection", "transfer-encoding"];
@@ -246,7 +246,7 @@ async fn find(face: &Face, node: &str) -> Result<Agent, Status> {
 
 impl Agents {
     /// Not where only this process may go.
-    fn may_dial(&self, ip: IpAddr) -> bool {
+    pub(super) fn may_dial(&self, ip: IpAddr) -> bool {
         let link_local = match ip {
             IpAddr::V4(ip) => ip.is_link_local(),
             IpAddr::V6(ip) => ip.is_unicast_link_local(),
@@ -268,7 +268,7 @@ impl Agents {
     }
 }
 
-async fn read(face: &Face, target: Target) -> Result<Value, Status> {
+pub(super) async fn read(face: &Face, target: Target) -> Result<Value, Status> {
     let request = client::Request { verb: Verb::Get, target, options: client::Options::default(), body: client::Body::None };
     match face.core.call(&auth::loopback_user(), request).await?.response {
         client::Response::Object { object, .. } => Ok(object.value()),
@@ -313,7 +313,7 @@ async fn outgoing(agent: &Agent, path: &str, request: Request<Incoming>, upgrade
     Ok(outgoing)
 }
 
-fn passed_on(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
+pub(super) fn passed_on(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
     let mut out = HeaderMap::new();
     for (name, value) in headers {
         let hop = *name == CONNECTION || *name == UPGRADE || *name == HOST || *name == AUTHORIZATION;

@@ -14,7 +14,7 @@ use super::answer::{Answer, Body, answer, warn};
 use super::negotiate::{self, Encoding, Wanted};
 use super::query::Query;
 use super::route::Asked;
-use super::shape::{Include, Shaper, plain_document};
+use super::shape::{Include, Shaper};
 use super::{Face, watch};
 
 /// Upstream's limit of a request's body.
@@ -55,7 +55,7 @@ where
         let include = Include::of(self.query)?;
         let options = self.query.options(Verb::List)?;
         let (kind, list) = self.face.core.list(self.user, &self.asked.target, &options).await?;
-        let mut answer = Shaper { kind: &kind, env: &self.face.env, wanted, include, kept: &self.face.encodings }.list(list)?;
+        let mut answer = self.face.shaper(&kind, wanted, include).list(list)?;
         warn_of_age(&mut answer, &kind);
         Ok(answer)
     }
@@ -101,9 +101,9 @@ where
         let mut answer = match (made.response, &kind) {
             (Response::Object { object, created }, Some(kind)) => {
                 let code = if created { 201 } else { 200 };
-                self.face.object(kind, &object, code, wanted, include)?
+                self.face.shaper(kind, wanted, include).object(&object, code)?
             }
-            (Response::Value { value, code }, kind) => plain_document(&value, code, wanted, kind.as_ref()),
+            (Response::Value { value, code }, Some(kind)) => self.face.shaper(kind, wanted, include).plain(&value, code)?,
             _ => return Err(Status::internal("the core answered something else than was asked for")),
         };
         if let Some(kind) = &kind {
@@ -115,15 +115,8 @@ where
 }
 
 impl Face {
-    fn object(
-        &self,
-        kind: &kinds::KindRef,
-        object: &Arc<client::Object>,
-        code: u16,
-        wanted: Wanted,
-        include: Include,
-    ) -> Result<Answer, Status> {
-        Shaper { kind, env: &self.env, wanted, include, kept: &self.encodings }.object(object, code)
+    fn shaper<'a>(&'a self, kind: &'a kinds::KindRef, wanted: Wanted, include: Include) -> Shaper<'a> {
+        Shaper { kind, env: &self.env, wanted, include, kept: &self.encodings }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Objects in the shapes that clients ask for: as they are, metadata alone, rows of a Table; each in JSON, YAML or protobuf.
 //!
-//! JSON of whole objects is the stored bytes, never encoded again.
+//! JSON of whole objects is the stored bytes, never encoded again; in a list, the part of them after `apiVersion` and
+//! `kind`, which the list says once for all.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,13 +10,13 @@ use bytes::Bytes;
 use client::object::Budget;
 use client::{List, Object};
 use env::Env;
-use kinds::{Column, Descriptor, KindRef};
+use kinds::{Column, Descriptor};
 use schema::status::ListMeta;
-use schema::{Facts, Status, TypeId, Value, json, protobuf};
+use schema::{DocExt, Facts, Status, TypeId, Value, duration, json, protobuf, time};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Body, answer, compact, pretty, yaml};
+use super::answer::{Answer, Body, answer, compact, indented, pretty, yaml};
 use super::negotiate::{Encoding, Shape, Wanted};
 use super::query::Query;
 
@@ -90,7 +91,7 @@ impl Shaper<'_> {
             }
             (Shape::Plain, _) => {
                 let head = list_head(&self.kind.list_kind, &self.kind.api_version(), &meta);
-                self.encode_pieces(concatenate(head, list.items.iter().map(|item| item.raw.clone())))?
+                self.encode_pieces(concatenate_untyped(head, &type_head(self.kind), &list.items))?
             }
             (Shape::Table(version), _) => self.encode_pieces(self.table(version, &meta, &list.items, true)?)?,
             (Shape::Partial(version) | Shape::PartialList(version), encoding) => {
@@ -116,7 +117,17 @@ impl Shaper<'_> {
     /// A Table; `columns` says whether it names its columns (a watch does so once).
     fn table(&self, version: &str, meta: &ListMeta, objects: &[Arc<Object>], columns: bool) -> Result<VecDeque<Bytes>, Status> {
         let own = default_columns();
-        let defined = if self.kind.columns.is_empty() { &own } else { &self.kind.columns };
+        self.table_of(if self.kind.columns.is_empty() { &own } else { &self.kind.columns }, version, meta, objects, columns)
+    }
+
+    fn table_of(
+        &self,
+        defined: &[Column],
+        version: &str,
+        meta: &ListMeta,
+        objects: &[Arc<Object>],
+        columns: bool,
+    ) -> Result<VecDeque<Bytes>, Status> {
         let definitions = if columns { definitions(defined) } else { Value::Null };
         let head = format!(
             "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{},\"columnDefinitions\":{definitions},\"rows\":[",
@@ -160,6 +171,9 @@ impl Shaper<'_> {
         if self.wanted.encoding == (Encoding::Json { pretty: false }) {
             pieces.push_back(Bytes::from_static(b"\n"));
             return Ok(Body::pieces(pieces));
+        }
+        if self.wanted.encoding == (Encoding::Json { pretty: true }) {
+            return Ok(Body::Bytes(indented(pieces.iter().map(|piece| &**piece)).into()));
         }
         let whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
         Ok(self.encode(&decode(&whole)?))
@@ -211,6 +225,32 @@ fn list_head(kind: &str, api_version: &str, meta: &ListMeta) -> String {
 
 fn list_meta(meta: &ListMeta) -> String {
     serde_json::to_string(meta).unwrap_or_else(|_| "{}".into())
+}
+
+/// How the stored bytes of every object of a kind begin: `{"apiVersion":"v1","kind":"Pod",`
+fn type_head(kind: &Descriptor) -> String {
+    format!("{{\"apiVersion\":{},\"kind\":{},", json!(kind.api_version()), json!(kind.kind))
+}
+
+/// As [`concatenate`] for stored objects, each without its `type_head`.
+fn concatenate_untyped(head: String, type_head: &str, items: &[Arc<Object>]) -> VecDeque<Bytes> {
+    const OPEN: Bytes = Bytes::from_static(b"{");
+    const NEXT: Bytes = Bytes::from_static(b",{");
+    const COMMA: Bytes = Bytes::from_static(b",");
+    let mut pieces = VecDeque::with_capacity(items.len() * 2 + 2);
+    pieces.push_back(Bytes::from(head));
+    for (index, item) in items.iter().enumerate() {
+        let typed = item.raw.starts_with(type_head.as_bytes());
+        match (index > 0, typed) {
+            (false, true) => pieces.push_back(OPEN),
+            (true, true) => pieces.push_back(NEXT),
+            (true, false) => pieces.push_back(COMMA),
+            (false, false) => {}
+        }
+        pieces.push_back(if typed { item.raw.slice(type_head.len()..) } else { item.raw.clone() });
+    }
+    pieces.push_back(Bytes::from_static(b"]}"));
+    pieces
 }
 
 /// `head`, the items with commas between them, `]}`.
@@ -274,20 +314,40 @@ fn decode(raw: &[u8]) -> Result<Value, Status> {
     serde_json::from_slice(raw).map_err(Status::internal)
 }
 
+fn column(
+    name: &'static str,
+    ty: &'static str,
+    format: &'static str,
+    description: &'static str,
+    cell: fn(&Value, &Env) -> Value,
+) -> Column {
+    Column { name: name.into(), ty, format, priority: 0, description: description.into(), cell: Arc::new(cell) }
+}
+
 /// What a kind without columns of its own shows.
 fn default_columns() -> Vec<Column> {
-    let column = |name: &'static str, ty, format, description: &'static str, cell: fn(&Value, &Env) -> Value| Column {
-        name: name.into(),
-        ty,
-        format,
-        priority: 0,
-        description: description.into(),
-        cell: Arc::new(cell),
-    };
     vec![
         column("Name", "string", "name", NAME_HELP, |doc, _| doc["metadata"]["name"].clone()),
         column("Created At", "date", "", CREATED_HELP, |doc, _| doc["metadata"]["creationTimestamp"].clone()),
     ]
+}
+
+/// What `scale` shows, whosever it is.
+fn scale_columns() -> Vec<Column> {
+    vec![
+        column("Name", "string", "name", NAME_HELP, |doc, _| doc["metadata"]["name"].clone()),
+        column("Desired", "integer", "", "the replicas asked for", |doc, _| json!(doc.i64_at("spec.replicas").unwrap_or_default())),
+        column("Available", "integer", "", "the replicas there are", |doc, _| json!(doc.i64_at("status.replicas").unwrap_or_default())),
+        column("Age", "string", "", CREATED_HELP, |doc, env| json!(age(doc.str_at("metadata.creationTimestamp"), env))),
+    ]
+}
+
+/// How long ago a timestamp was, for people.
+fn age(timestamp: &str, env: &Env) -> String {
+    match time::parse(timestamp) {
+        Some(then) => duration::human_seconds(env.now().as_second() - then.as_second()),
+        None => "<unknown>".to_owned(),
+    }
 }
 
 const NAME_HELP: &str = "the object's name, unique within its namespace";
@@ -298,11 +358,29 @@ fn definitions(columns: &[Column]) -> Value {
     columns.iter().map(one).collect()
 }
 
-/// The kind behind an answer, for the shapes of what is not stored (Scale, reviews): it has no columns.
-pub fn plain_document(value: &Value, code: u16, wanted: Wanted, kind: Option<&KindRef>) -> Answer {
+impl Shaper<'_> {
+    /// The answer that is a document which is not stored (Scale, reviews). [`Shaper::kind`] is the kind behind it, whose
+    /// own columns do not fit.
+    pub fn plain(&self, value: &Value, code: u16) -> Result<Answer, Status> {
+        let is_object = value["metadata"].is_object() && value["kind"] != "Status" && value["items"].is_null();
+        match self.wanted.shape {
+            Shape::Table(version) if is_object => {
+                let object = Object::from_value(value)?;
+                let meta = ListMeta { resource_version: object.meta.resource_version.clone(), ..ListMeta::default() };
+                let columns = if value["kind"] == "Scale" { scale_columns() } else { default_columns() };
+                let table = self.table_of(&columns, version, &meta, &[object], true)?;
+                Ok(answer(code, self.wanted.content_type(), self.encode_pieces(table)?))
+            }
+            Shape::Partial(_) | Shape::PartialList(_) if is_object => self.object(&Object::from_value(value)?, code),
+            _ => Ok(plain_document(value, code, self.wanted, self.kind)),
+        }
+    }
+}
+
+fn plain_document(value: &Value, code: u16, wanted: Wanted, kind: &Descriptor) -> Answer {
     if wanted.encoding == Encoding::Protobuf {
         let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
-        let own = kind.filter(|kind| kind.kind == text("kind") && kind.api_version() == text("apiVersion")).map(|kind| kind.ty);
+        let own = (kind.kind == text("kind") && kind.api_version() == text("apiVersion")).then_some(kind.ty);
         if let Some(ty) = own.or_else(|| Facts::builtin().kind(text("apiVersion"), text("kind"))) {
             return answer(code, super::negotiate::PROTOBUF, Body::Bytes(protobuf::encode_document(ty, value).into()));
         }

@@ -3,6 +3,7 @@
 mod agent;
 mod documents;
 mod identity;
+mod proxy;
 mod reading;
 mod transport;
 

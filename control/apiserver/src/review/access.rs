@@ -118,7 +118,8 @@ fn check_attributes(doc: &Value, errors: &mut FieldErrors) {
             doc.at("spec.nonResourceAttributes").cloned().unwrap_or_default(),
             "cannot be specified in combination with resourceAttributes",
         ),
-        (false, false) => errors.invalid(&Path::new("spec").child("resourceAttributes"), Value::Null, why),
+        // Upstream prints an absent struct as a text.
+        (false, false) => errors.invalid(&Path::new("spec").child("resourceAttributes"), "null", why),
         _ => {}
     }
 }

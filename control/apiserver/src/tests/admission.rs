@@ -127,3 +127,71 @@ async fn a_node_writes_its_own_objects_only() {
     let taint = json!({"spec": {"taints": null}});
     assert_eq!(node.patch(nodes().named("n1"), Patch::Merge, taint).await.unwrap_err().code, 403);
 }
+
+#[tokio::test]
+async fn a_runtime_class_must_exist_and_says_what_it_costs_and_where() {
+    let cluster = Cluster::bare().await;
+    with_account(&cluster).await;
+    let class = json!({"metadata": {"name": "vm"}, "handler": "vm", "overhead": {"podFixed": {"cpu": "250m"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm", "operator": "Exists"}]}});
+    cluster.create(Target::of("node.k8s.io/v1", "runtimeclasses", ""), class).await.unwrap();
+    let with = |name: &str, spec: Value| {
+        let mut doc = pod(name);
+        for (member, value) in spec.as_object().unwrap() {
+            doc["spec"][member] = value.clone();
+        }
+        doc
+    };
+    let doc = cluster.create(pods(), with("a", json!({"runtimeClassName": "vm", "nodeSelector": {"disk": "fast"}}))).await.unwrap();
+    assert_eq!(doc.at("spec.overhead"), Some(&json!({"cpu": "250m"})));
+    assert_eq!(doc.at("spec.nodeSelector"), Some(&json!({"disk": "fast", "vm": "yes"})));
+    assert!(doc.items_at("spec.tolerations").iter().any(|one| one.str_at("key") == "vm"));
+    for (spec, want) in [
+        (json!({"runtimeClassName": "nope"}), "pod rejected: RuntimeClass \"nope\" not found"),
+        (json!({"overhead": {"cpu": "1"}}), "pod rejected: Pod overhead set without corresponding RuntimeClass defined Overhead"),
+        (
+            json!({"runtimeClassName": "vm", "overhead": {"cpu": "1"}}),
+            "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+        ),
+        (
+            json!({"runtimeClassName": "vm", "nodeSelector": {"vm": "no"}}),
+            "conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm] = no",
+        ),
+    ] {
+        let status = cluster.create(pods(), with("b", spec)).await.unwrap_err();
+        assert_eq!((status.code, status.message), (403, format!("pods \"b\" is forbidden: {want}")));
+    }
+}
+
+#[tokio::test]
+async fn a_claim_without_a_class_gets_the_newest_default() {
+    let cluster = Cluster::bare().await;
+    let claims = || Target::of("v1", "persistentvolumeclaims", "default");
+    let claim = |name: &str| json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    assert_eq!(cluster.create(claims(), claim("early")).await.unwrap().at("spec.storageClassName"), None);
+    for (name, marked) in [("plain", "false"), ("fast", "true")] {
+        let annotations = json!({"storageclass.kubernetes.io/is-default-class": marked});
+        let class = json!({"metadata": {"name": name, "annotations": annotations}, "provisioner": "example.com/p"});
+        cluster.create(Target::of("storage.k8s.io/v1", "storageclasses", ""), class).await.unwrap();
+    }
+    assert_eq!(cluster.create(claims(), claim("late")).await.unwrap().str_at("spec.storageClassName"), "fast");
+    let mut none = claim("none");
+    none["spec"]["storageClassName"] = json!("");
+    assert_eq!(cluster.create(claims(), none).await.unwrap().at("spec.storageClassName"), Some(&json!("")));
+}
+
+#[tokio::test]
+async fn who_asks_for_a_certificate_is_who_has_proved_it() {
+    let cluster = Cluster::bare().await;
+    let doc = json!({"metadata": {"name": "a"}, "spec": {"request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KeAotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K", "signerName": "example.com/s", "usages": ["client auth"],
+        "username": "mallory", "uid": "7", "groups": ["system:nodes"], "extra": {"a": ["b"]}}});
+    let made = cluster.create(Target::of("certificates.k8s.io/v1", "certificatesigningrequests", ""), doc).await.unwrap();
+    assert_eq!(made.str_at("spec.username"), "admin");
+    assert_eq!(made.at("spec.groups"), Some(&json!([auth::MASTERS])));
+    assert_eq!((made.at("spec.uid"), made.at("spec.extra")), (None, None));
+    let mut changed = made.clone();
+    changed.set_at("spec.username", "system:node:n1");
+    changed.set_at("spec.request", "eQ==");
+    let kept = cluster.client().update(Target::of("certificates.k8s.io/v1", "certificatesigningrequests", "").named("a"), changed).await;
+    assert_eq!(kept.unwrap().value().at("spec"), made.at("spec"), "what was asked for stays");
+}

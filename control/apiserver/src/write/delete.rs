@@ -72,10 +72,17 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
             Err(status) => return Err(status),
         }
     }
-    let items: Vec<Value> = list.items.iter().map(|object| object.value()).collect();
+    let items: Vec<Value> = list.items.iter().map(|object| untyped(object.value())).collect();
     let value = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "items": items,
         "metadata": {"resourceVersion": list.resource_version}});
     Ok(Response::Value { value, code: 200 })
+}
+
+/// An item of a list, which says once for all what its items are.
+fn untyped(mut doc: Value) -> Value {
+    doc.remove_at("apiVersion");
+    doc.remove_at("kind");
+    doc
 }
 
 /// The request's options, with the body's in place of the query's where there is a body.

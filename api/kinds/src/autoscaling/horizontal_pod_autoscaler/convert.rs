@@ -9,11 +9,11 @@ const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 const TARGET: &str = "spec.targetCPUUtilizationPercentage";
 const CURRENT: &str = "status.currentCPUUtilizationPercentage";
 
-/// A v1 document as v2 has it.
+/// A v1 document as v2 has it. The metric that v1 knows comes last, as upstream puts it.
 pub(super) fn to_v2(mut doc: Value) -> Value {
     let mut metrics = list(take_annotation(&mut doc, METRICS));
     if let Some(percent) = doc.remove_at(TARGET).and_then(|value| value.as_i64()) {
-        metrics.insert(0, cpu_metric("target", json!({"type": "Utilization", "averageUtilization": percent})));
+        metrics.push(cpu_metric("target", json!({"type": "Utilization", "averageUtilization": percent})));
     }
     put_list(&mut doc, "spec.metrics", metrics);
     if let Some(behavior) = take_annotation(&mut doc, BEHAVIOR) {
@@ -21,7 +21,7 @@ pub(super) fn to_v2(mut doc: Value) -> Value {
     }
     let mut current = list(take_annotation(&mut doc, CURRENT_METRICS));
     if let Some(percent) = doc.remove_at(CURRENT).and_then(|value| value.as_i64()) {
-        current.insert(0, cpu_metric("current", json!({"averageUtilization": percent})));
+        current.push(cpu_metric("current", json!({"averageUtilization": percent})));
     }
     put_list(&mut doc, "status.currentMetrics", current);
     let conditions = list(take_annotation(&mut doc, CONDITIONS));
@@ -104,7 +104,7 @@ mod tests {
         let metric = |name: &str| json!({"type": "Resource", "resource": {"name": name, "target": {"type": "Utilization", "averageUtilization": 60}}});
         let doc = json!({
             "metadata": {"name": "web"},
-            "spec": {"maxReplicas": 3, "metrics": [metric("cpu"), metric("memory")], "behavior": {"scaleUp": {"selectPolicy": "Max"}}},
+            "spec": {"maxReplicas": 3, "metrics": [metric("memory"), metric("cpu")], "behavior": {"scaleUp": {"selectPolicy": "Max"}}},
             "status": {"conditions": [{"type": "AbleToScale", "status": "True"}]},
         });
         let old = to_v1(doc.clone());

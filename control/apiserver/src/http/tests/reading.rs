@@ -18,7 +18,9 @@ async fn a_list_is_its_objects_one_after_the_other() {
     }
     let list = world.get_json("/api/v1/namespaces/default/configmaps").await;
     assert_eq!((list.str_at("kind"), list.str_at("apiVersion")), ("ConfigMapList", "v1"));
-    let one = world.get_json("/api/v1/namespaces/default/configmaps/b").await;
+    // The list says once for all what its items are.
+    let mut one = world.get_json("/api/v1/namespaces/default/configmaps/b").await;
+    assert_eq!((one.remove_at("kind"), one.remove_at("apiVersion")), (Some(json!("ConfigMap")), Some(json!("v1"))));
     assert_eq!(list.items_at("items")[1], one);
     let page = world.get_json("/api/v1/namespaces/default/configmaps?limit=2").await;
     let token = page.str_at("metadata.continue");
@@ -193,7 +195,7 @@ async fn watches_opened_at_once_are_all_answered() {
             let request = Request::get(&uri).header("authorization", "Bearer admin").body(Full::default()).unwrap();
             async move { sender.send_request(request).await.unwrap() }
         });
-        let opened = tokio::time::timeout(std::time::Duration::from_secs(20), futures::future::join_all(open)).await;
+        let opened = tokio::time::timeout(Duration::from_secs(20), futures::future::join_all(open)).await;
         assert_eq!(opened.expect("every watch is answered").len(), 100, "round {round}");
     }
 }
@@ -209,4 +211,18 @@ async fn a_watchs_own_memory_is_small() {
     let body = crate::http::watch::stream(cursor, wanted, crate::http::shape::Include::Metadata, client::object::Budget::new(0));
     let bytes = size_of_val(&body);
     assert!(bytes <= 1024, "a watch's body takes {bytes} bytes, {cursor_bytes} of them its cursor");
+}
+
+#[tokio::test]
+async fn a_scale_as_a_table_tells_its_replicas() {
+    let world = World::start().await;
+    let doc = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    world.loopback.create(Target::of("apps/v1", "deployments", "default"), doc).await.unwrap();
+    let (_, _, bytes) = world.get("/apis/apps/v1/namespaces/default/deployments/web/scale", &[("accept", TABLE)]).await;
+    let table: Value = serde_json::from_slice(&bytes).unwrap();
+    let columns: Vec<&str> = table.items_at("columnDefinitions").iter().map(|column| column.str_at("name")).collect();
+    assert_eq!((table.str_at("kind"), columns), ("Table", vec!["Name", "Desired", "Available", "Age"]));
+    assert_eq!(table.items_at("rows")[0].items_at("cells")[..3], [json!("web"), json!(2), json!(0)]);
 }
