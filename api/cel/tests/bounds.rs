@@ -103,7 +103,7 @@ const PIECES: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn no_text_of_pieces_panics(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..24)) {
