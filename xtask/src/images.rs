@@ -97,7 +97,7 @@ fn build(image: &Image, folder: &Path) -> Result<PathBuf> {
 }
 
 /// The package's file: an earlier run's, else downloaded.
-fn package(name: &str, packages: &Path) -> Result<PathBuf> {
+pub(crate) fn package(name: &str, packages: &Path) -> Result<PathBuf> {
     if let Some(found) = find(name, packages)? {
         return Ok(found);
     }

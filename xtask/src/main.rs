@@ -4,6 +4,7 @@ mod bench;
 mod golden;
 mod images;
 mod kinds;
+mod machine;
 mod process;
 mod schema;
 mod worlds;
@@ -33,6 +34,8 @@ enum Command {
     Test(worlds::Arguments),
     /// Run the real-kernel world alone
     Kernel,
+    /// Boot another kernel in QEMU: cgroup v2 and v1 alone, power cuts of the store
+    Machine(machine::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -44,5 +47,6 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Test(arguments) => worlds::test(&arguments),
         Command::Kernel => worlds::kernel(),
+        Command::Machine(arguments) => machine::run(&arguments),
     }
 }

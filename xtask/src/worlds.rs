@@ -1,4 +1,5 @@
 //! `cargo xtask test` and `kernel`: the test worlds, least powerful first, with the number of tests of each.
+#![expect(clippy::print_stdout, reason = "the output of the tests and their counts are what it is run for")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 #[derive(clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Only worlds whose name contains this
     only: Option<String>,
 }
@@ -24,10 +25,19 @@ enum Programs {
     Rest,
     /// The test program of this name, with arguments of its own.
     One(&'static str, &'static [&'static str]),
+    /// None of cargo's: guests of another kernel.
+    Guests,
+    /// No programs: what cargo's own tools say of the sources.
+    Lints,
 }
+
+/// What must end without a word.
+const LINTS: [&[&str]; 2] =
+    [&["fmt", "--all", "--check"], &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]];
 
 /// `pure` holds the in-process cluster too: both need nothing but cargo.
 const ALL: &[World] = &[
+    World { name: "lints", what: "format, and clippy without a warning", programs: Programs::Lints },
     World {
         name: "pure",
         what: "rules, tables, properties, goldens, the house, the cluster in one process; drivers in namespaces where root",
@@ -38,6 +48,11 @@ const ALL: &[World] = &[
         name: "machine",
         what: "real processes on loopback alone, with real clients",
         programs: Programs::One("machine", &["--test-threads=2"]),
+    },
+    World {
+        name: "qemu",
+        what: "Debian's kernel with cgroup version 2 alone, and power cuts of the store; more of it: cargo xtask machine",
+        programs: Programs::Guests,
     },
 ];
 
@@ -50,6 +65,7 @@ impl World {
                 arguments.extend(["--test".into(), program.into(), "--".into()]);
                 arguments.extend(own.iter().map(|word| (*word).to_owned()));
             }
+            Programs::Guests | Programs::Lints => {}
             Programs::Rest => {
                 arguments.extend(["--lib".into(), "--bins".into()]);
                 for program in rest()? {
@@ -73,11 +89,11 @@ fn rest() -> anyhow::Result<BTreeSet<String>> {
     Ok(programs.filter(|name| !own(name)).map(str::to_owned).collect())
 }
 
-pub fn test(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn test(arguments: &Arguments) -> anyhow::Result<()> {
     run(arguments.only.as_deref().unwrap_or_default())
 }
 
-pub fn kernel() -> anyhow::Result<()> {
+pub(crate) fn kernel() -> anyhow::Result<()> {
     run("kernel")
 }
 
@@ -114,8 +130,19 @@ fn run(only: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs cargo, shows its output, counts the closing lines of its test programs.
+/// Runs cargo or the guests, shows the output, counts the closing lines of the test programs.
 fn run_world(world: &World) -> anyhow::Result<(Count, bool)> {
+    if matches!(world.programs, Programs::Guests) {
+        let mut count = Count::default();
+        let success = crate::machine::world(&mut |line| {
+            count.take(line);
+            println!("{line}");
+        })?;
+        return Ok((count, success));
+    }
+    if matches!(world.programs, Programs::Lints) {
+        return lints();
+    }
     #[expect(clippy::disallowed_methods, reason = "a developer's command that runs cargo")]
     let mut child = Command::new(env!("CARGO")).args(world.arguments()?).stdout(Stdio::piped()).spawn().context("cargo")?;
     let mut count = Count::default();
@@ -125,6 +152,20 @@ fn run_world(world: &World) -> anyhow::Result<(Count, bool)> {
         println!("{line}");
     }
     Ok((count, child.wait()?.success()))
+}
+
+/// Each tool is one test.
+fn lints() -> anyhow::Result<(Count, bool)> {
+    let mut count = Count::default();
+    for arguments in LINTS {
+        #[expect(clippy::disallowed_methods, reason = "a developer's command that runs cargo")]
+        let success = Command::new(env!("CARGO")).args(arguments).status().context("cargo")?.success();
+        let word = if success { "ok" } else { "FAILED" };
+        println!("test cargo {} ... {word}", arguments[0]);
+        *(if success { &mut count.passed } else { &mut count.failed }) += 1;
+    }
+    let success = count.failed == 0;
+    Ok((count, success))
 }
 
 impl Count {

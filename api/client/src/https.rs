@@ -65,6 +65,12 @@ impl Https {
         if code < 400 { Ok(bytes) } else { Err(wire::failure(code, &bytes)) }
     }
 
+    /// Leaves the open connection to what still runs on it: what is asked from now on goes over a new one, with the certificate that
+    /// `tls` finds then.
+    pub async fn renew(&self) {
+        self.connection.lock().await.take();
+    }
+
     fn builder(&self, method: http::Method, path: &str) -> http::request::Builder {
         let uri = format!("https://{}{path}", self.config.address);
         let builder =

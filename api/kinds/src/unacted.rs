@@ -63,7 +63,6 @@ const UNACTED: &[Unacted] = &[
     kind("storage.k8s.io", "CSIStorageCapacity", "CSI"),
     kind("storage.k8s.io", "VolumeAttachment", "CSI"),
     kind("storage.k8s.io", "VolumeAttributesClass", "CSI"),
-    kind("certificates.k8s.io", "CertificateSigningRequest", "a signer"),
     kind("certificates.k8s.io", "ClusterTrustBundle", "its projected volume"),
     kind("certificates.k8s.io", "PodCertificateRequest", "a signer"),
     kind("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", "webhook admission"),

@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod daemon;
 pub mod fd;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod netlink;
 pub mod netns;

@@ -38,7 +38,8 @@ pub struct Clone<'fd> {
 }
 
 /// Clones with an own copy of the memory; the parent gets the id and a pidfd. glibc knows nothing of the child: it
-/// should only make system calls, then exec or [`exit_now`].
+/// should only make system calls, then exec or [`exit_now`]; that of a process with a single thread may do all but start
+/// threads.
 pub fn clone3(what: &Clone<'_>) -> io::Result<Option<(u32, OwnedFd)>> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain integers; all zeroes is a value of it.

@@ -26,7 +26,7 @@ fn path(instance: &Instance) -> PathBuf {
 }
 
 /// Serves until shutdown.
-pub fn serve(instance: &Instance, images: Arc<dyn Images>, env: &Env) -> std::io::Result<()> {
+pub(crate) fn serve(instance: &Instance, images: Arc<dyn Images>, env: &Env) -> std::io::Result<()> {
     let path = path(instance);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -87,7 +87,7 @@ fn row(image: &Image) -> ImageRow {
 }
 
 /// Asks the running node.
-pub async fn ask<T: DeserializeOwned>(instance: &Instance, method: &str, what: &str, body: &Value) -> Result<T, Failure> {
+pub(crate) async fn ask<T: DeserializeOwned>(instance: &Instance, method: &str, what: &str, body: &Value) -> Result<T, Failure> {
     let path = path(instance);
     let absent = |error: std::io::Error| {
         Failure::new(Kind::NotRunning, format!("the node does not answer at {}: {error}", path.display())).fix("start it with `corten up`")

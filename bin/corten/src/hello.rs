@@ -28,7 +28,7 @@ struct Page {
     node: String,
 }
 
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(serve()));
     match outcome {

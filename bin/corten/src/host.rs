@@ -1,6 +1,7 @@
 //! The machine as the command line needs it: folders, keys, the keeper, the node's images.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,19 +19,20 @@ use client::{Client, Transport};
 use env::Env;
 use keeper::{Control, ControlError};
 use stdx::Instance;
+use sys::beneath;
 
 use crate::role::{self, CONTROL_USER, program};
-use crate::{admin, control, node};
+use crate::{admin, control, node, owner};
 
 /// Processes get so long to end by themselves.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-pub struct Machine {
+pub(crate) struct Machine {
     env: Env,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { env: Env::real() }
     }
 
@@ -61,25 +63,15 @@ impl Host for Machine {
     }
 
     fn findings(&self, instance: &Instance) -> Vec<Finding> {
-        const NAME: &str = "firewall";
         if !rustix::process::geteuid().is_root() {
             return Vec::new();
         }
-        if let Ok(Some(fix)) = podnet::foreign::legacy_fix(instance) {
-            let detail = "the older iptables' FORWARD policy is drop: pods are not reached from other machines, nor they from pods";
-            return vec![Finding::bad(NAME, Level::Warning, detail, fix)];
-        }
-        match podnet::foreign::dropping_chains(instance) {
-            Ok(chains) if chains.is_empty() => vec![Finding::ok(NAME, "nothing in the way")],
-            Ok(chains) => {
-                vec![Finding::ok(NAME, format!("{} would drop pod traffic; `up` adds accepts and `down` removes them", chains.join(", ")))]
-            }
-            Err(error) => vec![Finding::bad(NAME, Level::Warning, chain(&error), "see that nf_tables works: modprobe nf_tables")],
-        }
+        vec![state_folder(instance), firewall(instance)]
     }
 
     fn prepare(&self, instance: &Instance) -> Result<(), Failure> {
         folder(&instance.root, 0o755)?;
+        owner::claim(instance)?;
         folder(&instance.log_dir(), 0o755)?;
         folder(&instance.node_dir(), 0o700)?;
         folder(&instance.control_dir(), 0o700)?;
@@ -119,6 +111,7 @@ impl Host for Machine {
     }
 
     fn stop(&self, instance: &Instance) -> Result<(), Failure> {
+        owner::verify(instance)?;
         match Control::connect(&instance.run_dir()).and_then(|mut control| control.shutdown(STOP_GRACE)) {
             Ok(()) | Err(ControlError::NotRunning(_)) => {}
             Err(error) => return Err(Failure::new(Kind::Other, error)),
@@ -127,6 +120,7 @@ impl Host for Machine {
     }
 
     fn reset(&self, instance: &Instance) -> Result<Vec<String>, Failure> {
+        owner::verify(instance)?;
         let mut removed = Vec::new();
         if let Some(state) = self.state(instance)? {
             removed
@@ -138,13 +132,7 @@ impl Host for Machine {
             Err(error) => return Err(Failure::new(Kind::Other, error)),
         }
         removed.extend(sweep(instance)?);
-        for path in [instance.run_dir(), instance.root.clone()] {
-            match fs::remove_dir_all(&path) {
-                Ok(()) => removed.push(path.display().to_string()),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Failure::io(&path, error)),
-            }
-        }
+        removed.extend(remove_folder(&instance.root)?);
         // Shared by instances: they go with the last one.
         for shared in [instance.run_dir(), instance.root.clone()] {
             if let Some(parent) = shared.parent().filter(|parent| parent.ends_with("corten")) {
@@ -160,6 +148,7 @@ impl Host for Machine {
         if !pki_dir(instance).join("ca.crt").exists() {
             return Err(missing());
         }
+        owner::verify(instance)?;
         let pki = self.pki(instance)?;
         let identity = pki.leaf(&Leaf::admin()).map_err(|error| Failure::new(Kind::Other, chain(&error)))?;
         let address = ([127, 0, 0, 1], instance.api_port()).into();
@@ -190,6 +179,29 @@ impl Host for Machine {
     }
 }
 
+/// Nobody else's state is where ours is to be.
+fn state_folder(instance: &Instance) -> Finding {
+    const NAME: &str = "state";
+    match owner::verify(instance) {
+        Ok(()) => Finding::ok(NAME, instance.root.display().to_string()),
+        Err(failure) => Finding::bad(NAME, Level::Failure, failure.what, failure.fix.unwrap_or_default()),
+    }
+}
+
+/// What other people's packet filters do to pods.
+fn firewall(instance: &Instance) -> Finding {
+    const NAME: &str = "firewall";
+    if let Ok(Some(fix)) = podnet::foreign::legacy_fix(instance) {
+        let detail = "the older iptables' FORWARD policy is drop: pods are not reached from other machines, nor they from pods";
+        return Finding::bad(NAME, Level::Warning, detail, fix);
+    }
+    match podnet::foreign::dropping_chains(instance) {
+        Ok(chains) if chains.is_empty() => Finding::ok(NAME, "nothing in the way"),
+        Ok(chains) => Finding::ok(NAME, format!("{} would drop pod traffic; `up` adds accepts and `down` removes them", chains.join(", "))),
+        Err(error) => Finding::bad(NAME, Level::Warning, chain(&error), "see that nf_tables works: modprobe nf_tables"),
+    }
+}
+
 fn https(address: std::net::SocketAddr, pki: &Pki, identity: &Identity, env: &Env) -> Arc<dyn Transport> {
     let tls = Arc::new(pki.client_config(Some(identity)));
     let server_name = "localhost".try_into().expect("a constant name");
@@ -202,9 +214,29 @@ fn https(address: std::net::SocketAddr, pki: &Pki, identity: &Identity, env: &En
 /// What a cluster leaves in the kernel when its keeper is gone, and what the keeper does not own; says what was there.
 fn sweep(instance: &Instance) -> Result<Vec<String>, Failure> {
     let mut removed = crate::sweep::sweep(instance);
+    // A keeper removes it at its end; one that was killed has not.
+    removed.extend(remove_folder(&instance.run_dir())?);
     let swept = podnet::teardown(instance).map_err(|error| Failure::new(Kind::Other, chain(&error)))?;
     removed.extend(swept.removed);
     Ok(removed)
+}
+
+/// Its path, if it was there. Containers have written into it: nothing outside goes, however deep and linked it is. A folder that
+/// somebody has mounted there is emptied and stays.
+fn remove_folder(path: &Path) -> Result<Option<String>, Failure> {
+    let failed = |error| Failure::io(path, error);
+    let place = match fs::canonicalize(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        place => place.map_err(failed)?,
+    };
+    let top = beneath::open_top(&place).map_err(failed)?;
+    for name in beneath::names(top.as_fd()).map_err(failed)? {
+        beneath::remove(top.as_fd(), &name).map_err(failed)?;
+    }
+    match fs::remove_dir(&place) {
+        Err(error) if error.kind() != std::io::ErrorKind::ResourceBusy => Err(failed(error)),
+        _ => Ok(Some(path.display().to_string())),
+    }
 }
 
 fn install_program(instance: &Instance) -> Result<(), Failure> {
@@ -246,7 +278,7 @@ fn give(path: &Path) -> Result<(), Failure> {
 }
 
 /// Writes a file that only root reads.
-pub fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|error| Failure::io(path, error))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|error| Failure::io(path, error))?;
     chown(path, Some(0), Some(0)).map_err(|error| Failure::io(path, error))
@@ -256,4 +288,29 @@ pub fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source()).map(|cause| format!(": {cause}"));
     error.to_string() + &causes.collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_goes_with_all_that_containers_left_in_it_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(outside.join("kept"), "").unwrap();
+        std::os::unix::fs::symlink(&outside, root.join("a/link")).unwrap();
+        // Deeper than a path can name.
+        let mut folder = beneath::open_top(&root.join("a")).unwrap();
+        let name = "d".repeat(200);
+        for _ in 0..30 {
+            rustix::fs::mkdirat(&folder, &*name, rustix::fs::Mode::from_raw_mode(0o700)).unwrap();
+            folder = beneath::open_dir(folder.as_fd(), &name).unwrap();
+        }
+        assert_eq!(remove_folder(&root).unwrap(), Some(root.display().to_string()));
+        assert!(!root.exists() && outside.join("kept").exists());
+        assert_eq!(remove_folder(&root).unwrap(), None);
+    }
 }

@@ -15,7 +15,7 @@ impl FormatTime for Utc {
 
 /// Once per process. `CORTEN_LOG` has tracing's filter syntax (`info`, `scheduler=debug`).
 #[expect(clippy::disallowed_methods, reason = "the environment is read in bin/corten alone")]
-pub fn start() {
+pub(crate) fn start() {
     let filter = std::env::var("CORTEN_LOG").unwrap_or_else(|_| "info".into());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

@@ -12,6 +12,8 @@ mod hello;
 mod host;
 mod logging;
 mod node;
+mod owner;
+mod renewal;
 mod role;
 mod sweep;
 
@@ -39,6 +41,10 @@ fn main() -> ExitCode {
 /// A command of a person.
 fn command() -> ExitCode {
     let cli = Cli::parse();
+    // Before there are threads. Where it cannot be done, `corten check` and `up` say what is missing.
+    if rustix::process::geteuid().is_root() {
+        let _ = runtime::cgroup::reveal();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use keeper::{ChildSpec, KeeperConfig};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use stdx::Instance;
 
 use crate::{control, hello, logging, node};
 
 /// Uid and gid of `control`: nobody else's on a usual machine, and no account needs to exist for it.
-pub const CONTROL_USER: (u32, u32) = (64_042, 64_042);
+pub(crate) const CONTROL_USER: (u32, u32) = (64_042, 64_042);
 
 #[derive(Debug)]
-pub enum Role {
+pub(crate) enum Role {
     Keeper { instance: Instance, detach: bool },
     Control { instance: Instance },
     Node { instance: Instance },
@@ -21,7 +22,7 @@ pub enum Role {
 
 impl Role {
     /// None: argv is a person's command.
-    pub fn parse(argv: &[String]) -> Option<Result<Self, String>> {
+    pub(crate) fn parse(argv: &[String]) -> Option<Result<Self, String>> {
         let make: fn(Instance, bool) -> Self = match argv.get(1)?.as_str() {
             "keeper" => |instance, detach| Self::Keeper { instance, detach },
             "control" => |instance, _| Self::Control { instance },
@@ -32,7 +33,7 @@ impl Role {
         Some(arguments(&argv[2..]).map(|(instance, detach)| make(instance, detach)))
     }
 
-    pub fn run(self, argv: &[String]) -> ExitCode {
+    pub(crate) fn run(self, argv: &[String]) -> ExitCode {
         match self {
             Self::Keeper { instance, detach } => {
                 let code = keeper::run(keeper_config(instance, argv, detach));
@@ -62,18 +63,18 @@ fn arguments(words: &[String]) -> Result<(Instance, bool), String> {
 }
 
 /// The copy that runs: in a place that every uid of ours reaches, and that a later build does not change under us.
-pub fn program(instance: &Instance) -> PathBuf {
+pub(crate) fn program(instance: &Instance) -> PathBuf {
     instance.root.join("bin/corten")
 }
 
 /// The command line of a role.
-pub fn command_line(role: &str, instance: &Instance) -> Vec<String> {
+pub(crate) fn command_line(role: &str, instance: &Instance) -> Vec<String> {
     [&*program(instance).to_string_lossy(), role, "--instance", &instance.name, "--root", &instance.root.to_string_lossy()]
         .map(str::to_owned)
         .to_vec()
 }
 
-pub fn keeper_config(instance: Instance, argv: &[String], detach: bool) -> KeeperConfig {
+pub(crate) fn keeper_config(instance: Instance, argv: &[String], detach: bool) -> KeeperConfig {
     let child = |name: &str, user: Option<(u32, u32)>| ChildSpec {
         name: name.into(),
         argv: command_line(name, &instance),
@@ -94,15 +95,29 @@ pub fn keeper_config(instance: Instance, argv: &[String], detach: bool) -> Keepe
 
 /// What our processes see of an environment: nothing of the caller's but the wish for more log lines.
 #[expect(clippy::disallowed_methods, reason = "the environment is read in bin/corten alone")]
-pub fn environment() -> Vec<(String, String)> {
+pub(crate) fn environment() -> Vec<(String, String)> {
     let path = ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
     let log = std::env::var("CORTEN_LOG").ok().map(|filter| ("CORTEN_LOG".to_owned(), filter));
     std::iter::once(path).chain(log).collect()
 }
 
+/// Connections, pipes and logs are many, and the usual limit of 1,024 descriptors is meant for programs that use `select`. Containers
+/// keep the usual one: they are children of the keeper.
+fn take_descriptors() {
+    const MOST: u64 = 1 << 20;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = Some(limit.maximum.unwrap_or(MOST).min(MOST));
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+}
+
 /// Runs a long-lived process until SIGTERM; a failure is its last log line and exit code 1, and the keeper starts it anew.
 fn process(name: &'static str, run: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     logging::start();
+    take_descriptors();
+    // The workers, and one for the threads that block: each heap more keeps free memory that the others cannot use.
+    sys::memory::bound_heaps(3);
     // Two workers do for every machine size so far: the work is I/O, and each worker costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -18,7 +18,7 @@ use crate::role::program;
 const ROUNDS_MAX: usize = 50;
 
 /// Kills everything of the instance and removes its cgroups; says what was there.
-pub fn sweep(instance: &Instance) -> Vec<String> {
+pub(crate) fn sweep(instance: &Instance) -> Vec<String> {
     let mut removed = Vec::new();
     // First those that would start others again.
     for (name, pids) in [("process", ours as fn(&Instance) -> BTreeSet<i32>), ("container process", contained)] {

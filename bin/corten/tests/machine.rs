@@ -3,13 +3,28 @@
 //! Needs root; each test has an instance, a folder and a namespace of its own, and checks at its end that nothing is left.
 //! Without root, or without the tools that a test drives (curl, kubectl), it says so and passes.
 #![expect(clippy::disallowed_methods, reason = "these tests start processes: that is what they test")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "figures, and what a failed test saw last, are for who reads the run")]
 
+#[path = "cluster/busybox.rs"]
+mod busybox;
+#[path = "cluster/client.rs"]
+mod client_loop;
+#[path = "cluster/continuity.rs"]
+mod continuity;
 #[path = "cluster/follower.rs"]
 mod follower;
+#[path = "cluster/guests.rs"]
+mod guests;
 #[path = "cluster/kubectl.rs"]
 mod kubectl;
 #[path = "cluster/machine.rs"]
 mod machine;
+#[path = "cluster/numbers.rs"]
+mod numbers;
+#[path = "cluster/outage.rs"]
+mod outage;
+#[path = "cluster/surroundings.rs"]
+mod surroundings;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -59,53 +74,6 @@ fn up_serves_hello_with_nothing_but_loopback_and_comes_back() {
 }
 
 #[test]
-fn killing_each_part_touches_no_container_and_fails_no_request() {
-    let Some(machine) = Machine::new("kill", &["curl"]) else { return };
-    let url = address(&machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up"));
-    let containers = machine.containers();
-    assert_eq!(containers.len(), 3);
-    let client = machine.client_loop(&url);
-    for part in ["control", "node", "keeper"] {
-        let pid = machine.part(part).unwrap_or_else(|| panic!("{part} runs"));
-        machine.kill(pid);
-        machine.wait_for(&format!("a new {part}"), || machine.part(part).is_some_and(|new| new != pid));
-        machine.wait_for("the API", || machine.corten(&["status"]).success);
-    }
-    let (answered, failed) = client.stop();
-    assert!(answered > 0 && failed.is_empty(), "{answered} answered, failed: {failed:?}");
-    assert_eq!(machine.containers(), containers, "the same processes run on");
-    let again = machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up afterwards");
-    assert_eq!(address(&again), url);
-    machine.reset_leaves_nothing();
-}
-
-#[test]
-fn deleting_pods_fails_no_request_and_killing_one_only_for_a_moment() {
-    let Some(machine) = Machine::new("pods", &["curl", "kubectl"]) else { return };
-    let url = address(&machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up"));
-    let pods = || machine.kubectl(&["get", "pods", "-l", "app=hello", "-o", "name"]).expect_ok("pods");
-    let client = machine.client_loop(&url);
-    for pod in pods().lines() {
-        machine.kubectl(&["delete", pod]).expect_ok("delete");
-        machine.kubectl(&["rollout", "status", "deploy/hello", "--timeout=60s"]).expect_ok("three again");
-    }
-    let (answered, failed) = client.stop();
-    assert!(answered > 0 && failed.is_empty(), "{answered} answered, failed: {failed:?}");
-
-    let client = machine.client_loop(&url);
-    let victim = machine.containers().into_iter().next().expect("a container runs");
-    let killed = Instant::now();
-    machine.kill(victim);
-    machine.wait_for("three again", || machine.containers().len() == 3 && !machine.containers().contains(&victim));
-    machine.kubectl(&["rollout", "status", "deploy/hello", "--timeout=60s"]).expect_ok("three again");
-    let (_, failed) = client.stop();
-    let last = failed.iter().map(|failure| failure.at.saturating_duration_since(killed)).max().unwrap_or_default();
-    println!("after a kill: {} failed requests, the last after {} ms", failed.len(), last.as_millis());
-    assert!(last < Duration::from_secs(2), "requests fail long after the kill: {failed:?}");
-    machine.reset_leaves_nothing();
-}
-
-#[test]
 fn two_clusters_run_side_by_side() {
     let Some(first) = Machine::new("side-a", &["curl"]) else { return };
     let second = first.neighbour("side-b");
@@ -116,20 +84,6 @@ fn two_clusters_run_side_by_side() {
     second.reset_leaves_nothing();
     assert_eq!(answering(&first, &a).len(), 3, "the first does not notice the end of the second");
     first.reset_leaves_nothing();
-}
-
-#[test]
-fn what_cannot_start_says_what_why_and_the_fix() {
-    let Some(machine) = Machine::new("fails", &[]) else { return };
-    let port = machine.api_port();
-    let holder = machine.listen(port);
-    let outcome = machine.corten(&["up", "--no-kubeconfig"]);
-    assert!(!outcome.success);
-    assert!(outcome.stderr.contains(&format!("port {port} is in use by ")) && outcome.stderr.contains("hint: "), "{}", outcome.stderr);
-    drop(holder);
-    let outcome = machine.corten(&["up", "--no-kubeconfig", "/nowhere.yaml"]);
-    assert!(!outcome.success && outcome.stderr.contains("/nowhere.yaml"), "{}", outcome.stderr);
-    machine.reset_leaves_nothing();
 }
 
 #[test]

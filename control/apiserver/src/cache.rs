@@ -13,8 +13,10 @@ pub mod event;
 pub mod item;
 mod progress;
 pub mod ring;
+pub mod signal;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use env::Env;
@@ -38,6 +40,8 @@ pub struct Cache {
     env: Env,
     kinds: HashMap<String, Arc<KindCache>>,
     progress: Progress,
+    /// The process stops; watchers look here, which costs them less than the environment's own signal.
+    stopping: AtomicBool,
     /// The allocated addresses and ports, which live beside the objects.
     pub allocations: Allocations,
 }
@@ -59,7 +63,14 @@ impl Cache {
             let ring = RwLock::new(Ring::new(ring_bytes_max));
             (kind.storage_prefix.to_string(), Arc::new(KindCache { kind, ring, on_node }))
         });
-        Self { store, env, kinds: kinds.collect(), progress: Progress::default(), allocations: Allocations::default() }
+        Self {
+            store,
+            env,
+            kinds: kinds.collect(),
+            progress: Progress::default(),
+            stopping: AtomicBool::new(false),
+            allocations: Allocations::default(),
+        }
     }
 
     /// The kind's cache, by storage prefix.
@@ -93,7 +104,12 @@ impl Cache {
             }
         }
         let cache = Arc::clone(self);
-        drop(self.env.spawn("watch cache", async move { cache.follow(from).await }));
+        drop(self.env.spawn("watch cache", async move {
+            let stopped = cache.env.shutdown().clone();
+            stopped.run_until_cancelled(cache.follow(from)).await;
+            stopped.cancelled().await; // also when the store is lost: watchers live on until then
+            cache.stop();
+        }));
         self.wait(newest.0).await
     }
 
@@ -121,19 +137,15 @@ impl Cache {
         }
         for (prefix, kind) in &self.kinds {
             let wake = kind.ring.write().expect("ring").reset(at.0, found.remove(prefix.as_str()).unwrap_or_default());
-            wake.iter().for_each(|notify| notify.notify_waiters());
+            wake.iter().for_each(|signal| signal.ring());
         }
         Ok(())
     }
 
     /// Applies what the store commits, until the process stops. A feeder that fell behind the store's history starts afresh.
-    async fn follow(self: Arc<Self>, mut from: Revision) {
+    async fn follow(&self, mut from: Revision) {
         loop {
-            let outcome = tokio::select! {
-                outcome = self.follow_from(from) => outcome,
-                () = self.env.shutdown().cancelled() => return,
-            };
-            match outcome {
+            match self.follow_from(from).await {
                 Err(StoreError::Lagged | StoreError::Compacted { .. }) => {
                     from = self.store.revision();
                     tracing::warn!(revision = from.0, "the watch cache fell behind the store and starts afresh; watchers must list again");
@@ -149,6 +161,17 @@ impl Cache {
                 Ok(()) => return self.progress.fail(StoreError::Failed("the store closed its event stream".into())),
             }
         }
+    }
+
+    /// Ends every watch.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let signals = self.kinds.values().flat_map(|kind| kind.read().signals());
+        signals.for_each(|signal| signal.ring());
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     async fn follow_from(&self, from: Revision) -> Result<(), StoreError> {
@@ -170,7 +193,7 @@ impl Cache {
             changes.entry(prefix).or_default().push(Change { key: Arc::clone(&event.key), revision: event.revision.0, item });
         }
         for (prefix, changes) in changes {
-            self.kinds[prefix].apply(changes, self.env.instant());
+            self.kinds[prefix].apply(changes, &self.env);
         }
         if let Some(last) = batch.last() {
             self.progress.reach(last.revision.0);
@@ -205,14 +228,14 @@ impl KindCache {
     /// Resolves when there is an object under `key`, now or later.
     pub async fn appears(&self, key: &str) -> Arc<Item> {
         let topic = Topic::Object(key.into());
-        let notify = {
+        let signal = {
             let mut ring = self.write();
             let revision = ring.revision();
             ring.subscribe(&topic, revision).1
         };
         let _subscribed = Subscribed { kind: self, topic };
         loop {
-            let mut woken = std::pin::pin!(notify.notified());
+            let mut woken = std::pin::pin!(signal.bell().notified());
             woken.as_mut().enable(); // before looking, so that nothing falls between
             if let Some(item) = self.get(key) {
                 return item;
@@ -239,8 +262,8 @@ impl KindCache {
         Item::parse(value, self.on_node).inspect_err(|status| tracing::error!(key, %status, "unreadable object in the store")).ok()
     }
 
-    fn apply(&self, changes: Vec<Change>, now: tokio::time::Instant) {
-        let wake = self.write().apply(changes, now);
-        wake.iter().for_each(|notify| notify.notify_waiters());
+    fn apply(&self, changes: Vec<Change>, env: &Env) {
+        let wake = self.write().apply(changes, env.instant());
+        wake.iter().for_each(|signal| signal.ring_paced(env));
     }
 }

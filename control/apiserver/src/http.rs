@@ -9,17 +9,19 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `listen.rs` | connections: TLS, HTTP/2 and HTTP/1.1, limits, graceful end |
+//! | `listen.rs`, `gather.rs` | connections: TLS, HTTP/2 and HTTP/1.1, limits, graceful end; few large writes |
 //! | `route.rs`, `query.rs` | what a path and a query ask for |
 //! | `negotiate.rs`, `shape.rs`, `answer.rs` | media types; objects, lists, tables; bodies and headers |
 //! | `resource.rs`, `watch.rs` | requests to the core |
 //! | `agent.rs`, `upgrade.rs` | what a node's agent answers |
 //! | `proxy.rs` | what listens in a pod answers |
+//! | `relief.rs` | when memory is worth giving back |
 //! | `paths.rs`, `health.rs`, `discovery.rs`, `openapi.rs`, `metrics.rs` | what is no resource |
 
 pub mod agent;
 pub mod answer;
 pub mod discovery;
+mod gather;
 pub mod health;
 pub mod listen;
 pub mod metrics;
@@ -28,6 +30,7 @@ pub mod openapi;
 pub mod paths;
 pub mod proxy;
 pub mod query;
+pub mod relief;
 pub mod resource;
 pub mod route;
 pub mod shape;
@@ -55,6 +58,7 @@ pub use self::listen::{Limits, Listener, serve};
 use self::metrics::Metrics;
 use self::openapi::OpenApi;
 use self::query::Query;
+use self::relief::Relief;
 use self::resource::Exchange;
 use self::route::{Asked, Route, route};
 use crate::Core;
@@ -72,6 +76,7 @@ pub struct Face {
     pub(crate) openapi: OpenApi,
     /// Room for the protobuf messages that cached objects keep.
     pub(crate) encodings: Arc<Budget>,
+    pub(crate) relief: Arc<Relief>,
     /// `https://10.0.0.1:6443`, as clients reach us.
     pub(crate) base_url: String,
 }
@@ -99,6 +104,7 @@ impl Face {
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
             encodings: Budget::new(ENCODINGS_BYTES_MAX),
+            relief: Arc::default(),
             base_url: base_url.to_owned(),
             env,
         })
@@ -107,6 +113,16 @@ impl Face {
     /// Named checks of `/livez` and `/readyz` can be added at any time.
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Counters of other parts of this process can be added at any time.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Tells when memory is worth giving back; somebody must [`Relief::run`] it.
+    pub fn relief(&self) -> &Arc<Relief> {
+        &self.relief
     }
 
     pub fn authenticator(&self) -> &Authenticator {
@@ -128,6 +144,7 @@ impl Face {
         self.finish(&mut answer, &headers);
         label.code = answer.status().as_u16();
         self.metrics.done(label, started.elapsed());
+        self.relief.note(answer.body().length().unwrap_or(relief::STREAM_BYTES));
         compress(answer, &headers)
     }
 

@@ -121,7 +121,7 @@ impl Watcher<'_> {
     /// Subscribes and takes the state in one step, so that no event is lost or doubled between them.
     fn with_state(&self, mut start: Start) -> Cursor {
         let applied = self.cache.applied();
-        let (place, notify) = {
+        let (place, signal) = {
             let mut ring = self.kind_cache.write();
             start.after = applied.max(ring.revision());
             ring.subscribe(&start.topic, start.after)
@@ -131,18 +131,18 @@ impl Watcher<'_> {
             Lister { cache: self.cache, store: self.store, kind: self.kind, kind_cache: self.kind_cache, namespace: self.namespace };
         let (items, _, revision) = lister.matching(&start.selector);
         (start.initial, start.after) = (items, revision);
-        Cursor::new(Arc::clone(self.cache), Arc::clone(self.kind_cache), start, place, notify)
+        Cursor::new(Arc::clone(self.cache), Arc::clone(self.kind_cache), start, place, signal)
     }
 
     async fn after(&self, mut start: Start, revision: u64) -> Result<Cursor, Status> {
         start.after = revision;
-        let (oldest, (place, notify)) = {
+        let (oldest, (place, signal)) = {
             let mut ring = self.kind_cache.write();
             let oldest = ring.oldest();
             (oldest, ring.subscribe(&start.topic, revision.max(oldest)))
         };
         let topic = start.topic.clone();
-        let cursor = Cursor::new(Arc::clone(self.cache), Arc::clone(self.kind_cache), start, place, notify);
+        let cursor = Cursor::new(Arc::clone(self.cache), Arc::clone(self.kind_cache), start, place, signal);
         if revision >= oldest {
             return Ok(cursor);
         }

@@ -12,10 +12,14 @@
 //! sa.key sa.pub                     signs tokens
 //! ```
 
+mod live;
+mod request;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use env::Env;
@@ -28,6 +32,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+pub use self::live::Live;
+pub use self::request::{Request, request};
 use crate::{MASTERS, NODE_PREFIX, NODES};
 
 const DAY: u64 = 24 * 3600;
@@ -188,11 +194,32 @@ impl Pki {
 
     /// How long `identity` is still good for before [`Pki::leaf`] makes a new one.
     pub fn renewal(&self, identity: &Identity) -> Duration {
-        let Some(der) = identity.chain().into_iter().next() else { return Duration::ZERO };
-        let Ok((_, cert)) = X509Certificate::from_der(&der) else { return Duration::ZERO };
-        let (start, end) = (cert.validity().not_before.timestamp(), cert.validity().not_after.timestamp());
-        let left = end - (end - start) / 3 - self.env.now().as_second();
-        Duration::from_secs(left.max(0).unsigned_abs())
+        renewal(identity, &self.env)
+    }
+
+    /// The certificate for `leaf`, exchanged for a new one in time for as long as the environment runs.
+    pub fn keep_fresh(self: &Arc<Self>, leaf: Leaf) -> Result<Arc<Live>, PkiError> {
+        /// A machine that sleeps does not count the time; and no more often than this after a failure (a full disk).
+        const LOOK_EVERY: Duration = Duration::from_secs(12 * 3600);
+        const AGAIN: Duration = Duration::from_secs(3600);
+        let mut identity = self.leaf(&leaf)?;
+        let make = |why| PkiError::Make { name: leaf.common_name.clone(), why };
+        let live = Live::new(&identity).map_err(make)?;
+        let (pki, shared, shutdown) = (Arc::clone(self), Arc::clone(&live), self.env.shutdown().clone());
+        self.env.spawn("certificate-renewal", async move {
+            let renewing = async {
+                loop {
+                    pki.env.sleep(pki.renewal(&identity).clamp(AGAIN, LOOK_EVERY)).await;
+                    let fresh = pki.leaf(&leaf).map_err(|error| error.to_string());
+                    match fresh.and_then(|fresh| shared.exchange(&fresh).map(|()| fresh)) {
+                        Ok(fresh) => identity = fresh,
+                        Err(error) => tracing::error!(certificate = leaf.common_name, %error, "not renewed, trying again"),
+                    }
+                }
+            };
+            shutdown.run_until_cancelled(renewing).await
+        });
+        Ok(live)
     }
 
     /// A kubeconfig of one context called `name` for `identity` at `server` (`https://127.0.0.1:6443`). JSON, which is YAML too.
@@ -228,6 +255,24 @@ impl Pki {
             && attribute(cert.subject().iter_organization()) == leaf.organization.as_deref()
             && same_names(&cert, &leaf.names)
     }
+}
+
+/// Until a third of the certificate's life is left; zero for one that cannot be read.
+pub fn renewal(identity: &Identity, env: &Env) -> Duration {
+    let Some(der) = identity.chain().into_iter().next() else { return Duration::ZERO };
+    let Ok((_, cert)) = X509Certificate::from_der(&der) else { return Duration::ZERO };
+    let (start, end) = (cert.validity().not_before.timestamp(), cert.validity().not_after.timestamp());
+    let left = end - (end - start) / 3 - env.now().as_second();
+    Duration::from_secs(left.max(0).unsigned_abs())
+}
+
+/// As [`client_config`], with a certificate that may be exchanged at any time.
+pub fn live_client_config(ca: &str, live: &Arc<Live>) -> ClientConfig {
+    let mut config = client_config(ca, None);
+    config.client_auth_cert_resolver = Arc::clone(live) as _;
+    // A resumed session would be the old certificate's.
+    config.resumption = rustls::client::Resumption::disabled();
+    config
 }
 
 /// TLS for a client that trusts the authority `ca` (PEM).
@@ -307,12 +352,27 @@ fn issue(authority: &Authority, leaf: &Leaf, env: &Env) -> Result<Identity, PkiE
 fn make_leaf(authority: &Authority, leaf: &Leaf, env: &Env) -> Result<Identity, rcgen::Error> {
     let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
     let mut params = params(&leaf.common_name, leaf.organization.as_deref(), LEAF_LIFE, env)?;
+    leaf_params(&mut params, leaf)?;
+    purposes(&mut params, leaf);
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let certificate = params.signed_by(&key, &issuer)?;
+    Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+/// Who and where.
+fn leaf_params(params: &mut CertificateParams, leaf: &Leaf) -> Result<(), rcgen::Error> {
+    params.distinguished_name = distinguished_name(&leaf.common_name, leaf.organization.as_deref());
     for name in &leaf.names {
         params.subject_alt_names.push(match name.parse() {
             Ok(ip) => SanType::IpAddress(ip),
             Err(_) => SanType::DnsName(name.as_str().try_into()?),
         });
     }
+    Ok(())
+}
+
+/// What for.
+fn purposes(params: &mut CertificateParams, leaf: &Leaf) {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     if !leaf.names.is_empty() {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
@@ -321,24 +381,25 @@ fn make_leaf(authority: &Authority, leaf: &Leaf, env: &Env) -> Result<Identity, 
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
     }
     params.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let certificate = params.signed_by(&key, &issuer)?;
-    Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 
 fn params(common_name: &str, organization: Option<&str>, life: Duration, env: &Env) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
-    let mut name = DistinguishedName::new();
-    if let Some(organization) = organization {
-        name.push(DnType::OrganizationName, organization);
-    }
-    name.push(DnType::CommonName, common_name);
-    params.distinguished_name = name;
+    params.distinguished_name = distinguished_name(common_name, organization);
     let now = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(env.now().as_second().max(0).unsigned_abs());
     params.not_before = now - SKEW;
     params.not_after = now + life;
     params.serial_number = Some(SerialNumber::from_slice(&serial()));
     Ok(params)
+}
+
+fn distinguished_name(common_name: &str, organization: Option<&str>) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    if let Some(organization) = organization {
+        name.push(DnType::OrganizationName, organization);
+    }
+    name.push(DnType::CommonName, common_name);
+    name
 }
 
 /// 16 random bytes, positive.

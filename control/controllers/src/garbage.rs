@@ -8,6 +8,9 @@
 //! owner deleting, foregroundDeletion ─► delete its dependents; when no blocking one is left, take the finalizer off
 //! owner deleting, orphan             ─► drop the references from all dependents, then take the finalizer off
 //! ```
+//!
+//! Owners in a circle would wait for each other: a dependent that is itself waited for by one of its own dependents stops blocking
+//! its owners before it is deleted.
 
 pub mod graph;
 
@@ -139,8 +142,18 @@ impl GarbageCollector {
             let dead: Vec<&str> = owners.absent.iter().chain(&owners.waiting).map(|uid| uid.as_str()).collect();
             return drop_references(cx, place, object, &dead).await;
         }
-        let has_dependents = !self.graph().dependents(&object.meta.uid).is_empty();
-        delete(cx, place, object, policy(object, !owners.waiting.is_empty() && has_dependents)).await
+        let foreground = !owners.waiting.is_empty() && !self.graph().dependents(&object.meta.uid).is_empty();
+        if foreground && self.may_be_in_a_circle(cx, object) && blocks_any(object) {
+            // The change brings this object here again.
+            return unblock(cx, place, object).await;
+        }
+        delete(cx, place, object, policy(object, foreground)).await
+    }
+
+    /// One of its dependents waits for its own dependents: perhaps for this very object. As upstream, a guess that is safe when
+    /// it is wrong.
+    fn may_be_in_a_circle(&self, cx: &Cx, object: &Object) -> bool {
+        self.dependents(cx, &object.meta.uid).iter().any(|(_, dependent)| matches!(state_of(dependent), OwnerState::Waiting))
     }
 
     /// From the cache when it shows the owner alive; otherwise from the API.
@@ -284,6 +297,17 @@ async fn drop_references(cx: &Cx, place: &Place, object: &Object, uids: &[&str])
         return Ok(());
     }
     write_metadata(cx, place, object, json!({"ownerReferences": if kept.is_empty() { Value::Null } else { kept.into() }})).await
+}
+
+fn blocks_any(object: &Object) -> bool {
+    object.meta.owner_references.iter().any(|reference| reference.block_owner_deletion == Some(true))
+}
+
+/// No owner waits for this object any more.
+async fn unblock(cx: &Cx, place: &Place, object: &Object) -> Result<(), Status> {
+    let mut references = object.value().items_at("metadata.ownerReferences").to_vec();
+    references.iter_mut().for_each(|reference| reference.set_at("blockOwnerDeletion", false));
+    write_metadata(cx, place, object, json!({"ownerReferences": references})).await
 }
 
 async fn drop_finalizer(cx: &Cx, place: &Place, object: &Object, finalizer: &str) -> Result<(), Status> {

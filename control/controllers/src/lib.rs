@@ -2,6 +2,7 @@
 //!
 //! [`ALL`] is the list; a new controller is its folder and one row.
 
+pub mod certificates;
 pub mod claim;
 pub mod deployment;
 pub mod endpoints;
@@ -16,13 +17,16 @@ pub mod service_account;
 
 use std::sync::Arc;
 
+use auth::Pki;
 use reconcile::{Controller, Manager};
 
 /// What some controllers need beside the API.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     /// PEM of the cluster's CA, published to every namespace as `kube-root-ca.crt`.
     pub root_ca: String,
+    /// Signs certificate requests with that CA's key.
+    pub signer: Option<Arc<Pki>>,
 }
 
 /// A row of the table.
@@ -43,7 +47,8 @@ pub const ALL: &[Row] = &[
     Row { name: endpoints::slices::NAME, workers: 2, make: |_| Arc::new(endpoints::slices::EndpointSlices::default()) },
     Row { name: endpoints::legacy::NAME, workers: 2, make: |_| Arc::new(endpoints::legacy::Endpoints::default()) },
     Row { name: garbage::NAME, workers: 4, make: |_| Arc::new(garbage::GarbageCollector::default()) },
-    Row { name: pod_gc::NAME, workers: 1, make: |_| Arc::new(pod_gc::PodGc) },
+    Row { name: pod_gc::NAME, workers: 1, make: |_| Arc::new(pod_gc::PodGc::default()) },
+    Row { name: certificates::NAME, workers: 1, make: |config| Arc::new(certificates::Certificates { signer: config.signer.clone() }) },
     Row { name: node_lifecycle::NAME, workers: 1, make: |_| Arc::new(node_lifecycle::NodeLifecycle::default()) },
 ];
 

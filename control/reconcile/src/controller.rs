@@ -13,7 +13,7 @@ use futures::FutureExt;
 use schema::Status;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Counters, Metrics};
 use crate::writes::{Expectations, Quarantine};
 use crate::{Informers, Queue};
 
@@ -152,7 +152,8 @@ impl Manager {
     pub fn start(&self, controller: Arc<dyn Controller>, workers: usize) {
         let mut wiring = Wiring { informers: &self.informers, sources: Vec::new() };
         controller.wire(&mut wiring);
-        let queue = Arc::new(Queue::default());
+        let counters = self.metrics.of(controller.name());
+        let queue = Arc::new(Queue::counted(counters.clone()));
         let sources: Arc<[(Arc<Informer>, Mapper)]> = wiring.sources.into();
         for at in 0..sources.len() {
             self.feed(Arc::clone(&controller), Arc::clone(&sources), at, Arc::clone(&queue));
@@ -168,7 +169,7 @@ impl Manager {
             queue,
         });
         for _ in 0..workers {
-            self.work(Arc::clone(&controller), Arc::clone(&cx));
+            self.work(Arc::clone(&controller), Arc::clone(&cx), counters.clone());
         }
     }
 
@@ -206,9 +207,8 @@ impl Manager {
         });
     }
 
-    fn work(&self, controller: Arc<dyn Controller>, cx: Arc<Cx>) {
+    fn work(&self, controller: Arc<dyn Controller>, cx: Arc<Cx>, counters: Counters) {
         let shutdown = self.env.shutdown().clone();
-        let counters = self.metrics.of(controller.name());
         let worker = async move {
             cx.informers.synced().await;
             loop {

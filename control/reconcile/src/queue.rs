@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::metrics::Counters;
+
 /// First back-off of a failing key, doubled each time.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
@@ -26,7 +28,8 @@ pub struct Queue {
 
 #[derive(Default)]
 struct State {
-    ready: VecDeque<String>,
+    /// With the time since when they wait.
+    ready: VecDeque<(String, Instant)>,
     /// In `ready`, or to be put there when the worker is done.
     dirty: HashSet<String>,
     working: HashSet<String>,
@@ -36,11 +39,17 @@ struct State {
     alarms: HashMap<String, (Instant, u64)>,
     sequence: u64,
     failures: HashMap<String, u32>,
+    counters: Option<Counters>,
 }
 
 impl Queue {
+    /// A queue that says in `counters` what becomes of its keys.
+    pub(crate) fn counted(counters: Counters) -> Self {
+        Self { state: Mutex::new(State { counters: Some(counters), ..State::default() }), changed: Notify::new() }
+    }
+
     pub fn add(&self, key: &str) {
-        self.lock().add(key);
+        self.lock().add(key, Instant::now());
         self.changed.notify_one();
     }
 
@@ -90,7 +99,7 @@ impl Queue {
     }
 
     pub fn done(&self, key: &str) {
-        let again = self.lock().done(key);
+        let again = self.lock().done(key, Instant::now());
         if again {
             self.changed.notify_one();
         }
@@ -113,12 +122,18 @@ enum Next {
 }
 
 impl State {
-    fn add(&mut self, key: &str) {
+    fn add(&mut self, key: &str, now: Instant) {
         if let Some(alarm) = self.alarms.remove(key) {
             self.delayed.remove(&alarm);
         }
-        if self.dirty.insert(key.to_owned()) && !self.working.contains(key) {
-            self.ready.push_back(key.to_owned());
+        if !self.dirty.insert(key.to_owned()) {
+            return;
+        }
+        if let Some(counters) = &self.counters {
+            counters.adds.inc();
+        }
+        if !self.working.contains(key) {
+            self.ready.push_back((key.to_owned(), now));
         }
     }
 
@@ -139,9 +154,12 @@ impl State {
         while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
             let key = entry.remove();
             self.alarms.remove(&key);
-            self.add(&key);
+            self.add(&key, now);
         }
-        if let Some(key) = self.ready.pop_front() {
+        if let Some((key, since)) = self.ready.pop_front() {
+            if let Some(counters) = &self.counters {
+                counters.waited.observe(now.saturating_duration_since(since).as_secs_f64());
+            }
             self.dirty.remove(&key);
             self.working.insert(key.clone());
             return Next::Key(key);
@@ -149,11 +167,11 @@ impl State {
         self.delayed.first_key_value().map_or(Next::Nothing, |((at, _), _)| Next::At(*at))
     }
 
-    fn done(&mut self, key: &str) -> bool {
+    fn done(&mut self, key: &str, now: Instant) -> bool {
         self.working.remove(key);
         let again = self.dirty.contains(key);
         if again {
-            self.ready.push_back(key.to_owned());
+            self.ready.push_back((key.to_owned(), now));
         }
         again
     }
@@ -176,6 +194,24 @@ mod tests {
         assert_eq!(queue.take().await, "a");
         queue.done("a");
         assert_eq!(queue.depth(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_counts_what_comes_and_how_long_it_waits() {
+        let (metrics, mut registry) = (crate::metrics::Metrics::default(), prometheus_client::registry::Registry::default());
+        metrics.register(&mut registry);
+        let queue = Queue::counted(metrics.of("x"));
+        queue.add("a");
+        queue.add("a");
+        queue.add_after("b", Duration::from_secs(8));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        queue.done(&queue.take().await);
+        queue.done(&queue.take().await);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [r#"workqueue_adds_total{name="x"} 2"#, r#"workqueue_queue_duration_seconds_sum{name="x"} 2.0"#] {
+            assert!(text.lines().any(|held| held == line), "{line} in {text}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

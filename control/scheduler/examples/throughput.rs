@@ -28,7 +28,15 @@ async fn main() {
     let admin = client_of("admin", &[auth::MASTERS, auth::AUTHENTICATED]);
     prepare(&env, &admin, nodes).await;
     let informers = Informers::new(&env, client_of("system:kube-controller-manager", &[auth::AUTHENTICATED]));
-    env.spawn("scheduler", scheduler::run(env.clone(), client_of("system:kube-scheduler", &[auth::AUTHENTICATED]), informers.clone()));
+    env.spawn(
+        "scheduler",
+        scheduler::run(
+            env.clone(),
+            client_of("system:kube-scheduler", &[auth::AUTHENTICATED]),
+            informers.clone(),
+            scheduler::Metrics::default(),
+        ),
+    );
     let informer = informers.of("v1", "pods");
     informers.of("v1", "nodes").synced().await;
     informer.synced().await;

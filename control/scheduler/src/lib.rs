@@ -12,6 +12,7 @@
 //! ```
 
 pub mod filter;
+pub mod metrics;
 pub mod queue;
 pub mod resources;
 pub mod run;
@@ -19,6 +20,7 @@ pub mod schedule;
 pub mod score;
 pub mod snapshot;
 
+pub use metrics::Metrics;
 pub use run::run;
 pub use schedule::{Decision, schedule};
 pub use snapshot::Snapshot;

@@ -1,4 +1,7 @@
-//! Which pod is next: by priority, then by age; what failed waits for its back-off and for an event that may help it.
+//! Which pod is next: by priority, then by age; what failed waits for an event that may help it, and for its back-off.
+//!
+//! A node that comes or changes is rare and may help everybody: it ends the back-off of what did not fit. Pods go all the time
+//! where a cluster is full: one that goes ends only a first back-off, so that those that wait are not tried all the time.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -8,6 +11,8 @@ use std::time::Duration;
 use kinds::core::Pod;
 use tokio::time::Instant;
 
+use crate::metrics::Pending;
+
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -15,7 +20,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Waiting {
     pub pod: Arc<Pod>,
+    /// Tries that found no place or failed.
     pub attempts: u32,
+    /// When it was first seen.
+    pub since: Instant,
     sequence: u64,
 }
 
@@ -40,7 +48,11 @@ impl PartialOrd for Rank {
 
 enum Place {
     Active(Rank),
-    BackOff(Instant),
+    BackOff {
+        at: Instant,
+        /// It failed by an error; no event helps, only time.
+        by_error: bool,
+    },
     /// Waits for an event; `for_room`: a pod that goes may help.
     Parked {
         for_room: bool,
@@ -75,12 +87,12 @@ impl Queue {
                     || waiting.pod.spec != pod.spec;
                 waiting.pod = pod;
                 if changed && matches!(place, Place::Parked { .. }) {
-                    self.retry(&uid);
+                    self.retry(&uid, false);
                 }
             }
             None => {
                 self.sequence += 1;
-                let waiting = Waiting { pod, attempts: 0, sequence: self.sequence };
+                let waiting = Waiting { pod, attempts: 0, since: Instant::now(), sequence: self.sequence };
                 self.activate(uid, waiting);
             }
         }
@@ -119,10 +131,10 @@ impl Queue {
     pub fn back_off(&mut self, mut waiting: Waiting, now: Instant) {
         waiting.attempts += 1;
         let at = now + delay(waiting.attempts);
-        self.enter_back_off(waiting, at);
+        self.enter_back_off(waiting, at, true);
     }
 
-    /// A node came or changed: every parked pod may fit now.
+    /// A node came or changed: every pod that did not fit may fit now.
     pub fn nodes_changed(&mut self) {
         self.nodes_changed = true;
     }
@@ -134,6 +146,11 @@ impl Queue {
 
     pub fn len(&self) -> usize {
         self.pods.len()
+    }
+
+    pub(crate) fn pending(&self) -> Pending {
+        let unschedulable = self.parked_for_room.len() + self.parked_for_nodes.len();
+        Pending { active: self.active.len(), back_off: self.back_off.len(), unschedulable }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -148,29 +165,43 @@ impl Queue {
 
     fn take_in_events(&mut self) {
         let (room, nodes) = (std::mem::take(&mut self.room_made), std::mem::take(&mut self.nodes_changed));
-        let mut helped = if room || nodes { std::mem::take(&mut self.parked_for_room) } else { HashSet::new() };
         if nodes {
-            helped.extend(std::mem::take(&mut self.parked_for_nodes));
+            let parked = std::mem::take(&mut self.parked_for_nodes).into_iter().chain(std::mem::take(&mut self.parked_for_room));
+            let helped: Vec<String> = parked.chain(self.backing_off_for_room()).collect();
+            helped.iter().for_each(|uid| self.retry(uid, true));
+        } else if room {
+            std::mem::take(&mut self.parked_for_room).iter().for_each(|uid| self.retry(uid, false));
         }
-        helped.iter().for_each(|uid| self.retry(uid));
+    }
+
+    /// What an event has freed, though not from its back-off.
+    fn backing_off_for_room(&self) -> Vec<String> {
+        let fits_not = |uid: &&String| matches!(self.pods.get(*uid), Some((_, Place::BackOff { by_error: false, .. })));
+        self.back_off.keys().map(|(_, uid)| uid).filter(fits_not).cloned().collect()
     }
 
     fn parked(&mut self, for_room: bool) -> &mut HashSet<String> {
         if for_room { &mut self.parked_for_room } else { &mut self.parked_for_nodes }
     }
 
-    /// Back into the queue; the back-off counts from when it was parked.
-    fn retry(&mut self, uid: &str) {
-        let Some((waiting, Place::Parked { for_room, since })) = self.pods.remove(uid) else { return };
-        self.parked(for_room).remove(uid);
-        let at = since + delay(waiting.attempts);
-        self.enter_back_off(waiting, at);
+    /// Back into the queue: at once after a first failure, and where `at_once` says so; else when the back-off is over, which counts
+    /// from when it was parked.
+    fn retry(&mut self, uid: &str, at_once: bool) {
+        let Some((waiting, place)) = self.pods.remove(uid) else { return };
+        self.leave(uid, &place);
+        match place {
+            Place::Parked { since, .. } if !at_once && waiting.attempts > 1 => {
+                let at = since + delay(waiting.attempts);
+                self.enter_back_off(waiting, at, false);
+            }
+            _ => self.activate(uid.to_owned(), waiting),
+        }
     }
 
-    fn enter_back_off(&mut self, waiting: Waiting, at: Instant) {
+    fn enter_back_off(&mut self, waiting: Waiting, at: Instant, by_error: bool) {
         let uid = waiting.pod.metadata.uid.clone();
         self.back_off.insert((at, uid.clone()), ());
-        self.pods.insert(uid, (waiting, Place::BackOff(at)));
+        self.pods.insert(uid, (waiting, Place::BackOff { at, by_error }));
     }
 
     fn wake(&mut self, now: Instant) {
@@ -193,7 +224,7 @@ impl Queue {
             Place::Active(rank) => {
                 self.active.remove(rank);
             }
-            Place::BackOff(at) => {
+            Place::BackOff { at, .. } => {
                 self.back_off.remove(&(*at, uid.to_owned()));
             }
             Place::Parked { for_room, .. } => {
@@ -230,21 +261,61 @@ mod tests {
         assert_eq!(names(&mut queue, Instant::now()), ["b", "d", "a", "c"]);
     }
 
+    /// Pops the next pod and finds no place for it.
+    fn fail(queue: &mut Queue, for_room: bool, now: Instant) {
+        let waiting = queue.pop(now).expect("somebody is ready");
+        queue.park(waiting, for_room, now);
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn parked_pods_wait_for_the_event_that_helps_and_for_their_back_off() {
+    async fn parked_pods_wait_for_the_event_that_helps() {
         let (mut queue, now) = (Queue::default(), Instant::now());
         queue.add(pod("room", 0));
         queue.add(pod("node", 0));
-        for for_room in [true, false] {
-            let waiting = queue.pop(now).unwrap();
-            queue.park(waiting, for_room, now);
+        fail(&mut queue, true, now);
+        fail(&mut queue, false, now);
+        assert!(queue.pop(now + Duration::from_secs(60)).is_none(), "nothing has happened");
+        queue.room_made();
+        assert_eq!(names(&mut queue, now), ["room"]);
+        queue.nodes_changed();
+        assert_eq!(names(&mut queue, now), ["node"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_ends_a_first_back_off_at_once_and_later_ones_in_time() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(pod("a", 0));
+        fail(&mut queue, true, now);
+        queue.room_made();
+        fail(&mut queue, true, now);
+        queue.room_made();
+        assert_eq!(queue.next_alarm(), Some(now + Duration::from_secs(2)));
+        assert!(queue.pop(now).is_none(), "its second back-off is not over");
+        assert_eq!(names(&mut queue, now + Duration::from_secs(2)), ["a"]);
+    }
+
+    /// The first pod of a cluster is there before the node, then before the node is ready, and waits for neither second.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_comes_or_becomes_ready_ends_every_back_off_but_that_of_errors() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for name in ["parked", "waiting", "failed"] {
+            queue.add(pod(name, 0));
+        }
+        fail(&mut queue, false, now);
+        fail(&mut queue, true, now);
+        let failed = queue.pop(now).unwrap();
+        queue.back_off(failed, now);
+        for _ in 0..3 {
+            queue.nodes_changed();
+            fail(&mut queue, false, now);
+            fail(&mut queue, true, now);
         }
         queue.room_made();
-        assert_eq!(queue.next_alarm(), Some(now + Duration::from_secs(1)));
-        assert!(queue.pop(now).is_none(), "its back-off is not over");
-        assert_eq!(names(&mut queue, now + Duration::from_secs(1)), ["room"]);
+        assert!(queue.pop(now).is_none(), "room does not end a later back-off");
         queue.nodes_changed();
-        assert_eq!(names(&mut queue, now + Duration::from_secs(1)), ["node"]);
+        assert_eq!(names(&mut queue, now), ["parked", "waiting"]);
+        assert_eq!(names(&mut queue, now + Duration::from_secs(1)), ["failed"]);
+        assert!(queue.is_empty() && queue.back_off.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

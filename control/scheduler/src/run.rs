@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::metrics::{Ended, Metrics};
 use crate::queue::{Queue, Waiting};
 use crate::schedule::schedule;
 use crate::snapshot::Snapshot;
@@ -33,8 +34,8 @@ const REPORT_TRIES: usize = 3;
 /// A bind that failed comes back here.
 type Failed = (Waiting, Status);
 
-/// Schedules until shutdown.
-pub async fn run(env: Env, client: Client, informers: Informers) {
+/// Schedules until shutdown, and counts in `metrics`.
+pub async fn run(env: Env, client: Client, informers: Informers, metrics: Metrics) {
     let (nodes, pods) = (informers.of("v1", "nodes"), informers.of("v1", "pods"));
     let (node_changes, pod_changes) = (nodes.changes(), pods.changes());
     nodes.synced().await;
@@ -52,6 +53,7 @@ pub async fn run(env: Env, client: Client, informers: Informers) {
         binds: Arc::new(Semaphore::new(BINDS_MAX)),
         reports: Arc::new(Semaphore::new(REPORTS_MAX)),
         failed_tx,
+        metrics,
         start: 0,
     };
     let shutdown = env.shutdown().clone();
@@ -71,6 +73,7 @@ struct Scheduler {
     binds: Arc<Semaphore>,
     reports: Arc<Semaphore>,
     failed_tx: mpsc::Sender<Failed>,
+    metrics: Metrics,
     /// Where the next search starts.
     start: usize,
 }
@@ -90,6 +93,7 @@ impl Scheduler {
                 continue;
             }
             let alarm = self.queue.next_alarm();
+            self.metrics.pending(self.queue.pending());
             tokio::select! {
                 change = node_changes.recv() => self.take(change, Self::node_changed),
                 change = pod_changes.recv() => self.take(change, Self::pod_changed),
@@ -174,6 +178,7 @@ impl Scheduler {
     }
 
     async fn place(&mut self, waiting: Waiting) {
+        let since = self.env.instant();
         let decision = schedule(&self.snapshot, &waiting.pod, self.start, self.env.random_u64());
         self.start = decision.next_start;
         match &decision.node {
@@ -181,13 +186,19 @@ impl Scheduler {
                 self.snapshot.place(&waiting.pod, node);
                 self.assumed.insert(waiting.pod.metadata.uid.clone(), (Arc::clone(&waiting.pod), node.clone()));
                 let permit = Arc::clone(&self.binds).acquire_owned().await.expect("the semaphore is never closed");
+                let (tries, seen, metrics) = (waiting.attempts + 1, waiting.since, self.metrics.clone());
                 let bind = bind(self.client.clone(), self.events.clone(), waiting, node.clone(), self.failed_tx.clone());
                 self.env.spawn("bind", async move {
-                    bind.await;
+                    let is_bound = bind.await;
                     drop(permit);
+                    metrics.attempt(if is_bound { Ended::Scheduled } else { Ended::Error }, since.elapsed());
+                    if is_bound {
+                        metrics.bound(tries, seen.elapsed());
+                    }
                 });
             }
             None => {
+                self.metrics.attempt(Ended::Unschedulable, since.elapsed());
                 let message = decision.message(self.snapshot.nodes().len());
                 let (client, events, pod) = (self.client.clone(), self.events.clone(), Arc::clone(&waiting.pod));
                 let now = schema::time::format(self.env.now());
@@ -241,7 +252,8 @@ async fn until(alarm: Option<Instant>) {
     }
 }
 
-async fn bind(client: Client, events: Recorder, waiting: Waiting, node: String, failed_tx: mpsc::Sender<Failed>) {
+/// Whether the pod has its node now.
+async fn bind(client: Client, events: Recorder, waiting: Waiting, node: String, failed_tx: mpsc::Sender<Failed>) -> bool {
     let meta = &waiting.pod.metadata;
     let target = Target::of("v1", "pods", &meta.namespace).named(&meta.name).sub("binding");
     let binding = json!({
@@ -250,9 +262,13 @@ async fn bind(client: Client, events: Recorder, waiting: Waiting, node: String, 
     });
     let request = Request { verb: Verb::Create, target, options: Options::default(), body: Body::Value(binding) };
     match client.call(request).await {
-        Ok(_) => events.normal(Reference::to("v1", "Pod", meta), "Scheduled", format!("Successfully assigned {} to {node}", meta.key())),
+        Ok(_) => {
+            events.normal(Reference::to("v1", "Pod", meta), "Scheduled", format!("Successfully assigned {} to {node}", meta.key()));
+            true
+        }
         Err(error) => {
             let _ = failed_tx.send((waiting, error)).await;
+            false
         }
     }
 }

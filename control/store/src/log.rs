@@ -1,7 +1,7 @@
 //! The embedded default: a segmented append-only log below the in-memory map.
 //!
 //! ```text
-//! txn ─> queue ─> writer thread: check, encode ─> one write ─> one fdatasync ─> visible ─> answered, watchers woken
+//! txn ─> queue ─> writer: check, encode ─> disk: one write ─> one fdatasync ─> writer: visible ─> answered, watchers woken
 //!                                                     │
 //!   00000000000000000001.log  00000000000000031337.log (preallocated)      00000000000000029000.snap
 //! ```
@@ -10,6 +10,7 @@
 //! reader never waits for the disk; a store that may have lost track of its disk stops rather than guesses. An idle store
 //! wakes nobody. What is not: space for history is given back only by whole segments.
 
+mod append;
 mod disk;
 mod format;
 mod frames;
@@ -30,10 +31,11 @@ use async_trait::async_trait;
 use env::Env;
 use tokio::sync::{mpsc, oneshot};
 
+use self::append::{Appender, create_segment};
 use self::disk::{Disk, Folder};
 use self::recover::{Recovered, Tail, UNFINISHED, recover};
 use self::snapshot::Snapshots;
-use self::writer::{Queued, Writer, create_segment};
+use self::writer::{Queued, Writer};
 use crate::contract::{Committed, Entry, Range, Revision, Store, StoreError, Txn, WatchStream};
 use crate::expiry;
 use crate::history::{self, HistoryConfig};
@@ -133,7 +135,8 @@ impl Log {
         });
         clean_up(&snapshots);
         let (queue, queued) = mpsc::channel(config.queue_len);
-        let writer = Writer { hub: hub.clone(), disk, config, queue: queued, tail, sealed, bytes: Vec::new(), full: false };
+        let appender = Appender { disk, segment_bytes: config.segment_bytes, tail, sealed, full: false };
+        let writer = Writer::new(hub.clone(), queued, config.batch_bytes, appender);
         let writer = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
         let writer = writer.expect("a process that starts can start a thread");
         let log = Self { hub, env: env.clone(), snapshots, repair, queue: Some(queue), writer: Some(writer), _lock: lock };

@@ -9,7 +9,7 @@ use crate::contract::{Committed, Entry, Range, Revision, Store, StoreError, Txn,
 use crate::expiry;
 use crate::history::{self, HistoryConfig};
 use crate::hub::Hub;
-use crate::mvcc::{Mvcc, Stage, assert_well_formed};
+use crate::mvcc::{Ground, Mvcc, Stage, assert_well_formed};
 
 /// A store that lives in memory.
 pub struct Memory {
@@ -48,7 +48,7 @@ impl Memory {
         let (now, at) = (self.env.now().as_second(), self.env.instant());
         let staged = {
             let mvcc = self.hub.read();
-            Stage::on(&mvcc).push(&mvcc, txn, now, at)?
+            Stage::after(mvcc.revision()).push(Ground { mvcc: &mvcc, above: None }, txn, now, at)?
         };
         let Some(mut staged) = staged else {
             return Ok(Committed { revision: self.hub.revision(), values: Vec::new() });

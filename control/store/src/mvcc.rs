@@ -287,6 +287,31 @@ struct Live {
     value: Bytes,
 }
 
+/// What a transaction is checked against.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) mvcc: &'a Mvcc,
+    /// Staged before and perhaps not applied yet: what it writes hides what the map has.
+    pub(crate) above: Option<&'a Stage>,
+}
+
+impl Ground<'_> {
+    fn newest(&self, key: &str) -> Option<Live> {
+        match self.above.and_then(|stage| stage.staged.get(key)) {
+            Some(staged) => staged.clone(),
+            None => self.mvcc.newest(key),
+        }
+    }
+
+    fn modified(&self, key: &str) -> Option<Revision> {
+        if let Some(staged) = self.above.and_then(|stage| stage.staged.get(key)) {
+            return staged.as_ref().map(|live| live.modified);
+        }
+        let newest = &self.mvcc.keys.get(key)?.newest;
+        newest.value.is_some().then_some(newest.modified)
+    }
+}
+
 /// Transactions checked in order, each seeing those before it, none visible yet.
 pub(crate) struct Stage {
     revision: Revision,
@@ -295,8 +320,9 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn on(mvcc: &Mvcc) -> Self {
-        Self { revision: mvcc.revision, staged: HashMap::new() }
+    /// An empty one whose first commit follows `revision`.
+    pub(crate) fn after(revision: Revision) -> Self {
+        Self { revision, staged: HashMap::new() }
     }
 
     /// The revision that the last staged commit will have.
@@ -306,9 +332,9 @@ impl Stage {
 
     /// Checks the guards and numbers the commit; None when the transaction writes nothing (only guards, or deletes of
     /// keys that do not exist). `now` is wall seconds.
-    pub(crate) fn push(&mut self, mvcc: &Mvcc, txn: Txn, now: Deadline, at: Instant) -> Result<Option<Staged>, StoreError> {
+    pub(crate) fn push(&mut self, ground: Ground<'_>, txn: Txn, now: Deadline, at: Instant) -> Result<Option<Staged>, StoreError> {
         for guard in &txn.guards {
-            self.check(mvcc, guard)?;
+            self.check(ground, guard)?;
         }
         let revision = Revision(self.revision.0 + 1);
         let mut events = Vec::with_capacity(txn.ops.len());
@@ -319,11 +345,11 @@ impl Stage {
                 Op::Put { key, value, rv_at, ttl_seconds } => {
                     let value = fill_hole(value, rv_at, revision);
                     values.push(value.clone());
-                    events.push(self.put(mvcc, key, value, revision));
+                    events.push(self.put(ground, key, value, revision));
                     deadlines.push(ttl_seconds.map_or(NEVER, |ttl| now.saturating_add(i64::from(ttl))));
                 }
                 Op::Delete { key } => {
-                    let Some(event) = self.delete(mvcc, key, revision) else { continue };
+                    let Some(event) = self.delete(ground, key, revision) else { continue };
                     events.push(event);
                     deadlines.push(NEVER);
                 }
@@ -336,11 +362,11 @@ impl Stage {
         Ok(Some(Staged { revision, events: events.into(), values, deadlines, at }))
     }
 
-    fn check(&self, mvcc: &Mvcc, guard: &Guard) -> Result<(), StoreError> {
+    fn check(&self, ground: Ground<'_>, guard: &Guard) -> Result<(), StoreError> {
         let (Guard::Absent(key) | Guard::At(key, _) | Guard::Present(key)) = guard;
         let current = match self.staged.get(key) {
             Some(staged) => staged.as_ref().map(|live| live.modified),
-            None => mvcc.keys.get(key).filter(|chain| chain.newest.value.is_some()).map(|chain| chain.newest.modified),
+            None => ground.modified(key),
         };
         let holds = match guard {
             Guard::Absent(_) => current.is_none(),
@@ -350,25 +376,25 @@ impl Stage {
         if holds { Ok(()) } else { Err(StoreError::Conflict { key: key.clone(), current }) }
     }
 
-    fn put(&mut self, mvcc: &Mvcc, key: Key, value: Bytes, revision: Revision) -> Event {
-        let before = self.live(mvcc, &key);
+    fn put(&mut self, ground: Ground<'_>, key: Key, value: Bytes, revision: Revision) -> Event {
+        let before = self.live(ground, &key);
         let created = before.as_ref().map_or(revision, |live| live.created);
         let kind = if before.is_some() { EventKind::Update } else { EventKind::Create };
         self.staged.insert(key.clone(), Some(Live { created, modified: revision, value: value.clone() }));
         Event { kind, key, revision, value, previous: before.map(|live| live.value), created }
     }
 
-    fn delete(&mut self, mvcc: &Mvcc, key: Key, revision: Revision) -> Option<Event> {
-        let before = self.live(mvcc, &key)?;
+    fn delete(&mut self, ground: Ground<'_>, key: Key, revision: Revision) -> Option<Event> {
+        let before = self.live(ground, &key)?;
         self.staged.insert(key.clone(), None);
         let (value, previous) = (Bytes::new(), Some(before.value));
         Some(Event { kind: EventKind::Delete, key, revision, value, previous, created: before.created })
     }
 
-    fn live(&self, mvcc: &Mvcc, key: &Key) -> Option<Live> {
+    fn live(&self, ground: Ground<'_>, key: &Key) -> Option<Live> {
         match self.staged.get(key) {
             Some(staged) => staged.clone(),
-            None => mvcc.newest(key),
+            None => ground.newest(key),
         }
     }
 }

@@ -92,9 +92,9 @@ impl Agent {
         Arc::new(agent)
     }
 
-    /// Shows these parts of the system as pods of kube-system. Call it once, within the runtime.
+    /// Shows these parts of the system as pods of kube-system once the Node is registered. Call it once, within the runtime.
     pub fn mirror(&self, parts: Vec<SystemPart>) {
-        parts.into_iter().for_each(|part| mirror::spawn(&self.cx, &self.pods, part));
+        parts.into_iter().for_each(|part| mirror::spawn(&self.cx, &self.pods, &self.node, part));
     }
 
     /// What each pod's task last said of itself.

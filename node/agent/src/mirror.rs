@@ -43,8 +43,9 @@ pub(crate) fn is_mirror(object: &Object) -> bool {
 }
 
 /// Keeps the mirror of `part` until shutdown.
-pub(crate) fn spawn(cx: &Arc<Context>, pods: &Arc<Informer>, part: SystemPart) {
-    let mirror = Mirror { started_at: cx.env.now(), cx: Arc::clone(cx), pods: Arc::clone(pods), part, status: PodStatus::default() };
+pub(crate) fn spawn(cx: &Arc<Context>, pods: &Arc<Informer>, node: &Arc<Informer>, part: SystemPart) {
+    let (pods, node) = (Arc::clone(pods), Arc::clone(node));
+    let mirror = Mirror { started_at: cx.env.now(), cx: Arc::clone(cx), pods, node, part, status: PodStatus::default() };
     let shutdown = cx.env.shutdown().clone();
     cx.env.spawn("mirror pod", async move {
         shutdown.run_until_cancelled(mirror.run()).await;
@@ -54,6 +55,7 @@ pub(crate) fn spawn(cx: &Arc<Context>, pods: &Arc<Informer>, part: SystemPart) {
 struct Mirror {
     cx: Arc<Context>,
     pods: Arc<Informer>,
+    node: Arc<Informer>,
     part: SystemPart,
     started_at: Timestamp,
     /// Written last.
@@ -64,6 +66,7 @@ impl Mirror {
     async fn run(mut self) {
         let mut changes = self.pods.changes();
         self.pods.synced().await;
+        self.registered().await;
         let mut delay = RETRY_FIRST;
         loop {
             if let Err(error) = self.ensure().await {
@@ -83,6 +86,17 @@ impl Mirror {
                     Ok(()) = self.part.ready.changed() => {}
                 }
                 break;
+            }
+        }
+    }
+
+    /// Waits for the Node, which owns the pod.
+    async fn registered(&self) {
+        let mut changes = self.node.changes();
+        self.node.synced().await;
+        while self.node.store.get(&self.cx.config.node_name).is_none() {
+            if matches!(changes.recv().await, Err(RecvError::Closed)) {
+                return;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The node's API (10250): logs, exec, attach, port-forward, pods, stats, metrics; TLS, and nobody unknown.
 //!
-//! A caller is who its client certificate or bearer token says (TokenReview), and may do what the API server says
+//! A caller is who its client certificate (by the cluster's authority, and not expired) or bearer token (TokenReview) says, and may do what the API server says
 //! (SubjectAccessReview on `nodes/<subresource>`); both answers are kept for a while. What runs something asks for the verb
 //! `create`, however it is asked for.
 
@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 #[cfg(test)]
 mod tests;
 
-pub use self::auth::{Attributes, ClientReview, Review, User};
+pub use self::auth::{Attributes, Caller, Certificates, ClientReview, Review, User};
 use self::route::Route;
 use crate::agent::Agent;
 use crate::logs::{self, LogOptions, Source};
@@ -54,18 +54,20 @@ pub struct Server(Arc<Inner>);
 struct Inner {
     agent: Arc<Agent>,
     tls: TlsAcceptor,
+    certificates: Arc<dyn Certificates>,
     review: Arc<dyn Review>,
     connections: Arc<Semaphore>,
 }
 
 impl Server {
-    /// `tls` holds the server's certificate and asks callers for theirs without insisting (a token will do as well).
-    pub fn new(agent: &Arc<Agent>, tls: Arc<ServerConfig>, review: Arc<dyn Review>) -> Self {
+    /// `tls` holds the server's certificate and asks callers for theirs without insisting (a token will do as well); `certificates`
+    /// says whose they are.
+    pub fn new(agent: &Arc<Agent>, tls: Arc<ServerConfig>, certificates: Arc<dyn Certificates>, review: Arc<dyn Review>) -> Self {
         let mut tls = ServerConfig::clone(&tls);
         // Upgrades are HTTP/1.1's.
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Self(Arc::new(Inner { agent: Arc::clone(agent), tls: Arc::new(tls).into(), review, connections }))
+        Self(Arc::new(Inner { agent: Arc::clone(agent), tls: Arc::new(tls).into(), certificates, review, connections }))
     }
 
     /// Serves until the environment shuts down.
@@ -94,10 +96,9 @@ impl Server {
     async fn connection(&self, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.0.tls.accept(stream)).await else { return };
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
-        let user = certificate.and_then(|der| auth::user_of_certificate(&der));
+        let caller = stream.get_ref().1.peer_certificates().and_then(|chain| self.0.certificates.identify(chain));
         let service = service_fn(|request| {
-            let (server, user) = (self.clone(), user.clone());
+            let (server, user) = (self.clone(), caller.as_ref().and_then(|caller| caller.user()));
             async move { Ok::<_, Infallible>(server.answer(user, request).await) }
         });
         let connection = http1::Builder::new()
@@ -234,6 +235,9 @@ fn unknown_container(pod: &PodEntry, name: &str) -> Status {
 /// The id of what runs under that name.
 fn running_id(pod: &PodEntry, name: &str) -> Result<String, Status> {
     let container = pod.container(name).ok_or_else(|| unknown_container(pod, name))?;
+    if pod.plain_log.is_some() {
+        return Err(Status::bad_request(format!("{name:?} is a part of the system and runs in no container: only its logs can be read")));
+    }
     let gone =
         || Status::failure(404, "NotFound", format!("unable to upgrade connection: container not found ({name:?}): it is not running"));
     container.running_id.clone().ok_or_else(gone)

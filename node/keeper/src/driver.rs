@@ -8,6 +8,7 @@ mod logs;
 mod namespaces;
 mod plans;
 mod sandboxes;
+mod spool;
 mod state;
 mod streams;
 
@@ -83,6 +84,7 @@ impl Driver {
             places,
         });
         inner.clone().keep_link(connection).await?;
+        inner.sweep_sandboxes().await;
         Ok(Arc::new(Self { inner }))
     }
 
@@ -133,6 +135,27 @@ impl Inner {
 
     fn sandbox_lock(&self, pod_uid: &str) -> Arc<tokio::sync::Mutex<()>> {
         self.sandbox_locks.lock().expect("no holder panics").entry(pod_uid.to_owned()).or_default().clone()
+    }
+
+    /// Unless somebody waits for it.
+    fn forget_sandbox_lock(&self, pod_uid: &str, lock: &Arc<tokio::sync::Mutex<()>>) {
+        const OURS_AND_THE_MAPS: usize = 2;
+        let mut locks = self.sandbox_locks.lock().expect("no holder panics");
+        if Arc::strong_count(lock) == OURS_AND_THE_MAPS {
+            locks.remove(pod_uid);
+        }
+    }
+
+    /// Removes a cgroup, after the last process of it where some are still on their way out. Asking for them first would
+    /// cost more than the removal.
+    async fn remove_group(&self, group: &Path) -> io::Result<()> {
+        match self.cgroups.remove(group) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty) => {
+                self.wait_for_processes(group).await;
+                self.cgroups.remove(group)
+            }
+            done => done,
+        }
     }
 
     /// Until no process is left in the group. Each that is there is waited for by its pidfd.
@@ -193,10 +216,15 @@ impl Runtime for Driver {
         let (inner, pod_uid) = (self.inner.clone(), pod_uid.to_owned());
         join(self.inner.env.spawn("sandbox", async move {
             let lock = inner.sandbox_lock(&pod_uid);
-            let one = lock.lock().await;
+            let one = lock.clone().lock_owned().await;
             inner.end_sandbox(&pod_uid).await?;
-            drop(one);
-            inner.sandbox_locks.lock().expect("no holder panics").remove(&pod_uid);
+            // Nothing of it runs or is listed any more; its mounts go after the answer is out.
+            inner.env.clone().spawn("sandbox remains", async move {
+                inner.sweep_remains(&pod_uid).await;
+                drop(one);
+                inner.forget_sandbox_lock(&pod_uid, &lock);
+                inner.namespaces.replenish();
+            });
             Ok(())
         }))
         .await

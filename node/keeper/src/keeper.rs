@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use self::children::Children;
 use self::connections::{Connections, Token};
-use self::processes::Processes;
+use self::processes::{Order, Processes};
 use crate::KeeperConfig;
 use crate::control::Status;
 use crate::protocol::{Answer, Call, Message, Places, Request};
@@ -113,6 +113,11 @@ fn watch(epoll: &OwnedFd, fd: BorrowedFd<'_>, source: Source) -> std::io::Result
     Ok(epoll::add(epoll, fd, source.data(), EventFlags::IN)?)
 }
 
+/// Watches a socket for its end alone.
+fn watch_end(epoll: &OwnedFd, fd: BorrowedFd<'_>, source: Source) -> std::io::Result<()> {
+    Ok(epoll::add(epoll, fd, source.data(), EventFlags::RDHUP)?)
+}
+
 impl Keeper {
     fn new(config: KeeperConfig, ready: setup::Ready) -> std::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -199,7 +204,7 @@ impl Keeper {
     fn answer(&mut self, token: Token, call: Call, mut fds: Vec<OwnedFd>) {
         let number = call.number;
         let answer = match call.request {
-            Request::Start { id, exec, held } => match self.start(token, number, id, exec, held, fds) {
+            Request::Start { id, launcher, exec, held } => match self.start(token, number, Order { id, launcher, exec, held }, fds) {
                 Ok(()) => return,
                 Err(reason) => Answer::Refused(reason),
             },

@@ -19,9 +19,11 @@ pub(crate) struct Call {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Descriptors: the plan, those of the plan, then `held` ones that the keeper keeps until `Remove`.
+    /// Descriptors: the plan, those of the plan, those of the launcher, then `held` ones that the keeper keeps until
+    /// `Remove`.
     Start {
         id: String,
+        launcher: Launcher,
         /// Ends with the connection and is forgotten at its exit.
         exec: bool,
         held: usize,
@@ -61,6 +63,16 @@ pub(crate) enum Request {
     Shutdown {
         grace_ms: u64,
     },
+}
+
+/// What becomes of a launcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Launcher {
+    /// It clones the process as its sibling and ends.
+    Parent,
+    /// It is the process: the init of a PID namespace of its own, cloned into the v2 cgroup whose directory comes with it
+    /// if `cgroup` says so.
+    Init { cgroup: bool },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

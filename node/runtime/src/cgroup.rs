@@ -8,6 +8,7 @@
 mod devices;
 mod layout;
 mod limits;
+mod reveal;
 
 use std::fs;
 use std::io;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::layout::Cgroups;
 pub use self::limits::Usage;
+pub use self::reveal::reveal;
 use crate::plan::{CgroupJoin, CgroupView};
 
 /// Kernel-side limits; None is unlimited or the default.
@@ -164,12 +166,12 @@ fn remove_below(folder: &Path) -> io::Result<()> {
     match fs::remove_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) || error.raw_os_error() == Some(libc::ENOTEMPTY) => {
-            let below = subfolders(folder);
-            if below.is_empty() {
-                return Err(named(folder, error));
+            subfolders(folder).iter().try_for_each(|folder| remove_below(folder))?;
+            // Tried again also where nothing is below: somebody else may just have removed what was.
+            match fs::remove_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done.map_err(|error| named(folder, error)),
             }
-            below.iter().try_for_each(|folder| remove_below(folder))?;
-            fs::remove_dir(folder).map_err(|error| named(folder, error))
         }
         done => done.map_err(|error| named(folder, error)),
     }

@@ -21,7 +21,6 @@ use crate::program::Program;
 
 /// Everything the child needs, in the order it uses it.
 pub(crate) struct Child {
-    pub(crate) errors: OwnedFd,
     /// v1 `tasks` files, open for writing.
     pub(crate) tasks: Vec<OwnedFd>,
     /// A cgroup namespace rooted where the process then is.
@@ -139,13 +138,20 @@ impl<T> At<T> for io::Result<T> {
     }
 }
 
-pub(crate) fn run(child: Child) -> ! {
-    let done = become_container(&child);
-    let Err((step, errno)) = done else { sys::process::pause_forever() };
-    let mut message = [step as u8, 0, 0, 0, 0];
+pub(crate) fn run(child: &Child, errors: &OwnedFd) -> ! {
+    let ChildError { step, errno } = become_program(child);
+    let mut message = [step, 0, 0, 0, 0];
     message[1..].copy_from_slice(&errno.to_ne_bytes());
-    let _ = rustix::io::write(&child.errors, &message);
+    let _ = rustix::io::write(errors, &message);
     sys::process::exit_now(127)
+}
+
+/// Returns only with why it could not.
+pub(crate) fn become_program(child: &Child) -> ChildError {
+    match become_container(child) {
+        Ok(()) => sys::process::pause_forever(),
+        Err((step, errno)) => ChildError { step: step as u8, errno },
+    }
 }
 
 /// Returns only for a pause or with what went wrong.

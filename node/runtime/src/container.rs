@@ -34,13 +34,7 @@ const MASKED_SYS: [&CStr; 2] = [c"firmware", c"devices/virtual/powercap"];
 /// The group that terminals belong to.
 const TTY_GROUP: u32 = 5;
 
-pub(crate) fn prepare(
-    container: Container,
-    process: Process,
-    filter: Vec<Instruction>,
-    mut fds: Vec<OwnedFd>,
-    errors: OwnedFd,
-) -> Result<Ready, Failure> {
+pub(crate) fn prepare(container: Container, process: Process, filter: Vec<Instruction>, mut fds: Vec<OwnedFd>) -> Result<Ready, Failure> {
     rustix::process::umask(Mode::empty());
     let joined = join(&process.cgroup)?;
     set_oom_score(process.oom_score_adj);
@@ -58,7 +52,6 @@ pub(crate) fn prepare(
     }
     enter_root(&built.root)?;
     let child = Child {
-        errors,
         tasks: joined.tasks,
         cgroup_namespace: !container.privileged,
         proc: Some(Proc { target: built.proc, mask: (!container.unmasked && !container.privileged).then_some(built.null) }),
@@ -69,7 +62,7 @@ pub(crate) fn prepare(
 }
 
 /// A pause holds nothing but a PID namespace: its root is an empty read-only directory.
-pub(crate) fn prepare_pause(process: &Process, errors: OwnedFd) -> Result<Ready, Failure> {
+pub(crate) fn prepare_pause(process: &Process) -> Result<Ready, Failure> {
     let joined = join(&process.cgroup)?;
     set_oom_score(process.oom_score_adj);
     sys::ns::unshare(sys::ns::MOUNT | sys::ns::NET | sys::ns::IPC | sys::ns::UTS).context("unshare")?;
@@ -77,7 +70,7 @@ pub(crate) fn prepare_pause(process: &Process, errors: OwnedFd) -> Result<Ready,
     let place = mounts::name(Path::new(&process.cwd)).context(&process.cwd)?;
     mounts::attach(&root, &place).context("attach empty root")?;
     enter_root(&root)?;
-    let child = Child { errors, tasks: joined.tasks, cgroup_namespace: true, proc: None, work: Work::Pause };
+    let child = Child { tasks: joined.tasks, cgroup_namespace: true, proc: None, work: Work::Pause };
     Ok(Ready { child, namespaces: sys::ns::PID, v2_cgroup: joined.v2, terminal: None })
 }
 
@@ -333,6 +326,10 @@ fn mount_cgroup_view(sysfs: &OwnedFd, view: &CgroupView) -> Result<(), Failure> 
             let folder = mounts::new("tmpfs", &[("mode", "755"), ("size", "16k")], INERT).context("/sys/fs/cgroup")?;
             for (name, _) in hierarchies {
                 mkdirat(&folder, name, Mode::from_raw_mode(0o755)).context("/sys/fs/cgroup")?;
+                // Programs ask for `cpu`, also where its hierarchy is `cpu,cpuacct`.
+                for controller in name.split(',').filter(|controller| *controller != name) {
+                    symlinkat(name, &folder, controller).context("/sys/fs/cgroup")?;
+                }
             }
             attach_below(&folder, sysfs, c"fs/cgroup")?;
             for (name, path) in hierarchies {

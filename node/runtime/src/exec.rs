@@ -17,7 +17,7 @@ use crate::seccomp::Instruction;
 
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
-pub(crate) fn prepare(process: Process, filter: Vec<Instruction>, mut fds: Vec<OwnedFd>, errors: OwnedFd) -> Result<Ready, Failure> {
+pub(crate) fn prepare(process: Process, filter: Vec<Instruction>, mut fds: Vec<OwnedFd>) -> Result<Ready, Failure> {
     let target = fds.remove(0);
     let joined = join(&process.cgroup)?;
     set_oom_score(process.oom_score_adj);
@@ -28,7 +28,7 @@ pub(crate) fn prepare(process: Process, filter: Vec<Instruction>, mut fds: Vec<O
     let identity = identify(&root, &process)?;
     let (stdio, terminal) = if process.tty { terminal(identity.uid)? } else { (files(fds, identity.uid)?, None) };
     let work = Work::Exec(Box::new(exec(&process, filter, stdio, cwd, identity)?));
-    let child = Child { errors, tasks: joined.tasks, cgroup_namespace: false, proc: None, work };
+    let child = Child { tasks: joined.tasks, cgroup_namespace: false, proc: None, work };
     Ok(Ready { child, namespaces: 0, v2_cgroup: joined.v2, terminal })
 }
 

@@ -11,13 +11,15 @@ use crate::child::{self, Child, ChildError};
 use crate::plan::{Kind, Plan};
 use crate::{container, exec};
 
-/// What a launcher tells the keeper, once.
+/// What a launcher tells the keeper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The program runs. The pidfd travels with it, then the pseudo-terminal's master if there is one.
-    Started {
-        pid: u32,
-    },
+    Started { pid: u32 },
+    /// The launcher is about to become the program: its exec is the end of the socket. The pseudo-terminal's master
+    /// travels with it if there is one.
+    Ready,
+    /// Also after `Ready`, when the exec is refused.
     Failed(Failure),
 }
 
@@ -85,6 +87,24 @@ pub fn launch(plan: OwnedFd, fds: Vec<OwnedFd>, report: &OwnedFd) -> ! {
     sys::process::exit_now(0)
 }
 
+/// Does what `plan` says and becomes the program itself: one process less than [`launch`] needs, where this is already
+/// the init of the container's own PID namespace, a fresh clone of the single-threaded keeper in the container's v2 cgroup.
+pub fn become_container(plan: OwnedFd, fds: Vec<OwnedFd>, report: &OwnedFd) -> ! {
+    let failure = match prepare(plan, fds) {
+        Ok(ready) => {
+            let bytes = serde_json::to_vec(&Report::Ready).unwrap_or_default();
+            let terminal: Vec<_> = ready.terminal.iter().map(AsFd::as_fd).collect();
+            let _ = sys::seqpacket::send(report, &bytes, &terminal);
+            child::become_program(&ready.child).explain(&ready.child.program_name())
+        }
+        Err(failure) => failure,
+    };
+    let bytes = serde_json::to_vec(&Report::Failed(failure)).unwrap_or_default();
+    // A system call filter that is in place already may forbid more than a write.
+    let _ = rustix::io::write(report, &bytes);
+    sys::process::exit_now(127)
+}
+
 struct Started {
     pid: u32,
     fds: Vec<OwnedFd>,
@@ -99,26 +119,29 @@ pub(crate) struct Ready {
 }
 
 fn start(plan: OwnedFd, fds: Vec<OwnedFd>) -> Result<Started, Failure> {
+    let (errors, errors_tx) = pipe_with(PipeFlags::CLOEXEC).context("error pipe")?;
+    run(prepare(plan, fds)?, errors, errors_tx)
+}
+
+fn prepare(plan: OwnedFd, fds: Vec<OwnedFd>) -> Result<Ready, Failure> {
     let plan = Plan::read(plan).context("plan")?;
     if fds.len() != plan.fds() {
         return Err(Failure::start(format!("plan came with {} descriptors instead of {}", fds.len(), plan.fds())));
     }
-    let (errors, errors_tx) = pipe_with(PipeFlags::CLOEXEC).context("error pipe")?;
-    let ready = match plan.kind {
-        Kind::Container(container) => container::prepare(*container, plan.process, plan.filter, fds, errors_tx)?,
-        Kind::Exec => exec::prepare(plan.process, plan.filter, fds, errors_tx)?,
-        Kind::Pause => container::prepare_pause(&plan.process, errors_tx)?,
-    };
-    run(ready, errors)
+    match plan.kind {
+        Kind::Container(container) => container::prepare(*container, plan.process, plan.filter, fds),
+        Kind::Exec => exec::prepare(plan.process, plan.filter, fds),
+        Kind::Pause => container::prepare_pause(&plan.process),
+    }
 }
 
-fn run(ready: Ready, errors: OwnedFd) -> Result<Started, Failure> {
+fn run(ready: Ready, errors: OwnedFd, errors_tx: OwnedFd) -> Result<Started, Failure> {
     let Ready { child, namespaces, v2_cgroup, terminal } = ready;
     let clone = Clone { namespaces, parent: true, into_cgroup: v2_cgroup.as_ref().map(AsFd::as_fd) };
-    let Some((pid, pidfd)) = sys::process::clone3(&clone).context("clone")? else { child::run(child) };
+    let Some((pid, pidfd)) = sys::process::clone3(&clone).context("clone")? else { child::run(&child, &errors_tx) };
     let program = child.program_name();
     // Only the child may hold the pipe's writing end, so that its exec is our end of file.
-    drop(child);
+    drop((child, errors_tx));
     if let Some(error) = ChildError::receive(errors) {
         return Err(error.explain(&program));
     }

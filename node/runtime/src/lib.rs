@@ -7,6 +7,15 @@
 //!                        ◄──── Report ──────── waits for the exec or its error ◄────── close-on-exec pipe
 //! ```
 //!
+//! A container with a PID namespace of its own needs no second process: the keeper clones the launcher into that namespace
+//! and its v2 cgroup, and it becomes the program itself.
+//!
+//! ```text
+//! keeper                                        container
+//! clone3(NEWPID, INTO_CGROUP) ────────────────► become_container(): mounts, users, pivot_root, exec
+//!                        ◄── Ready, then the end of the socket: its exec
+//! ```
+//!
 //! The launcher runs in the container's mount namespace before anything of the container runs, so ordinary code with
 //! an allocator does the work there; what must happen in the new PID namespace is a short list of system calls.
 
@@ -23,4 +32,4 @@ mod root;
 pub mod seccomp;
 mod user;
 
-pub use launch::{Failure, FailureKind, Report, launch};
+pub use launch::{Failure, FailureKind, Report, become_container, launch};

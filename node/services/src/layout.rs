@@ -109,14 +109,12 @@ pub(crate) const CLASS_SETS: [&str; 2] = [ADDRESS_CLASSES, NODE_PORT_CLASSES];
 pub(crate) fn chains(instance: &Instance) -> Vec<Chain> {
     let pods = instance.pod_range();
     let from_outside = || Rule::new().source_in(Is::Unequal, pods, 0);
+    let address = || distribute(load_address_front(Rule::new()), SetId::Addresses, 1, ADDRESS_CLASSES);
+    let node_port = || distribute(load_node_port_front(Rule::new()), SetId::NodePorts, 2, NODE_PORT_CLASSES);
     vec![
-        plain(
-            "services",
-            vec![
-                distribute(load_address_front(Rule::new()), SetId::Addresses, 1, ADDRESS_CLASSES),
-                distribute(load_node_port_front(Rule::new()), SetId::NodePorts, 2, NODE_PORT_CLASSES),
-            ],
-        ),
+        // Twice: until Linux 6.17 a look-up may miss an element that a transaction replaces at that moment, old and new alike.
+        // The next look-up sees the new one.
+        plain("services", vec![address(), node_port(), address(), node_port()]),
         base(
             "services-in",
             HookPoint::Prerouting,
@@ -252,10 +250,9 @@ impl Class {
             rules.push(self.new_client());
         }
         rules.push(self.choose(self.slots).destination_nat(4, 5));
-        if self.slots > 1 {
-            // A packet that saw the old number of slots and the new slots meets none: the first is always there.
-            rules.push(self.choose(1).destination_nat(4, 5));
-        }
+        // A packet that saw the old number of slots and the new slots meets none, and one that looks while a slot is replaced
+        // may miss it (see `chains`): the first is always there, for who looks again.
+        rules.push(self.choose(1).destination_nat(4, 5));
         Some(plain(&self.name(), rules))
     }
 

@@ -70,10 +70,11 @@ impl Cluster {
         let (core, refusals, faults) = (Arc::clone(&self.core), Arc::clone(&self.refusals), self.faults.clone());
         let client_of = move |user: &str| line_to(&core, controller_identity(user), &refusals, &faults);
         let manager = Manager::new(&self.env, self.informers.clone(), Arc::new(client_of));
-        controllers::start(&manager, &controllers::Config { root_ca: "PEM".into() });
+        controllers::start(&manager, &controllers::Config { root_ca: "PEM".into(), ..controllers::Config::default() });
         let scheduler = UserInfo::new("system:kube-scheduler", &[auth::AUTHENTICATED]);
         let scheduler = line_to(&self.core, scheduler, &self.refusals, &self.faults);
-        self.env.spawn("scheduler", scheduler::run(self.env.clone(), scheduler, self.informers.clone()));
+        let running = scheduler::run(self.env.clone(), scheduler, self.informers.clone(), scheduler::Metrics::default());
+        self.env.spawn("scheduler", running);
         self
     }
 

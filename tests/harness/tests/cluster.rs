@@ -273,3 +273,51 @@ async fn a_refusal_is_noticed() {
     assert!(noted[0].starts_with("nobody list /apis/apps/v1/namespaces/default/deployments: "), "{noted:?}");
     cluster.stop().await;
 }
+
+/// Two objects that own each other, both blocking: a delete in the foreground of one takes both, and none waits for the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_in_a_circle_are_deleted_in_the_foreground() {
+    let cluster = Cluster::start().await;
+    let maps = || Target::of("v1", "configmaps", "default");
+    let mut uids = Vec::new();
+    for name in ["a", "b", "c"] {
+        let made =
+            cluster.admin.create(maps(), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})).await.unwrap();
+        uids.push((name, made.meta.uid.clone()));
+    }
+    for (at, name) in ["a", "b", "c"].into_iter().enumerate() {
+        let (owner, uid) = &uids[(at + 1) % 3];
+        let reference = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uid, "blockOwnerDeletion": true});
+        let patch = json!({"metadata": {"ownerReferences": [reference]}});
+        cluster.admin.patch(maps().named(name), Patch::Merge, &patch).await.unwrap();
+    }
+    let delete = Delete { propagation_policy: Some("Foreground".into()), ..Delete::default() };
+    cluster.admin.delete(maps().named("a"), Options { delete, ..Options::default() }).await.unwrap();
+    cluster.eventually("the circle is gone", maps(), |items| items.iter().all(|item| item.meta.name.len() > 1)).await;
+    cluster.stop().await;
+}
+
+/// What is deleted on a node that an administrator called out of service needs no word of that node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_deleted_on_a_node_out_of_service_goes() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1").await;
+    cluster.admin.create(deployments(), deployment("web", 1, "a:1")).await.unwrap();
+    let pods = || Target::of("v1", "pods", "default");
+    let bound = |items: &[std::sync::Arc<client::Object>]| items.iter().any(|item| !item.value().str_at("spec.nodeName").is_empty());
+    let uid = cluster.eventually("bound", pods(), bound).await[0].meta.uid.clone();
+    let node = || Target::of("v1", "nodes", "").named("n1");
+    let down = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
+    cluster.admin.patch(node().sub("status"), Patch::Strategic, &down).await.unwrap();
+    cluster.admin.delete(deployments().named("web"), Options::default()).await.unwrap();
+    let deleting = |items: &[std::sync::Arc<client::Object>]| items.iter().any(|item| item.meta.uid == uid && item.meta.is_deleting());
+    cluster.eventually("deleting, and nobody ends it", pods(), deleting).await;
+    let mut doc = cluster.admin.get(node()).await.unwrap().value();
+    let mut taints = doc.items_at("spec.taints").to_vec();
+    taints.push(json!({"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}));
+    doc.set_at("spec.taints", taints);
+    let meta = json!({"spec": {"taints": doc.at("spec.taints")}});
+    cluster.admin.patch(node(), Patch::Merge, &meta).await.unwrap();
+    cluster.eventually("gone", pods(), |items| items.iter().all(|item| item.meta.uid != uid)).await;
+    cluster.stop().await;
+}

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test program talks to a person")]
 
 mod net_cluster;
+mod power;
 mod runtime;
 pub mod world;
 
@@ -45,6 +46,7 @@ pub fn main() -> ExitCode {
         ["child", ..] => world::run_child(&words[1..]),
         ["case", name] => run_case(name),
         ["bench", ..] => runtime::bench(&words),
+        ["power", ..] => power::main(&words[1..]),
         _ => run_all(words.into_iter().find(|word| !word.starts_with('-')).unwrap_or("")),
     }
 }

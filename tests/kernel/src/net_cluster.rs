@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::Case;
 use crate::world::block_on;
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case { name: "net::a_pod_finds_a_service_by_name", own_network: true, run: || block_on(a_pod_finds_a_service_by_name()) },
     Case {
         name: "net::the_api_server_answers_at_its_cluster_ip",
@@ -34,7 +34,7 @@ pub const CASES: &[Case] = &[
 ];
 
 async fn a_pod_finds_a_service_by_name() -> Result<()> {
-    let mut node = Node::start().await?;
+    let node = Node::start().await?;
     let (client, web) = (node.pod("client").await?, node.pod("web").await?);
     web.serve("web")?;
     node.api.service("web", "10.96.0.7", 80);
@@ -54,7 +54,7 @@ async fn a_pod_finds_a_service_by_name() -> Result<()> {
 }
 
 async fn the_api_server_answers_at_its_cluster_ip() -> Result<()> {
-    let mut node = Node::start().await?;
+    let node = Node::start().await?;
     let client = node.pod("client").await?;
     let listener = TcpListener::bind((node.instance.node_ip(), 6443))?;
     std::thread::spawn(move || answer_all(&listener, "api"));
@@ -100,7 +100,7 @@ async fn nobody_notices_a_restart() -> Result<()> {
 
 async fn nothing_is_left() -> Result<()> {
     let before = Inventory::take()?;
-    let mut node = Node::start().await?;
+    let node = Node::start().await?;
     let web = node.pod("web").await?;
     web.serve("web")?;
     node.api.service("web", "10.96.0.7", 80);

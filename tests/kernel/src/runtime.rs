@@ -16,11 +16,11 @@ use contract::{ContainerSpec, Exec, ExecSpec, Exit, Runtime, SandboxSpec, Stdio}
 use keeper::Driver;
 use tokio::sync::mpsc;
 
-pub use self::bench::bench;
+pub(crate) use self::bench::bench;
 use crate::Case;
 use crate::world::World;
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     case("runtime::a_container_runs_logs_and_exits", life::runs_logs_and_exits),
     case("runtime::exec_joins_and_answers", life::exec_joins_and_answers),
     case("runtime::start_errors_speak_as_runc", life::start_errors),
@@ -37,6 +37,7 @@ pub const CASES: &[Case] = &[
     case("runtime::limits_reach_the_kernel", limits::limits_reach_the_kernel),
     case("runtime::a_stubborn_container_is_killed", limits::stubborn),
     case("runtime::a_new_node_finds_everything", faults::node_restart),
+    case("runtime::a_half_removed_sandbox_is_swept", faults::half_removed_sandbox),
     case("runtime::a_killed_keeper_is_replaced", faults::keeper_killed),
     case("runtime::all_killed_and_still_running", faults::all_killed),
     case("runtime::children_are_kept_running", faults::children),
@@ -55,20 +56,20 @@ const fn case(name: &'static str, run: fn() -> Result<()>) -> Case {
     Case { name, own_network: false, run }
 }
 
-pub const POD: &str = "11111111-2222-3333-4444-555555555555";
+pub(crate) const POD: &str = "11111111-2222-3333-4444-555555555555";
 
 /// A driver with its exits, and one sandbox.
-pub struct Pod {
+pub(crate) struct Pod {
     pub driver: Arc<Driver>,
     pub exits: mpsc::Receiver<Exit>,
 }
 
 impl Pod {
-    pub async fn new(world: &World) -> Result<Self> {
+    pub(crate) async fn new(world: &World) -> Result<Self> {
         Self::with(world, SandboxSpec::default()).await
     }
 
-    pub async fn with(world: &World, spec: SandboxSpec) -> Result<Self> {
+    pub(crate) async fn with(world: &World, spec: SandboxSpec) -> Result<Self> {
         let driver = world.driver().await?;
         driver
             .ensure_sandbox(&SandboxSpec {
@@ -83,12 +84,12 @@ impl Pod {
         Ok(Self { driver, exits })
     }
 
-    pub async fn next_exit(&mut self) -> Result<Exit> {
+    pub(crate) async fn next_exit(&mut self) -> Result<Exit> {
         tokio::time::timeout(Duration::from_secs(10), self.exits.recv()).await.context("no exit within 10 s")?.context("the exits ended")
     }
 
     /// Starts it, waits for its end, and gives the exit and what it logged (without times).
-    pub async fn run(&mut self, spec: ContainerSpec) -> Result<(Exit, String)> {
+    pub(crate) async fn run(&mut self, spec: ContainerSpec) -> Result<(Exit, String)> {
         self.driver.start(&spec).await?;
         let exit = self.next_exit().await?;
         ensure!(exit.id == spec.id, "exit of {}", exit.id);
@@ -96,11 +97,11 @@ impl Pod {
     }
 
     /// Runs a shell script in a fresh container and gives what it printed; fails when the script does.
-    pub async fn script(&mut self, world: &World, id: &str, script: &str) -> Result<String> {
+    pub(crate) async fn script(&mut self, world: &World, id: &str, script: &str) -> Result<String> {
         self.script_with(spec(world, id, &["sh", "-c", script])?).await
     }
 
-    pub async fn script_with(&mut self, spec: ContainerSpec) -> Result<String> {
+    pub(crate) async fn script_with(&mut self, spec: ContainerSpec) -> Result<String> {
         let (exit, log) = self.run(spec).await?;
         let text: String = log.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap_or("").to_owned() + "\n").collect();
         ensure!(exit.code == 0, "exit {exit:?}:\n{text}");
@@ -109,7 +110,7 @@ impl Pod {
 }
 
 /// A container of busybox with upstream's default capabilities.
-pub fn spec(world: &World, id: &str, argv: &[&str]) -> Result<ContainerSpec> {
+pub(crate) fn spec(world: &World, id: &str, argv: &[&str]) -> Result<ContainerSpec> {
     Ok(ContainerSpec {
         id: id.into(),
         pod_uid: POD.into(),
@@ -125,17 +126,17 @@ pub fn spec(world: &World, id: &str, argv: &[&str]) -> Result<ContainerSpec> {
 }
 
 /// `stdout F text` lines.
-pub fn log_of(spec: &ContainerSpec) -> Result<String> {
+pub(crate) fn log_of(spec: &ContainerSpec) -> Result<String> {
     let text = std::fs::read_to_string(&spec.stdio.log_path)?;
     Ok(text.lines().map(|line| line.split_once(' ').map_or("", |(_, rest)| rest).to_owned() + "\n").collect())
 }
 
-pub fn command(argv: &[&str]) -> ExecSpec {
+pub(crate) fn command(argv: &[&str]) -> ExecSpec {
     ExecSpec { argv: argv.iter().map(|&word| word.into()).collect(), ..ExecSpec::default() }
 }
 
 /// Exit code, output and errors of an exec.
-pub async fn collect(exec: Exec) -> Result<(i32, String, String)> {
+pub(crate) async fn collect(exec: Exec) -> Result<(i32, String, String)> {
     let Exec { mut streams, exit } = exec;
     drop(streams.stdin.take());
     let (mut out, mut err) = (Vec::new(), Vec::new());

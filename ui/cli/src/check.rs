@@ -110,9 +110,11 @@ fn erofs(_: &Instance, _: bool) -> Finding {
     Finding::bad("erofs", Level::Warning, detail, "modprobe erofs")
 }
 
+/// Listed, or to be had by asking for it: the kernel loads a file system's module when somebody first wants it.
 fn file_system(name: &str) -> bool {
     let listed = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    listed.lines().any(|line| line.split_whitespace().last() == Some(name))
+    let known = listed.lines().any(|line| line.split_whitespace().last() == Some(name));
+    known || rustix::mount::fsopen(name, rustix::mount::FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
 }
 
 fn nf_tables(_: &Instance, _: bool) -> Finding {

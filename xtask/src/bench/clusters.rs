@@ -152,7 +152,8 @@ fn cpu_per_mb(said: &str) -> Result<f64> {
     Ok(after(lists, "cpu-s/1000: server")? / mb_per_list)
 }
 
-/// 1,000 watchers of pods on ten TLS connections: one updater for latency and memory, eight for the rate.
+/// 1,000 watchers of pods on ten TLS connections: one updater for latency and memory, eight for the rate;
+/// then events of 1 KB in bursts.
 pub(crate) fn watch(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()> {
     let cluster = lab.cluster(INSTANCE)?;
     prepare_namespace(&cluster)?;
@@ -162,6 +163,8 @@ pub(crate) fn watch(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<(
     findings.value("watch.memory", after(one, "kib_per_watch_server=")?);
     let eight = cluster.load(&[], &["watch", "pod", "1000", "1000", "8"], PATIENCE)?;
     findings.value("watch.deliveries", after(line(&eight, &["watch-pod-1000-w8"])?, "events_per_cpu_s_server=")?);
+    let small = cluster.fan_out(&["1000", "20", "100"])?;
+    findings.value("watch.deliveries-1k", after(line(&small, &["fan-out"])?, "deliveries_per_core_s=")?);
     Ok(())
 }
 

@@ -231,6 +231,13 @@ impl<'a> Cluster<'a> {
         let all: Vec<&str> = fixed.iter().chain(flags).chain(words).copied().collect();
         output(inside(self.lab.netns()?, text(self.lab.load()?), &all), limit)
     }
+
+    /// One run of our own watchers, updates in bursts.
+    pub(crate) fn fan_out(&self, words: &[&str]) -> Result<String> {
+        let control = self.pids()?.get("control").context("control does not run")?.to_string();
+        let all: Vec<&str> = [text(&self.kubeconfig), &control].into_iter().chain(words.iter().copied()).collect();
+        output(inside(self.lab.netns()?, text(&self.lab.example("xtask", "fan_out")?), &all), PATIENCE)
+    }
 }
 
 impl Drop for Cluster<'_> {

@@ -80,6 +80,7 @@ pub(crate) const ALL: &[Promise] = &[
     promise("store.cpu-bare", "CPU-us/put", "bare log", None, Goal::AtMostTimesPeer(1.5)),
     promise("list.cpu", "CPU-ms/MB", "kube-apiserver 1.37", Some(8.0), Goal::AtMostTimesPeer(0.1)),
     promise("watch.deliveries", "/core-s", "kube-apiserver 1.37", Some(44_643.0), Goal::AtLeast(1e6)),
+    promise("watch.deliveries-1k", "/core-s", "kube-apiserver 1.37", None, Goal::AtLeast(1e6)),
     promise("watch.memory", "KiB/watch", "kube-apiserver 1.37", Some(36.0), Goal::AtMost(2.0)),
     promise("watch.p99", "ms", "kube-apiserver 1.37", Some(81.0), Goal::AtMost(20.0)),
     promise("sched.rate-1000", "pods/s", KUBERNETES, Some(126.0), Goal::AtLeast(2000.0)),
@@ -93,6 +94,7 @@ pub(crate) const ALL: &[Promise] = &[
     promise("link.endpoint", "ms", NETWORK, Some(16.0), Goal::AtMost(1.0)),
     promise("link.load", "s", NETWORK, Some(27.0), Goal::AtMost(0.5)),
     promise("layer.root", "ms", "podman, containerd, docker", Some(1700.0), Goal::AtMost(120.0)),
+    promise("cel.rule", "us", "the best library, its conversion alone", Some(100.0), Goal::AtMost(5.0)),
 ];
 
 const fn promise(name: &'static str, unit: &'static str, peer: &'static str, reference: Option<f64>, goal: Goal) -> Promise {

@@ -8,18 +8,18 @@ use client::https::{Https, HttpsConfig};
 use client::{Client, Options, Target, WatchKind};
 use env::Env;
 use futures::StreamExt;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::client_loop::enter;
 use crate::machine::Machine;
 
-pub struct Follower {
+pub(crate) struct Follower {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<Seen>,
 }
 
 /// What a follower saw.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Names of objects added, in order, each time that an event said so.
     pub added: Vec<String>,
     /// How often it had to begin anew.
@@ -28,14 +28,13 @@ pub struct Seen {
 
 impl Follower {
     /// Follows the ConfigMaps of `default` from now on.
-    pub fn start(machine: &Machine) -> Self {
+    pub(crate) fn start(machine: &Machine) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, namespace, pki) = (Arc::clone(&stop), machine.netns_path(), machine.pki());
         let port = machine.api_port();
         let (ready_tx, ready_rx) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let namespace = std::fs::File::open(namespace).expect("the namespace is there");
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network)).expect("root may enter it");
+            enter(&namespace);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let env = Env::real();
@@ -46,7 +45,7 @@ impl Follower {
         Self { stop, thread }
     }
 
-    pub fn stop(self) -> Seen {
+    pub(crate) fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the follower ends")
     }

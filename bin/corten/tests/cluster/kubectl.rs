@@ -2,7 +2,6 @@
 //!
 //! One cluster per minor; the themes run one after another on it, and every wrong command is told, not only the first.
 
-mod busybox;
 mod faults;
 mod inside;
 mod objects;
@@ -30,8 +29,7 @@ fn run(program: &str, name: &str) {
     };
     let Some(machine) = Machine::new(name, &["busybox", "curl", "ldd", "script", "tar"]) else { return };
     machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up");
-    let archive = busybox::archive(machine.folder());
-    machine.corten(&["image", "import", &archive, busybox::NAME]).expect_ok("image import");
+    machine.import_busybox();
     let mut session = Session::new(&machine, &path);
     for theme in [faults::begin, objects::run, rollout::run, inside::run, faults::run] {
         theme(&mut session);

@@ -3,17 +3,55 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
+
+use crate::busybox;
 
 /// A bound for hangs, not a measure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Machine {
+pub(crate) struct Machine {
     netns: Arc<Netns>,
     instance: String,
+    root: PathBuf,
+    /// Goes before the folder that it is mounted in.
+    _disk: Option<Disk>,
     folder: tempfile::TempDir,
+    _place: Place,
+}
+
+/// Tests share the machine, but for those whose claim is about time.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+#[expect(dead_code, reason = "held, not read")]
+enum Place {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+    /// Within another cluster's.
+    Guest,
+}
+
+/// A file system of a bounded size.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: PathBuf, mebibytes: usize) -> Self {
+        std::fs::create_dir(&at).expect("our own folder");
+        let size = format!("size={mebibytes}m,mode=755");
+        assert!(
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).status().unwrap().success(),
+            "a disk is mounted"
+        );
+        Self(at)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
 }
 
 /// A network namespace with loopback up and nothing else.
@@ -25,7 +63,7 @@ impl Drop for Netns {
     }
 }
 
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub success: bool,
     /// None of what a signal ended.
     pub code: Option<i32>,
@@ -46,7 +84,7 @@ impl From<std::process::Output> for Outcome {
 
 impl Outcome {
     /// The output of what must succeed.
-    pub fn expect_ok(self, what: &str) -> String {
+    pub(crate) fn expect_ok(self, what: &str) -> String {
         assert!(self.success, "{what} failed:\n{}{}", self.stdout, self.stderr);
         self.stdout
     }
@@ -54,7 +92,24 @@ impl Outcome {
 
 impl Machine {
     /// None, and a line that says why, where the test cannot run.
-    pub fn new(name: &str, tools: &[&str]) -> Option<Self> {
+    pub(crate) fn new(name: &str, tools: &[&str]) -> Option<Self> {
+        let place = Place::Shared(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+        Self::at(name, tools, place, None)
+    }
+
+    /// As `new`, while no other test has a cluster.
+    pub(crate) fn alone(name: &str, tools: &[&str]) -> Option<Self> {
+        let place = Place::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+        Self::at(name, tools, place, None)
+    }
+
+    /// As `new`, with its state on a disk of so many MiB.
+    pub(crate) fn on_disk(name: &str, tools: &[&str], mebibytes: usize) -> Option<Self> {
+        let place = Place::Shared(MACHINE.read().unwrap_or_else(PoisonError::into_inner));
+        Self::at(name, tools, place, Some(mebibytes))
+    }
+
+    fn at(name: &str, tools: &[&str], place: Place, disk: Option<usize>) -> Option<Self> {
         let missing = tools.iter().chain(&["ip", "nsenter"]).find(|tool| !exists(tool));
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: {name} needs root");
@@ -66,31 +121,44 @@ impl Machine {
         }
         let netns = Netns(format!("ctn-{name}-{}", std::process::id()));
         assert!(Command::new("ip").args(["netns", "add", &netns.0]).status().unwrap().success(), "a namespace is made");
-        let machine = Self { instance: instance(name), netns: Arc::new(netns), folder: folder() };
+        let folder = folder();
+        let disk = disk.map(|mebibytes| Disk::mount(folder.path().join("disk"), mebibytes));
+        let root = disk.as_ref().map_or_else(|| folder.path().to_owned(), |disk| disk.0.clone()).join("state");
+        let machine = Self { instance: instance(name), netns: Arc::new(netns), root, _disk: disk, folder, _place: place };
         machine.run("ip", &["link", "set", "lo", "up"]).expect_ok("loopback");
         Some(machine)
     }
 
     /// Another cluster in the same namespace.
-    pub fn neighbour(&self, name: &str) -> Self {
-        Self { instance: instance(name), netns: Arc::clone(&self.netns), folder: folder() }
+    pub(crate) fn neighbour(&self, name: &str) -> Self {
+        let folder = folder();
+        let root = folder.path().join("state");
+        // Ports and ranges are drawn from the name: two of 199 may meet.
+        let meets = |other: &String| stdx::Instance::new(other, None).unwrap().api_port() == self.api_port();
+        let other = (0..10).map(|n| instance(&format!("{name}{n}"))).find(|other| !meets(other)).expect("ten names do not all meet");
+        Self { instance: other, netns: Arc::clone(&self.netns), root, _disk: None, folder, _place: Place::Guest }
     }
 
-    fn root(&self) -> PathBuf {
-        self.folder.path().join("state")
+    /// Where the cluster keeps its state.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
-    fn run_dir(&self) -> PathBuf {
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    pub(crate) fn run_dir(&self) -> PathBuf {
         Path::new("/run/corten").join(&self.instance)
     }
 
     /// Runs a program in the namespace.
-    pub fn run(&self, program: &str, args: &[&str]) -> Outcome {
+    pub(crate) fn run(&self, program: &str, args: &[&str]) -> Outcome {
         self.command(program).args(args).stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{program}: {error}")).into()
     }
 
     /// Runs a program in the namespace that reads `input` and then its end.
-    pub fn run_fed(&self, program: &str, args: &[&str], input: &str) -> Outcome {
+    pub(crate) fn run_fed(&self, program: &str, args: &[&str], input: &str) -> Outcome {
         let mut command = self.command(program);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
@@ -101,37 +169,62 @@ impl Machine {
     }
 
     /// Starts a program in the namespace whose lines are read while it runs.
-    pub fn start(&self, program: &str, args: &[&str]) -> Running {
-        let mut command = self.command(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
-        let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
-        let (lines_tx, lines) = std::sync::mpsc::sync_channel(1000);
-        // Ends with the child's output, or when nobody reads any more.
-        std::thread::spawn(move || std::io::BufRead::lines(stdout).map_while(Result::ok).try_for_each(|line| lines_tx.send(line)));
-        Running { child, lines }
+    pub(crate) fn start(&self, program: &str, args: &[&str]) -> Running {
+        self.starter(program, args)(&[])
+    }
+
+    /// Starts the program again and again, with more arguments each time, from another thread.
+    pub(crate) fn starter(&self, program: &str, args: &[&str]) -> impl Fn(&[String]) -> Running + Send + use<> {
+        let (netns, home) = (Arc::clone(&self.netns), self.folder.path().to_owned());
+        let (program, args) = (program.to_owned(), args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
+        move |more| {
+            let mut command = command(&netns, &home, &program);
+            command.args(&args).args(more).stdin(Stdio::null()).stdout(Stdio::piped());
+            running(command)
+        }
     }
 
     /// Where a test puts its files.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.netns.0)).arg(program);
-        command.env("HOME", self.folder.path()).env_remove("KUBECONFIG").env_remove("SUDO_UID");
-        command
+    pub(crate) fn command(&self, program: &str) -> Command {
+        command(&self.netns, self.folder.path(), program)
     }
 
-    pub fn corten(&self, args: &[&str]) -> Outcome {
-        let root = self.root();
-        let all: Vec<&str> = args.iter().copied().chain(["--instance", &self.instance, "--root", root.to_str().unwrap()]).collect();
-        self.run(env!("CARGO_BIN_EXE_corten"), &all)
+    pub(crate) fn corten(&self, args: &[&str]) -> Outcome {
+        self.corten_as(&self.instance, &self.root, args)
+    }
+
+    /// With another name or folder than this cluster's own.
+    pub(crate) fn corten_as(&self, instance: &str, root: &Path, args: &[&str]) -> Outcome {
+        let all: Vec<&str> = args.iter().copied().chain(["--instance", instance, "--root", root.to_str().unwrap()]).collect();
+        self.run(self.program(), &all)
+    }
+
+    pub(crate) fn program(&self) -> &'static str {
+        env!("CARGO_BIN_EXE_corten")
+    }
+
+    /// Gives the node an image with a shell, tools and curl.
+    pub(crate) fn import_busybox(&self) {
+        let archive = busybox::archive(self.folder());
+        self.corten(&["image", "import", &archive, busybox::NAME]).expect_ok("image import");
+    }
+
+    /// Creates what the manifest says.
+    pub(crate) fn create(&self, manifest: &str) {
+        self.run_fed("kubectl", &[&self.kubeconfig_argument(), "create", "-f", "-"], manifest).expect_ok("create");
+    }
+
+    /// Waits until the pod is ready.
+    pub(crate) fn ready(&self, pod: &str) {
+        self.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=60s"]).expect_ok("a pod is ready");
     }
 
     /// The admin's kubeconfig, written on the first call.
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         let path = self.folder.path().join("kubeconfig");
         if !path.exists() {
             std::fs::write(&path, self.corten(&["kubeconfig"]).expect_ok("kubeconfig")).unwrap();
@@ -139,44 +232,65 @@ impl Machine {
         path
     }
 
-    pub fn kubectl(&self, args: &[&str]) -> Outcome {
+    pub(crate) fn kubeconfig_argument(&self) -> String {
+        format!("--kubeconfig={}", self.kubeconfig().display())
+    }
+
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Outcome {
         self.kubectl_of("kubectl", args)
     }
 
-    pub fn kubectl_of(&self, program: &str, args: &[&str]) -> Outcome {
-        let config = format!("--kubeconfig={}", self.kubeconfig().display());
+    pub(crate) fn kubectl_of(&self, program: &str, args: &[&str]) -> Outcome {
+        let config = self.kubeconfig_argument();
         let all: Vec<&str> = std::iter::once(config.as_str()).chain(args.iter().copied()).collect();
         self.run(program, &all)
     }
 
     /// The pid of a part, if it runs.
-    pub fn part(&self, name: &str) -> Option<i32> {
+    pub(crate) fn part(&self, name: &str) -> Option<i32> {
         let outcome = self.corten(&["status", "-o", "json"]);
         let status: serde_json::Value = serde_json::from_str(&outcome.stdout).ok()?;
         let process = status["processes"].as_array()?.iter().find(|process| process["name"] == name)?;
         process["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
     }
 
-    pub fn api_port(&self) -> u16 {
+    pub(crate) fn api_port(&self) -> u16 {
         stdx::Instance::new(&self.instance, None).unwrap().api_port()
     }
 
-    pub fn netns_path(&self) -> PathBuf {
+    pub(crate) fn netns_path(&self) -> PathBuf {
         Path::new("/run/netns").join(&self.netns.0)
     }
 
     /// The folder of the cluster's keys.
-    pub fn pki(&self) -> PathBuf {
+    pub(crate) fn pki(&self) -> PathBuf {
         self.root().join("control/pki")
     }
 
-    pub fn kill(&self, pid: i32) {
+    /// Kills parts at the same moment, as good as that can be done, and waits until they are gone.
+    pub(crate) fn kill_parts(&self, names: &[&str]) {
+        let pids: Vec<i32> = names.iter().map(|name| self.part(name).unwrap_or_else(|| panic!("{name} runs"))).collect();
+        pids.iter().for_each(|pid| self.kill(*pid));
+        for pid in pids {
+            self.wait_for("a killed part is gone", || !is_alive(pid));
+        }
+    }
+
+    /// Kills a part and waits until another one answers in its place.
+    pub(crate) fn replace_part(&self, name: &str) {
+        let pid = self.part(name).unwrap_or_else(|| panic!("{name} runs"));
+        self.kill(pid);
+        self.wait_for(&format!("a new {name}"), || self.part(name).is_some_and(|new| new != pid));
+        self.wait_for("the API", || self.corten(&["status"]).success);
+    }
+
+    pub(crate) fn kill(&self, pid: i32) {
         let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 
     /// Pids of all container processes: what is in the instance's cgroups.
-    pub fn containers(&self) -> BTreeSet<i32> {
+    pub(crate) fn containers(&self) -> BTreeSet<i32> {
         let name = stdx::Instance::new(&self.instance, None).unwrap().cgroup();
         let mut pids = BTreeSet::new();
         for hierarchy in ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"] {
@@ -185,8 +299,14 @@ impl Machine {
         pids
     }
 
+    /// Those of them whose command line has `part`.
+    pub(crate) fn processes_named(&self, part: &str) -> Vec<i32> {
+        let has = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|argv| argv.contains(part));
+        self.containers().into_iter().filter(has).collect()
+    }
+
     /// Asks again until it is so.
-    pub fn wait_for(&self, what: &str, is: impl Fn() -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, is: impl Fn() -> bool) {
         let begun = Instant::now();
         while !is() {
             assert!(begun.elapsed() < PATIENCE, "{what}: not within {} s\n{}", PATIENCE.as_secs(), self.logs());
@@ -195,13 +315,13 @@ impl Machine {
         }
     }
 
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let outcome = self.corten(&["logs", "-n", "15"]);
         outcome.stdout + &outcome.stderr
     }
 
     /// A program that listens on the port, until dropped.
-    pub fn listen(&self, port: u16) -> Listener {
+    pub(crate) fn listen(&self, port: u16) -> Listener {
         let script =
             format!("import socket,sys;s=socket.socket();s.bind(('0.0.0.0',{port}));s.listen();print('up',flush=True);sys.stdin.read()");
         let mut child = self.command("python3").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -210,37 +330,23 @@ impl Machine {
         Listener(child)
     }
 
-    /// Requests one after another, each over a connection of its own, until stopped.
-    pub fn client_loop(&self, url: &str) -> ClientLoop {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, netns, url) = (Arc::clone(&stop), self.netns.0.clone(), url.to_owned());
-        let thread = std::thread::spawn(move || {
-            let (mut answered, mut failed) = (0, Vec::new());
-            while !stopped.load(Ordering::Relaxed) {
-                let output = Command::new("nsenter")
-                    .arg(format!("--net=/run/netns/{netns}"))
-                    .args(["curl", "-sS", "-m", "2", "-o", "/dev/null", &url])
-                    .output();
-                let output = output.expect("curl starts");
-                if output.status.success() {
-                    answered += 1;
-                } else {
-                    failed.push(FailedRequest { at: Instant::now(), error: String::from_utf8_lossy(&output.stderr).trim().to_owned() });
-                }
-            }
-            (answered, failed)
-        });
-        ClientLoop { stop, thread }
+    /// Resets and looks for leftovers: processes, mounts, links, rules, cgroups, folders.
+    pub(crate) fn reset_leaves_nothing(&self) {
+        self.corten(&["reset", "--yes"]).expect_ok("reset");
+        self.nothing_is_left();
+        assert!(!self.root().exists(), "the state is left");
     }
 
-    /// Resets and looks for leftovers: processes, mounts, links, rules, cgroups, folders.
-    pub fn reset_leaves_nothing(&self) {
-        self.corten(&["reset", "--yes"]).expect_ok("reset");
+    /// Looks for what a cluster that is down may not have: all but its state.
+    pub(crate) fn nothing_is_left(&self) {
         let instance = stdx::Instance::new(&self.instance, None).unwrap();
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(&*self.run_dir().to_string_lossy()), "a mount is left");
+        assert_eq!(self.mounted(), None, "a mount, or a namespace that has one, is left");
         assert!(self.containers().is_empty(), "a container is left");
-        assert!(!self.run_dir().exists() && !self.root().exists(), "a folder is left");
+        assert!(!self.run_dir().exists(), "a folder is left");
+        if exists("nft") {
+            let rules = self.run("nft", &["list", "ruleset"]).expect_ok("rules");
+            assert!(!rules.contains(&instance.table()), "a rule is left: {rules}");
+        }
         let links = self.run("ip", &["-o", "link"]).expect_ok("links");
         assert!(!links.contains(&format!(" {}", instance.link())), "a link is left: {links}");
         for hierarchy in ["/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
@@ -251,6 +357,13 @@ impl Machine {
             std::fs::read_to_string(entry.path().join("cmdline")).is_ok_and(|argv| argv.contains("corten\0") && argv.contains(&ours))
         });
         assert!(running.is_none(), "a process is left: {running:?}");
+    }
+
+    /// A process whose mount namespace shows something of the cluster's run folder.
+    fn mounted(&self) -> Option<PathBuf> {
+        let run_dir = format!(" {}/", self.run_dir().display());
+        let shows = |process: &PathBuf| std::fs::read_to_string(process.join("mountinfo")).is_ok_and(|mounts| mounts.contains(&run_dir));
+        std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).find(shows)
     }
 }
 
@@ -264,7 +377,7 @@ impl Drop for Machine {
     }
 }
 
-pub struct Listener(std::process::Child);
+pub(crate) struct Listener(std::process::Child);
 
 impl Drop for Listener {
     fn drop(&mut self) {
@@ -274,14 +387,28 @@ impl Drop for Listener {
 }
 
 /// A program under way; it is killed when dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: std::process::Child,
     lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Running {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+
+    /// The next line; None at the end of the output. An error where there is none yet.
+    pub(crate) fn line_within(&self, patience: Duration) -> Result<Option<String>, ()> {
+        match self.lines.recv_timeout(patience) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err(()),
+        }
+    }
+
     /// The next line that contains `part`; None at the end of the output, or after a bound.
-    pub fn line_with(&self, part: &str) -> Option<String> {
+    pub(crate) fn line_with(&self, part: &str) -> Option<String> {
         let end = Instant::now() + PATIENCE;
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             if line.contains(part) {
@@ -292,12 +419,12 @@ impl Running {
     }
 
     /// Whether its output came to its end without our doing, within a bound.
-    pub fn ends(&self) -> bool {
+    pub(crate) fn ends(&self) -> bool {
         let end = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(_) => {}
-                Err(error) => return error == std::sync::mpsc::RecvTimeoutError::Disconnected,
+                Err(error) => return error == RecvTimeoutError::Disconnected,
             }
         }
     }
@@ -310,25 +437,27 @@ impl Drop for Running {
     }
 }
 
-/// A request that was not answered, and when that was known.
-#[derive(Debug)]
-#[expect(dead_code, reason = "the error is read in the panic's text")]
-pub struct FailedRequest {
-    pub at: Instant,
-    pub error: String,
+/// A program in the namespace, with a home of its own.
+fn command(netns: &Netns, home: &Path, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{}", netns.0)).arg(program);
+    command.env("HOME", home).env_remove("KUBECONFIG").env_remove("SUDO_UID");
+    command
 }
 
-pub struct ClientLoop {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<(usize, Vec<FailedRequest>)>,
+fn running(mut command: Command) -> Running {
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    let (lines_tx, lines) = std::sync::mpsc::sync_channel(1000);
+    // Ends with the child's output, or when nobody reads any more.
+    std::thread::spawn(move || std::io::BufRead::lines(stdout).map_while(Result::ok).try_for_each(|line| lines_tx.send(line)));
+    Running { child, lines }
 }
 
-impl ClientLoop {
-    /// How many requests were answered, and the errors of those that were not.
-    pub fn stop(self) -> (usize, Vec<FailedRequest>) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the loop ends")
-    }
+/// Neither gone nor a zombie.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z" && state != "X")
 }
 
 fn exists(tool: &str) -> bool {

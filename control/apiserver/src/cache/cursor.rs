@@ -7,8 +7,13 @@
 //! ```
 //! A cursor holds a place in the shared ring and nothing of its own but what is not in the ring (the initial state and
 //! history from before it). Dropping it ends the subscription.
+//!
+//! What a thousand watchers do for each event is kept short: the bell rings, a look at the topic's head, a frame that another
+//! one has made ([`Cursor::next_frame`]). The timer stays registered from one wait to the next, and the end of the process
+//! is a flag, because each of them would be a lock that all watchers want at once.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +22,12 @@ use client::{Object, WatchKind};
 use env::Env;
 use kinds::KindRef;
 use schema::Status;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
-use super::event::{Event, FormKey};
+use super::event::Event;
 use super::item::Item;
 use super::ring::{Place, Topic};
+use super::signal::{Form, Frame, Signal};
 use super::{Cache, KindCache};
 use crate::convert;
 use crate::select::Selector;
@@ -45,6 +50,14 @@ pub enum Step {
     },
     /// The time is up, or the server stops.
     End,
+}
+
+/// What a watcher that shares its form is told next.
+pub enum Told {
+    /// Some events in that form.
+    Frame(Bytes),
+    /// Something that is this watcher's own.
+    Step(Step),
 }
 
 /// One event for one watcher.
@@ -83,7 +96,7 @@ pub struct Cursor {
     topic: Topic,
     selector: Selector,
     place: Place,
-    notify: Arc<Notify>,
+    signal: Arc<Signal>,
     initial: std::vec::IntoIter<Arc<Item>>,
     mark_initial_end: bool,
     backlog: VecDeque<Arc<Event>>,
@@ -93,12 +106,14 @@ pub struct Cursor {
     bookmarks: bool,
     deadline: Instant,
     next_bookmark: Instant,
+    /// Made at the first wait.
+    timer: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
 
 impl Cursor {
-    /// `place` and `notify` come from the subscription to `start.topic`, which the cursor ends when it is dropped.
-    pub(crate) fn new(cache: Arc<Cache>, kind_cache: Arc<KindCache>, start: Start, place: Place, notify: Arc<Notify>) -> Self {
+    /// `place` and `signal` come from the subscription to `start.topic`, which the cursor ends when it is dropped.
+    pub(crate) fn new(cache: Arc<Cache>, kind_cache: Arc<KindCache>, start: Start, place: Place, signal: Arc<Signal>) -> Self {
         let now = cache.env.instant();
         let deadline = now + start.timeout;
         Self {
@@ -108,7 +123,7 @@ impl Cursor {
             topic: start.topic,
             selector: start.selector,
             place,
-            notify,
+            signal,
             initial: start.initial.into_iter(),
             mark_initial_end: start.mark_initial_end,
             backlog: VecDeque::new(),
@@ -117,6 +132,7 @@ impl Cursor {
             bookmarks: start.bookmarks,
             deadline,
             next_bookmark: next_bookmark(now, deadline),
+            timer: None,
             ended: false,
         }
     }
@@ -138,20 +154,39 @@ impl Cursor {
         if let Some(step) = self.initial_step() {
             return Ok(step);
         }
+        match self.there_or_due(Self::events).await? {
+            There(events) => Ok(Step::Events(events)),
+            Due(step) => Ok(step),
+        }
+    }
+
+    /// As [`Cursor::next`], with the events as `form`: made by `join`, unless another watcher had the same to tell just now.
+    pub async fn next_frame(&mut self, form: &Form, join: impl Fn(&[Delivery]) -> Result<Bytes, Status>) -> Result<Told, Status> {
+        if let Some(step) = self.initial_step() {
+            return Ok(Told::Step(step));
+        }
+        match self.there_or_due(|cursor| cursor.frame(form, &join)).await? {
+            There(bytes) => Ok(Told::Frame(bytes)),
+            Due(step) => Ok(Told::Step(step)),
+        }
+    }
+
+    async fn there_or_due<T>(&mut self, mut look: impl FnMut(&mut Self) -> Result<Option<T>, Status>) -> Result<Next<T>, Status> {
         loop {
             if self.ended {
-                return Ok(Step::End);
+                return Ok(Due(Step::End));
             }
-            let notify = Arc::clone(&self.notify);
-            let mut woken = std::pin::pin!(notify.notified());
+            let signal = Arc::clone(&self.signal);
+            let mut woken = std::pin::pin!(signal.bell().notified());
             woken.as_mut().enable(); // before looking, so that nothing falls between
             let applied = self.cache.applied();
-            let events = self.drain()?;
-            if !events.is_empty() {
-                return Ok(Step::Events(events));
+            if (!self.backlog.is_empty() || signal.reaches_beyond(self.place))
+                && let Some(found) = look(self)?
+            {
+                return Ok(There(found));
             }
             if let Some(step) = self.due(applied) {
-                return Ok(step);
+                return Ok(Due(step));
             }
             self.sleep(woken).await;
         }
@@ -167,9 +202,52 @@ impl Cursor {
         mark.then_some(Step::Bookmark { revision: self.after, initial_events_end: true })
     }
 
+    fn events(&mut self) -> Result<Option<Vec<Delivery>>, Status> {
+        let events = self.drain()?.deliveries;
+        Ok((!events.is_empty()).then_some(events))
+    }
+
+    /// What has happened since the last look, as one piece: another watcher's, or made here and left for others.
+    fn frame(&mut self, form: &Form, join: impl Fn(&[Delivery]) -> Result<Bytes, Status>) -> Result<Option<Bytes>, Status> {
+        if let Some(frame) = self.others_frame(form) {
+            (self.place, self.told) = (frame.to, self.told.max(frame.last));
+            return Ok(Some(frame.bytes));
+        }
+        let (from, is_shared) = (self.place, self.shares());
+        let drained = self.drain()?;
+        if drained.deliveries.is_empty() {
+            return Ok(None);
+        }
+        let bytes = join(&drained.deliveries)?;
+        if is_shared && let Some(first) = drained.first_of_all {
+            let (form, to, bytes) = (form.clone(), self.place, bytes.clone());
+            self.signal.keep(Frame { form, from, to, first, last: self.told, bytes });
+        }
+        Ok(Some(bytes))
+    }
+
+    fn others_frame(&self, form: &Form) -> Option<Frame> {
+        let frame = self.shares().then(|| self.signal.find(form, self.place)).flatten()?;
+        (frame.first > self.after).then_some(frame)
+    }
+
+    /// Whether this watcher is told what everybody in its topic is told, and is not alone there.
+    fn shares(&self) -> bool {
+        const ONE_WATCHER: usize = 2; // its own reference and the ring's
+        self.selector.is_everything() && self.backlog.is_empty() && Arc::strong_count(&self.signal) > ONE_WATCHER
+    }
+
     /// What has happened since the last look, as far as it concerns this watcher.
-    fn drain(&mut self) -> Result<Vec<Delivery>, Status> {
-        let mut batch = Batch { selector: &self.selector, after: self.after, told: self.told, bytes: 0, deliveries: Vec::new() };
+    fn drain(&mut self) -> Result<Drained, Status> {
+        let mut batch = Batch {
+            selector: &self.selector,
+            after: self.after,
+            told: self.told,
+            bytes: 0,
+            first: None,
+            left_out: false,
+            deliveries: Vec::new(),
+        };
         while let Some(event) = self.backlog.pop_front() {
             if !batch.take(&event) {
                 break;
@@ -183,13 +261,13 @@ impl Cursor {
             })?;
         }
         self.told = batch.told;
-        Ok(batch.deliveries)
+        Ok(Drained { first_of_all: batch.first.filter(|_| !batch.left_out), deliveries: batch.deliveries })
     }
 
     /// A bookmark or the end, when its time has come. Nothing is left to drain; `applied` was read before draining.
     fn due(&mut self, applied: u64) -> Option<Step> {
         let now = self.cache.env.instant();
-        let stopping = self.cache.env.shutdown().is_cancelled();
+        let stopping = self.cache.is_stopping();
         self.ended = stopping || now >= self.deadline;
         let bookmark_due = stopping || (!self.ended && now >= self.next_bookmark);
         if bookmark_due {
@@ -202,12 +280,15 @@ impl Cursor {
         self.ended.then_some(Step::End)
     }
 
-    async fn sleep(&self, woken: impl Future<Output = ()>) {
+    async fn sleep(&mut self, woken: impl Future<Output = ()>) {
         let until = if self.bookmarks { self.deadline.min(self.next_bookmark) } else { self.deadline };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
+        }
         tokio::select! {
             () = woken => {}
-            () = tokio::time::sleep_until(until) => {}
-            () = self.cache.env.shutdown().cancelled() => {}
+            () = timer => {}
         }
     }
 }
@@ -218,12 +299,30 @@ impl Drop for Cursor {
     }
 }
 
+use Next::{Due, There};
+
+/// What a wait ends with.
+enum Next<T> {
+    There(T),
+    Due(Step),
+}
+
+/// Events out of the backlog and the ring.
+struct Drained {
+    /// Revision of the first one, when this is everything that the topic had.
+    first_of_all: Option<u64>,
+    deliveries: Vec<Delivery>,
+}
+
 /// Collects what one step tells.
 struct Batch<'a> {
     selector: &'a Selector,
     after: u64,
     told: u64,
     bytes: usize,
+    first: Option<u64>,
+    /// An event was not for this watcher.
+    left_out: bool,
     deliveries: Vec<Delivery>,
 }
 
@@ -231,12 +330,17 @@ impl Batch<'_> {
     /// Returns whether there is room for more.
     fn take(&mut self, event: &Arc<Event>) -> bool {
         if event.revision <= self.after {
+            self.left_out = true;
             return true;
         }
         self.told = self.told.max(event.revision);
-        if let Some(kind) = event.seen_by(self.selector) {
-            self.bytes += event.weight();
-            self.deliveries.push(Delivery { kind, source: Source::Event(Arc::clone(event)) });
+        self.first.get_or_insert(event.revision);
+        match event.seen_by(self.selector) {
+            Some(kind) => {
+                self.bytes += event.weight();
+                self.deliveries.push(Delivery { kind, source: Source::Event(Arc::clone(event)) });
+            }
+            None => self.left_out = true,
         }
         self.has_room()
     }
@@ -260,14 +364,10 @@ impl Delivery {
         convert::served(kind, stored)
     }
 
-    /// Bytes of another form (a Table row, a protobuf frame), made once for all watchers that want the same.
-    /// `media` names the form, `version` the served apiVersion.
-    pub fn form(&self, media: &'static str, version: &str, make: impl FnOnce() -> Bytes) -> Bytes {
+    /// Bytes of one form (a JSON line, a protobuf frame), made once for all watchers that want the same.
+    pub fn form(&self, form: &Form, make: impl FnOnce() -> Result<Bytes, Status>) -> Result<Bytes, Status> {
         match &self.source {
-            Source::Event(event) => {
-                let key: FormKey = (media, version.to_owned(), self.kind);
-                event.form(&key, make)
-            }
+            Source::Event(event) => event.form(form, self.kind, make),
             Source::State(_) => make(),
         }
     }

@@ -9,11 +9,12 @@ use tokio::time::Instant;
 
 use super::item::Item;
 use super::ring::Topic;
+use super::signal::Form;
 use crate::document;
 use crate::select::Selector;
 
-/// Which form of an event some bytes are: media type (and its parameters), served version, and what it tells.
-pub type FormKey = (&'static str, String, WatchKind);
+/// Which form of an event some bytes are, and what it tells.
+type FormKey = (Form, WatchKind);
 
 /// Shared by all watchers of a kind.
 pub struct Event {
@@ -39,12 +40,24 @@ impl Event {
 
     /// What this event is to a watcher with `selector`: a change into the selection is ADDED, out of it DELETED.
     pub fn seen_by(&self, selector: &Selector) -> Option<WatchKind> {
+        if selector.is_everything() {
+            return self.seen_by_all();
+        }
         let matches = |item: &Option<Arc<Item>>| item.as_ref().is_some_and(|item| selector.matches(item));
         match (matches(&self.previous), matches(&self.current)) {
             (false, true) => Some(WatchKind::Added),
             (true, true) => Some(WatchKind::Modified),
             (true, false) => Some(WatchKind::Deleted),
             (false, false) => None,
+        }
+    }
+
+    fn seen_by_all(&self) -> Option<WatchKind> {
+        match (&self.previous, &self.current) {
+            (None, Some(_)) => Some(WatchKind::Added),
+            (Some(_), Some(_)) => Some(WatchKind::Modified),
+            (Some(_), None) => Some(WatchKind::Deleted),
+            (None, None) => None,
         }
     }
 
@@ -62,15 +75,15 @@ impl Event {
         Object::parse(raw).unwrap_or_else(|_| Arc::clone(&last.object))
     }
 
-    /// The bytes of the form `key`, made by the first that asks and shared with all others.
-    pub fn form(&self, key: &FormKey, make: impl FnOnce() -> Bytes) -> Bytes {
+    /// The bytes of one form, made by the first that asks and shared with all others. A maker's failure is shared with nobody.
+    pub fn form<E>(&self, form: &Form, kind: WatchKind, make: impl FnOnce() -> Result<Bytes, E>) -> Result<Bytes, E> {
         let mut forms = self.forms.lock().expect("makers of event forms do not panic");
-        if let Some((_, bytes)) = forms.iter().find(|(have, _)| have == key) {
-            return bytes.clone();
+        if let Some((_, bytes)) = forms.iter().find(|((have, of), _)| have == form && *of == kind) {
+            return Ok(bytes.clone());
         }
-        let bytes = make();
-        forms.push((key.clone(), bytes.clone()));
-        bytes
+        let bytes = make()?;
+        forms.push(((form.clone(), kind), bytes.clone()));
+        Ok(bytes)
     }
 
     /// Whether a watcher of `topic` cares.

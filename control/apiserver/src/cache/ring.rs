@@ -1,7 +1,7 @@
 //! One kind's live objects and its recent history.
 //!
 //! The history is one ring of shared events. Each *topic* (everything, one namespace, one node, one object) that somebody
-//! watches keeps the positions of its own events in that ring and one notifier, so that foreign events cost a watcher
+//! watches keeps the positions of its own events in that ring and one [`Signal`], so that foreign events cost a watcher
 //! nothing: it is neither woken nor does it step over them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::Key;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::event::Event;
 use super::item::Item;
+use super::signal::Signal;
 
 /// The part of a kind that a watcher follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +55,7 @@ struct Positions {
     /// The newest position that left the ring; cursors at or before it have missed something.
     lost: Option<u64>,
     watchers: usize,
-    notify: Arc<Notify>,
+    signal: Arc<Signal>,
 }
 
 /// One write, parsed and ready to apply.
@@ -67,7 +67,7 @@ pub struct Change {
 }
 
 /// A cursor's place.
-#[derive(Clone)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub epoch: u32,
     /// The first position not yet seen.
@@ -96,7 +96,7 @@ impl Ring {
     }
 
     /// Starts afresh with `items` as they were at `revision`; every cursor is void. Returns whom to wake.
-    pub fn reset(&mut self, revision: u64, items: Vec<(Key, Arc<Item>)>) -> Vec<Arc<Notify>> {
+    pub fn reset(&mut self, revision: u64, items: Vec<(Key, Arc<Item>)>) -> Vec<Arc<Signal>> {
         self.items.clear();
         self.by_node.clear();
         for (key, item) in items {
@@ -105,13 +105,21 @@ impl Ring {
         self.events.clear();
         (self.bytes, self.oldest, self.revision) = (0, revision, revision);
         self.epoch += 1;
-        self.topics.values_mut().for_each(|topic| topic.seqs.clear());
-        self.topics.values().map(|topic| Arc::clone(&topic.notify)).collect()
+        for topic in self.topics.values_mut() {
+            topic.seqs.clear();
+            topic.signal.void();
+        }
+        self.signals()
     }
 
-    /// Applies changes in commit order; returns the notifiers of the topics that got something.
-    pub fn apply(&mut self, changes: Vec<Change>, now: Instant) -> Vec<Arc<Notify>> {
-        let mut wake: Vec<Arc<Notify>> = Vec::new();
+    /// Of everything that is watched.
+    pub fn signals(&self) -> Vec<Arc<Signal>> {
+        self.topics.values().map(|topic| Arc::clone(&topic.signal)).collect()
+    }
+
+    /// Applies changes in commit order; returns the signals of the topics that got something.
+    pub fn apply(&mut self, changes: Vec<Change>, now: Instant) -> Vec<Arc<Signal>> {
+        let mut wake: Vec<Arc<Signal>> = Vec::new();
         for change in changes {
             let previous = self.items.get(&change.key).cloned();
             if previous.is_none() && change.item.is_none() {
@@ -157,12 +165,13 @@ impl Ring {
     }
 
     /// Tells the watched topics that `event` is theirs.
-    fn note(&mut self, event: &Event, wake: &mut Vec<Arc<Notify>>) {
+    fn note(&mut self, event: &Event, wake: &mut Vec<Arc<Signal>>) {
         for topic in topics_of(event) {
             if let Some(positions) = self.topics.get_mut(&topic) {
                 positions.seqs.push_back(event.seq);
-                if !wake.iter().any(|have| Arc::ptr_eq(have, &positions.notify)) {
-                    wake.push(Arc::clone(&positions.notify));
+                positions.signal.extend(event.seq + 1);
+                if !wake.iter().any(|have| Arc::ptr_eq(have, &positions.signal)) {
+                    wake.push(Arc::clone(&positions.signal));
                 }
             }
         }
@@ -214,13 +223,13 @@ impl Ring {
     }
 
     /// Follows `topic`: events after `revision`, which is not before [`Ring::oldest`].
-    pub fn subscribe(&mut self, topic: &Topic, revision: u64) -> (Place, Arc<Notify>) {
+    pub fn subscribe(&mut self, topic: &Topic, revision: u64) -> (Place, Arc<Signal>) {
         let first_after = self.events.partition_point(|event| event.revision <= revision);
         let next = self.events.get(first_after).map_or(self.next_seq, |event| event.seq);
         let events = &self.events;
         let positions = self.topics.entry(topic.clone()).or_insert_with(|| Positions::gather(topic, events));
         positions.watchers += 1;
-        (Place { epoch: self.epoch, next }, Arc::clone(&positions.notify))
+        (Place { epoch: self.epoch, next }, Arc::clone(&positions.signal))
     }
 
     pub fn unsubscribe(&mut self, topic: &Topic) {
@@ -254,8 +263,10 @@ impl Ring {
 
 impl Positions {
     fn gather(topic: &Topic, events: &VecDeque<Arc<Event>>) -> Self {
-        let seqs = events.iter().filter(|event| event.is_in(topic)).map(|event| event.seq).collect();
-        Self { seqs, lost: None, watchers: 0, notify: Arc::default() }
+        let seqs: VecDeque<u64> = events.iter().filter(|event| event.is_in(topic)).map(|event| event.seq).collect();
+        let signal = Arc::new(Signal::default());
+        signal.extend(seqs.back().map_or(0, |seq| seq + 1));
+        Self { seqs, lost: None, watchers: 0, signal }
     }
 
     fn forget(&mut self, seq: u64) {

@@ -65,7 +65,8 @@ impl Body {
         Self::stream(stream.map(|item| item.map_err(|never| match never {})))
     }
 
-    fn length(&self) -> Option<u64> {
+    /// None where it is not known beforehand.
+    pub(super) fn length(&self) -> Option<u64> {
         match self {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::Pieces { length, .. } => Some(*length),
@@ -191,6 +192,41 @@ pub fn pretty(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).unwrap_or_default()
 }
 
+/// Compact JSON in the layout of [`pretty`], its members in the order that they have; nothing is decoded, since a list as a
+/// tree of values takes many times the memory of its bytes.
+pub fn indented<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let (mut depth, mut in_string, mut escaped, mut opened) = (0_usize, false, false, false);
+    let new_line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.resize(out.len() + 2 * depth, b' ');
+    };
+    for byte in pieces.flatten().copied() {
+        if in_string {
+            out.push(byte);
+            in_string = escaped || byte != b'"';
+            escaped = byte == b'\\' && !escaped;
+            continue;
+        }
+        let closes = matches!(byte, b'}' | b']');
+        depth -= usize::from(closes);
+        // An empty object or list stays on its line.
+        if opened != closes {
+            new_line(&mut out, depth);
+        }
+        out.push(byte);
+        opened = matches!(byte, b'{' | b'[');
+        depth += usize::from(opened);
+        in_string = byte == b'"';
+        match byte {
+            b',' => new_line(&mut out, depth),
+            b':' => out.push(b' '),
+            _ => {}
+        }
+    }
+    out
+}
+
 pub fn yaml(value: &impl Serialize) -> String {
     serde_saphyr::to_string(value).unwrap_or_default()
 }
@@ -253,6 +289,8 @@ fn accepts_gzip(header: &str) -> bool {
 mod tests {
     use std::io::Read;
 
+    use schema::json;
+
     use super::*;
 
     fn drain(mut body: Body) -> (Vec<u8>, usize) {
@@ -294,5 +332,21 @@ mod tests {
         warn(&mut told, &["a \"b\"\n".into(), "a \"b\"\n".into()]);
         let values: Vec<_> = told.headers().get_all(WARNING).iter().collect();
         assert_eq!(values, ["299 - \"a \\\"b\\\" \""]);
+    }
+
+    #[test]
+    fn indenting_bytes_lays_them_out_as_encoding_values_does() {
+        let rows = [
+            json!({}),
+            json!([]),
+            json!([[], {}, [{}], "", 1, null, true]),
+            json!({"a": {"b": [1, {"c": "x,y:{z}[\"\\"}], "d": {}}, "e\n": "\\\"", "f": "\\"}),
+            json!({"items": [{"metadata": {"labels": {"a": "b"}}}, {"spec": []}]}),
+        ];
+        for value in rows {
+            let compact = serde_json::to_vec(&value).unwrap();
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            assert_eq!(text(indented(compact.chunks(3))), text(pretty(&value)));
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,6 +24,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Face;
+use super::answer::BoxError;
+use super::gather::{Turns, gather};
 
 /// Bounds of the listener.
 #[derive(Clone, Debug)]
@@ -158,7 +161,7 @@ async fn connection(face: Arc<Face>, acceptor: TlsAcceptor, limits: Limits, tcp:
     }
 }
 
-async fn http2(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: TlsStream<TcpStream>) -> Result<(), hyper::Error> {
+async fn http2(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: TlsStream<TcpStream>) -> Result<(), BoxError> {
     let env = face.env.clone();
     let mut builder = http2::Builder::new(Tasks(env.clone()));
     builder
@@ -175,15 +178,32 @@ async fn http2(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: Tls
         // Boxed, so that a stream's task is no larger than its body: a watch lives for hours, its answer's making does not.
         async move { Ok::<_, std::convert::Infallible>(Box::pin(face.answer(&who, request)).await) }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(tls), service));
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = env.shutdown().cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await
+    let (io, outlet) = gather(tls);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let (mut stop, mut stopping) = (std::pin::pin!(env.shutdown().cancelled()), false);
+    let mut turns = Turns::new(env.instant());
+    std::future::poll_fn(|cx| {
+        if turns.gives_way(env.instant()) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !stopping && stop.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            connection.as_mut().graceful_shutdown();
+        }
+        let ended = connection.as_mut().poll(cx);
+        // Whatever h2 has written in this turn goes out with it.
+        let settled = outlet.settle(cx);
+        match (ended, settled) {
+            (Poll::Ready(ended), _) => Poll::Ready(ended.map_err(BoxError::from)),
+            (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+            (Poll::Pending, _) => Poll::Pending,
+        }
+    })
+    .await
 }
 
-async fn http1(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: TlsStream<TcpStream>) -> Result<(), hyper::Error> {
+async fn http1(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: TlsStream<TcpStream>) -> Result<(), BoxError> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 << 10).keep_alive(true);
     let service = service_fn(|request| {
@@ -193,10 +213,10 @@ async fn http1(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: Tls
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(tls), service).with_upgrades());
     tokio::select! {
-        ended = connection.as_mut() => return ended,
+        ended = connection.as_mut() => return Ok(ended?),
         () = face.env.shutdown().cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    connection.await
+    Ok(connection.await?)
 }
 
 /// hyper's tasks as tasks of the environment, so that shutdown waits for them.

@@ -1,6 +1,7 @@
 //! `/metrics` in the Prometheus text format. Label values come from the registry, never from what a client sends, so that
 //! nobody can make up labels without end.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use http::Method;
@@ -17,7 +18,7 @@ use crate::Core;
 
 /// Counters of the HTTP face.
 pub struct Metrics {
-    registry: Registry,
+    registry: Mutex<Registry>,
     requests: Family<Label, Counter>,
     seconds: Family<Work, Histogram, fn() -> Histogram>,
     in_flight: Family<Kind, Gauge>,
@@ -69,7 +70,7 @@ impl Metrics {
             watches: Gauge::default(),
             connections: Gauge::default(),
             revision: Gauge::default(),
-            registry: Registry::default(),
+            registry: Mutex::default(),
         };
         registry.register("apiserver_request", "Requests by verb, resource and code", metrics.requests.clone());
         registry.register("apiserver_request_duration_seconds", "Time to the answer's first byte", metrics.seconds.clone());
@@ -77,7 +78,12 @@ impl Metrics {
         registry.register("apiserver_longrunning_requests", "Watches being opened", metrics.watches.clone());
         registry.register("apiserver_open_connections", "Client connections", metrics.connections.clone());
         registry.register("apiserver_storage_revision", "The newest revision that reads show", metrics.revision.clone());
-        Self { registry, ..metrics }
+        Self { registry: registry.into(), ..metrics }
+    }
+
+    /// Prints other parts' counters beside its own: `add` registers them.
+    pub fn extend(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock().expect("no holder of the registry panics"));
     }
 
     /// The label of a request; what is not in the registry counts as nothing in particular.
@@ -126,7 +132,7 @@ impl Metrics {
     pub fn answer(&self, core: &Core) -> Answer {
         self.revision.set(i64::try_from(core.revision()).unwrap_or(i64::MAX));
         let mut text = String::new();
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.lock().expect("no holder of the registry panics"));
         answer(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", Body::Bytes(text.into()))
     }
 }

@@ -16,7 +16,7 @@ use schema::{DocExt, Facts, Status, TypeId, Value, duration, json, protobuf, tim
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{Answer, Body, answer, compact, pretty, yaml};
+use super::answer::{Answer, Body, answer, compact, indented, pretty, yaml};
 use super::negotiate::{Encoding, Shape, Wanted};
 use super::query::Query;
 
@@ -171,6 +171,9 @@ impl Shaper<'_> {
         if self.wanted.encoding == (Encoding::Json { pretty: false }) {
             pieces.push_back(Bytes::from_static(b"\n"));
             return Ok(Body::pieces(pieces));
+        }
+        if self.wanted.encoding == (Encoding::Json { pretty: true }) {
+            return Ok(Body::Bytes(indented(pieces.iter().map(|piece| &**piece)).into()));
         }
         let whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
         Ok(self.encode(&decode(&whole)?))

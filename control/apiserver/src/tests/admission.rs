@@ -189,4 +189,9 @@ async fn who_asks_for_a_certificate_is_who_has_proved_it() {
     assert_eq!(made.str_at("spec.username"), "admin");
     assert_eq!(made.at("spec.groups"), Some(&json!([auth::MASTERS])));
     assert_eq!((made.at("spec.uid"), made.at("spec.extra")), (None, None));
+    let mut changed = made.clone();
+    changed.set_at("spec.username", "system:node:n1");
+    changed.set_at("spec.request", "eQ==");
+    let kept = cluster.client().update(Target::of("certificates.k8s.io/v1", "certificatesigningrequests", "").named("a"), changed).await;
+    assert_eq!(kept.unwrap().value().at("spec"), made.at("spec"), "what was asked for stays");
 }

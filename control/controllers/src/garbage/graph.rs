@@ -13,10 +13,18 @@ pub struct Place {
     pub key: String,
 }
 
+/// One reference of an object.
+#[derive(Clone)]
+struct Owner {
+    uid: String,
+    /// Its delete in the foreground waits for the object.
+    blocks: bool,
+}
+
 #[derive(Default)]
 pub struct Graph {
     places: HashMap<String, Place>,
-    owners: HashMap<String, Vec<String>>,
+    owners: HashMap<String, Vec<Owner>>,
     dependents: HashMap<String, HashSet<String>>,
 }
 
@@ -36,25 +44,32 @@ impl Graph {
             return Vec::new();
         }
         self.places.insert(meta.uid.clone(), Place { kind: kind.clone(), key: meta.key() });
+        let mut again = vec![meta.uid.clone()];
         if !gone {
-            self.link(object);
+            again.extend(self.link(object));
         }
-        vec![meta.uid.clone()]
+        again
     }
 
-    fn link(&mut self, object: &Object) {
+    /// Returns the owners that the object does not block any more: they may wait for nothing else.
+    fn link(&mut self, object: &Object) -> Vec<String> {
         let uid = &object.meta.uid;
-        let new: Vec<String> = object.meta.owner_references.iter().map(|reference| reference.uid.clone()).collect();
+        let references = object.meta.owner_references.iter();
+        let new: Vec<Owner> =
+            references.map(|one| Owner { uid: one.uid.clone(), blocks: one.block_owner_deletion == Some(true) }).collect();
         let old = if new.is_empty() { self.owners.remove(uid) } else { self.owners.insert(uid.clone(), new.clone()) };
-        for owner in old.into_iter().flatten().filter(|owner| !new.contains(owner)) {
-            self.unlink(&owner, uid);
+        let old = old.unwrap_or_default();
+        for owner in old.iter().filter(|owner| !new.iter().any(|held| held.uid == owner.uid)) {
+            self.unlink(&owner.uid, uid);
         }
-        for (owner, reference) in new.into_iter().zip(&object.meta.owner_references) {
+        for (owner, reference) in new.iter().zip(&object.meta.owner_references) {
             if let Some(place) = super::place_of(object, reference) {
-                self.places.entry(owner.clone()).or_insert(place);
+                self.places.entry(owner.uid.clone()).or_insert(place);
             }
-            self.dependents.entry(owner).or_default().insert(uid.clone());
+            self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
         }
+        let still_blocked = |owner: &&Owner| new.iter().any(|held| held.uid == owner.uid && held.blocks);
+        old.iter().filter(|owner| owner.blocks && !still_blocked(owner)).map(|owner| owner.uid.clone()).collect()
     }
 
     fn unlink(&mut self, owner: &str, dependent: &str) {
@@ -85,9 +100,10 @@ impl Graph {
     pub fn remove(&mut self, uid: &str) -> Vec<String> {
         self.places.remove(uid);
         let owners = self.owners.remove(uid).unwrap_or_default();
-        owners.iter().for_each(|owner| self.unlink(owner, uid));
+        owners.iter().for_each(|owner| self.unlink(&owner.uid, uid));
         let dependents: Vec<String> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
-        dependents.into_iter().chain(owners.into_iter().filter(|owner| self.places.contains_key(owner))).collect()
+        let owners = owners.into_iter().map(|owner| owner.uid).filter(|owner| self.places.contains_key(owner));
+        dependents.into_iter().chain(owners).collect()
     }
 }
 
@@ -117,6 +133,23 @@ mod tests {
         assert!(graph.note(&pods, &object("lonely", &[]), || true).is_empty(), "nobody depends on it");
         graph.remove("other");
         assert!(graph.places.is_empty() && graph.owners.is_empty() && graph.dependents.is_empty(), "nothing is left of what is gone");
+    }
+
+    #[test]
+    fn an_owner_that_is_not_blocked_any_more_is_looked_at() {
+        let pods = kinds::by_kind("v1", "Pod").unwrap().clone();
+        let blocking = |blocks: &[(&str, bool)]| {
+            let references: Vec<_> = blocks
+                .iter()
+                .map(|(owner, blocks)| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner, "blockOwnerDeletion": blocks}))
+                .collect();
+            Object::from_value(&json!({"metadata": {"name": "a", "namespace": "d", "uid": "a", "ownerReferences": references}})).unwrap()
+        };
+        let mut graph = Graph::default();
+        assert_eq!(graph.note(&pods, &blocking(&[("x", true), ("y", true), ("z", false)]), || false), ["a"]);
+        assert_eq!(graph.note(&pods, &blocking(&[("x", true), ("y", false), ("z", false)]), || false), ["a", "y"]);
+        assert_eq!(graph.note(&pods, &blocking(&[("z", false)]), || false), ["a", "x"]);
+        assert_eq!(graph.note(&pods, &blocking(&[]), || false), ["a"]);
     }
 
     #[test]

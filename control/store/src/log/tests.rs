@@ -173,6 +173,93 @@ async fn a_batch_that_found_no_room_is_never_believed() {
     }
 }
 
+type Answers = Vec<Result<Committed, StoreError>>;
+
+/// Two writes of `/held` go to the disk in one batch and stand still there; behind them come a create of `/held`, which
+/// conflicts, one more write of it, and a create of `/behind`. Then `fault` befalls the disk and the writes go on. What
+/// the first two and the others were told. Revisions 1 and 2 were there before.
+async fn two_batches(disk: &TornDisk, store: &Arc<Log>, fault: impl FnOnce(&TornDisk)) -> (Answers, Answers) {
+    put(&**store, "/a", "1").await;
+    let txn = |guard: Option<Guard>, key: &str, value: &str| {
+        store.txn(Txn { guards: guard.into_iter().collect(), ops: vec![put_op(key, value)] })
+    };
+    disk.hold_next_write();
+    let mut plug = txn(None, "/a", "2");
+    assert!(futures::poll!(&mut plug).is_pending());
+    disk.wait_until_held();
+    let mut first = Box::pin(join_all(["1", "2"].map(|value| txn(None, "/held", value))));
+    assert!(futures::poll!(&mut first).is_pending());
+    disk.hold_next_write();
+    disk.let_go();
+    plug.await.unwrap();
+    disk.wait_until_held();
+    let absent = |key: &str| Some(Guard::Absent(key.into()));
+    let present = Some(Guard::Present("/held".into()));
+    let behind = [txn(absent("/held"), "/held", "created"), txn(present, "/held", "3"), txn(absent("/behind"), "/behind", "created")];
+    let mut behind = Box::pin(join_all(behind));
+    assert!(futures::poll!(&mut behind).is_pending(), "nobody is told before the disk is");
+    assert_eq!((store.revision(), store.get("/held").await.unwrap()), (Revision(2), None), "nor sees anything");
+    let queue = store.queue.as_ref().expect("the log is open");
+    while queue.capacity() < queue.max_capacity() {
+        std::thread::yield_now(); // until the writer, a thread of its own, has gathered them
+    }
+    fault(disk);
+    disk.let_go();
+    (first.await, behind.await)
+}
+
+#[tokio::test]
+async fn a_batch_is_checked_against_the_one_before_it_that_is_on_its_way() {
+    let disk = TornDisk::new();
+    let store = open(&disk).unwrap();
+    let (first, behind) = two_batches(&disk, &store, |_| {}).await;
+    let revisions = |answers: &Answers| answers.iter().flatten().map(|done| done.revision.0).collect::<Vec<_>>();
+    assert_eq!((revisions(&first), revisions(&behind)), (vec![3, 4], vec![5, 6]));
+    assert!(matches!(&behind[0], Err(StoreError::Conflict { current: Some(Revision(4)), .. })), "{behind:?}");
+    drop(store);
+    let store = open(&disk.reboot(Crash::PowerCut, &Env::sim(1))).unwrap();
+    assert_eq!((store.revision(), store.repair()), (Revision(6), None));
+    let mut watch = store.watch("/", Revision(2)).await.unwrap();
+    for event in ["3 create /held=1", "4 update /held=2 was 1", "5 update /held=3 was 2", "6 create /behind=created"] {
+        assert_eq!(outline(&next(&mut watch).await), [event]);
+    }
+}
+
+#[tokio::test]
+async fn no_room_for_a_batch_refuses_what_was_checked_against_it() {
+    let disk = TornDisk::new();
+    let store = open(&disk).unwrap();
+    let (first, behind) = two_batches(&disk, &store, TornDisk::fill_next_write).await;
+    for answer in first.iter().chain(&behind) {
+        assert!(matches!(answer, Err(StoreError::ReadOnly(_))), "{answer:?}");
+    }
+    assert_eq!(put(&*store, "/held", "later").await.revision, Revision(3), "refused writes took no revision");
+    drop(store);
+    let store = open(&disk.reboot(Crash::PowerCut, &Env::sim(1))).unwrap();
+    assert_eq!((store.revision(), store.repair()), (Revision(3), None));
+    let held = store.get("/held").await.unwrap().unwrap();
+    assert_eq!((&held.value[..], held.created), (&b"later"[..], Revision(3)));
+    assert_eq!(store.get("/behind").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_broken_disk_writes_nothing_of_the_batch_behind() {
+    for operations in [0, 1] {
+        let disk = TornDisk::new();
+        let store = open(&disk).unwrap();
+        let (first, behind) = two_batches(&disk, &store, |disk| disk.crash_after(operations)).await;
+        for answer in first.iter().chain(&behind) {
+            assert!(matches!(answer, Err(StoreError::Failed(_))), "{answer:?}");
+        }
+        drop(store);
+        for seed in 0..20 {
+            let store = open(&disk.reboot(Crash::PowerCut, &Env::sim(seed))).unwrap();
+            assert_eq!(store.get("/a").await.unwrap().unwrap().value, "2");
+            assert_eq!(store.get("/behind").await.unwrap(), None, "seed {seed}");
+        }
+    }
+}
+
 /// Three records in one segment, each synced on its own: where each starts.
 async fn three_records(disk: &TornDisk) -> [usize; 3] {
     let store = open(disk).unwrap();
@@ -210,6 +297,28 @@ async fn damage_is_cut_off_at_the_end_and_refused_elsewhere() {
             };
             assert_eq!((offset, path), (offsets[record] as u64, middle.path(&name)));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_torn_at_any_offset_leaves_the_whole_commits_before_the_tear() {
+    let name = recover::segment_name(Revision(1));
+    let whole = TornDisk::new();
+    let offsets = three_records(&whole).await;
+    let record_len = offsets[1] - offsets[0];
+    for tear in offsets[0]..offsets[2] + record_len {
+        let torn = whole.reboot(Crash::Kill, &Env::sim(1));
+        let rest = vec![0; torn.content(&name).len() - tear];
+        torn.open(&name).unwrap().write_at(tear as u64, &rest).unwrap();
+        let store = open(&torn).unwrap_or_else(|error| panic!("torn at {tear}: {error}"));
+        let (fits, above) = ((tear - offsets[0]) / record_len, (tear - offsets[0]).div_ceil(record_len));
+        let revision = store.revision().0 as usize;
+        // The last bytes of a record are filling: a tear there takes nothing away.
+        assert!((fits..=above).contains(&revision), "torn at {tear}: {revision}");
+        let next = put(&*store, "/a", "again").await.revision;
+        drop(store);
+        let again = open(&torn).unwrap();
+        assert_eq!((again.revision(), again.repair()), (next, None), "torn at {tear}: a repair holds");
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use env::Env;
 
@@ -14,7 +14,13 @@ use super::disk::{Disk, DiskFile};
 const SECTOR_LEN: usize = 512;
 
 #[derive(Clone)]
-pub(crate) struct TornDisk(Arc<Mutex<State>>);
+pub(crate) struct TornDisk(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// A write is held, or was let go.
+    gate: Condvar,
+}
 
 struct State {
     names: BTreeMap<String, usize>,
@@ -26,6 +32,10 @@ struct State {
     operations: u64,
     /// The next write finds no room for its last byte.
     full: bool,
+    /// The next write is to stand still.
+    hold: bool,
+    /// One stands still.
+    held: bool,
 }
 
 #[derive(Clone)]
@@ -63,8 +73,18 @@ impl TornDisk {
     }
 
     fn of(names: BTreeMap<String, usize>, files: Vec<Content>) -> Self {
-        let state = State { synced_names: names.clone(), names, pending_names: Vec::new(), files, left: None, operations: 0, full: false };
-        Self(Arc::new(Mutex::new(state)))
+        let state = State {
+            synced_names: names.clone(),
+            names,
+            pending_names: Vec::new(),
+            files,
+            left: None,
+            operations: 0,
+            full: false,
+            hold: false,
+            held: false,
+        };
+        Self(Arc::new(Shared { state: Mutex::new(state), gate: Condvar::new() }))
     }
 
     /// Everything fails after `operations` more.
@@ -75,6 +95,30 @@ impl TornDisk {
     /// The next write is cut short: there is no room for its last byte.
     pub(crate) fn fill_next_write(&self) {
         self.state().full = true;
+    }
+
+    /// The next write stands still, before it does anything, until [`TornDisk::let_go`].
+    pub(crate) fn hold_next_write(&self) {
+        self.state().hold = true;
+    }
+
+    /// Returns once a write is held.
+    pub(crate) fn wait_until_held(&self) {
+        drop(self.0.gate.wait_while(self.state(), |state| !state.held).unwrap());
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.state().held = false;
+        self.0.gate.notify_all();
+    }
+
+    fn pass_gate(&self) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.hold) {
+            state.held = true;
+            self.0.gate.notify_all();
+            drop(self.0.gate.wait_while(state, |state| state.held).unwrap());
+        }
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -110,7 +154,7 @@ impl TornDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        self.0.state.lock().unwrap()
     }
 
     /// Counts one operation; fails once the crash has come.
@@ -269,6 +313,7 @@ impl DiskFile for TornFile {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.pass_gate();
         if std::mem::take(&mut self.disk.state().full) {
             self.change(Change::Write(offset as usize, bytes[..bytes.len() - 1].to_vec()))?;
             return Err(rustix::io::Errno::NOSPC.into());

@@ -1,22 +1,26 @@
 //! The one writer: a thread that turns whatever waits in its queue into one batch, one write and one sync.
 //!
-//! A transaction is checked against the guards in the order of the queue, written, synced, and only then visible and
-//! answered; so is a conflict with one that is not durable yet. No room: the whole batch is refused and nothing has
-//! changed. Any other I/O error: the store stops for good, since nobody knows what the disk holds after it.
+//! ```text
+//! writer      gather 2 ──────────> │ publish and answer 1, gather 3 ──> │ publish and answer 2, gather 4
+//! disk        write and sync 1 ──> │ write and sync 2 ────────────────> │ write and sync 3
+//! ```
+//!
+//! While one batch is on its way to the disk the next is gathered, checked against it and encoded; nothing of it is
+//! written before the batch in front is durable. A transaction is checked against the guards in the order of the queue,
+//! written, synced, and only then visible and answered; so is a conflict with one that is not durable yet. No room: the
+//! batch is refused with the one that was gathered behind it, and nothing has changed. Any other I/O error: the store
+//! stops for good, since nobody knows what the disk holds after it.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::LogConfig;
-use super::disk::{Disk, is_full};
-use super::format::{HEADER_LEN, SEGMENT, encode_commit, header};
-use super::recover::{Sealed, Tail, segment_name};
-use crate::contract::{Committed, Op, Revision, StoreError, Txn};
+use super::append::{AppendError, Appender, DiskThread, Done, Job};
+use super::format::encode_commit;
+use crate::contract::{Committed, Revision, StoreError, Txn};
 use crate::hub::Hub;
-use crate::mvcc::{Stage, Staged};
+use crate::mvcc::{Ground, Stage, Staged};
 
 /// A transaction on its way. The times are the caller's, so that a simulated clock is asked on its own thread.
 pub(crate) struct Queued {
@@ -29,25 +33,66 @@ pub(crate) struct Queued {
 
 type Reply = (oneshot::Sender<Result<Committed, StoreError>>, Result<Committed, StoreError>);
 
-/// Why a batch is not on disk.
-#[derive(Debug)]
-pub(crate) enum AppendError {
-    /// No room; the log is as before.
-    Full(String),
-    /// The log's state is unknown.
-    Broken(String),
+pub(crate) struct Writer {
+    hub: Arc<Hub>,
+    queue: mpsc::Receiver<Queued>,
+    /// See [`super::LogConfig::batch_bytes`].
+    batch_bytes: usize,
+    disk: DiskThread,
+    /// None while a batch is in flight.
+    appender: Option<Box<Appender>>,
+    /// On its way to the disk.
+    flying: Option<Batch>,
+    /// Gathered behind it.
+    next: Batch,
+    /// Emptied bytes of a batch; kept for their capacity.
+    buffer: Vec<u8>,
 }
 
-pub(crate) struct Writer {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) config: LogConfig,
-    pub(crate) queue: mpsc::Receiver<Queued>,
-    pub(crate) tail: Tail,
-    pub(crate) sealed: Arc<Mutex<Vec<Sealed>>>,
-    /// The batch's bytes; kept for its capacity.
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) full: bool,
+/// Transactions that go to the disk together.
+struct Batch {
+    /// The revision before its first commit, durable before it is written.
+    base: Revision,
+    stage: Stage,
+    /// The commits, encoded.
+    bytes: Vec<u8>,
+    commits: Vec<Staged>,
+    replies: Vec<Reply>,
+}
+
+impl Batch {
+    fn after(base: Revision, bytes: Vec<u8>) -> Self {
+        Self { base, stage: Stage::after(base), bytes, commits: Vec::new(), replies: Vec::new() }
+    }
+
+    /// Checks and numbers a transaction and encodes it.
+    fn push(&mut self, ground: Ground<'_>, Queued { txn, wall, at, reply }: Queued) {
+        let outcome = match self.stage.push(ground, txn, wall, at) {
+            Ok(Some(mut staged)) => {
+                encode_commit(&mut self.bytes, &staged, self.base, wall);
+                let values = std::mem::take(&mut staged.values);
+                self.commits.push(staged);
+                Ok(Committed { revision: self.stage.revision(), values })
+            }
+            Ok(None) => Ok(Committed { revision: self.stage.revision(), values: Vec::new() }),
+            Err(conflict) => Err(conflict),
+        };
+        self.replies.push((reply, outcome));
+    }
+
+    /// Makes it visible and answers it, once it is durable.
+    fn publish(self, hub: &Hub) {
+        hub.publish(&self.commits);
+        for (reply, outcome) in self.replies {
+            let _ = reply.send(outcome); // a caller that went away needs no answer
+        }
+    }
+
+    fn refuse(self, error: &StoreError) {
+        for (reply, _) in self.replies {
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
 }
 
 /// Ends every reader when the thread ends, also when it panics.
@@ -73,193 +118,143 @@ impl Drop for Writer {
 }
 
 impl Writer {
+    pub(crate) fn new(hub: Arc<Hub>, queue: mpsc::Receiver<Queued>, batch_bytes: usize, appender: Appender) -> Self {
+        let next = Batch::after(hub.revision(), Vec::new());
+        let (disk, appender) = (DiskThread::start(), Some(Box::new(appender)));
+        Self { hub, queue, batch_bytes, disk, appender, flying: None, next, buffer: Vec::new() }
+    }
+
     /// Until the queue is closed or the disk fails.
     pub(crate) fn run(mut self) {
         let _farewell = Farewell(self.hub.clone());
-        while let Some(first) = self.queue.blocking_recv() {
-            let batch = self.gather(first);
-            if let Err(failed) = self.commit(batch) {
-                tracing::error!(error = %failed, "the store stops");
-                self.hub.stop(failed);
-                return;
+        // A runtime without drivers: it waits for two channels and nothing else.
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers can be made");
+        if let Err(failed) = runtime.block_on(self.work()) {
+            tracing::error!(error = %failed, "the store stops");
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), StoreError> {
+        let mut open = true;
+        while open || self.flying.is_some() {
+            tokio::select! {
+                biased;
+                done = self.disk.done(), if self.flying.is_some() => self.land(done)?,
+                queued = self.queue.recv(), if open && self.next.bytes.len() < self.batch_bytes => match queued {
+                    Some(first) => {
+                        self.gather(first);
+                        self.start_if_idle()?;
+                    }
+                    None => open = false,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what waits in the queue into the next batch.
+    fn gather(&mut self, first: Queued) {
+        let mvcc = self.hub.read();
+        let ground = Ground { mvcc: &mvcc, above: self.flying.as_ref().map(|batch| &batch.stage) };
+        self.next.push(ground, first);
+        while self.next.bytes.len() < self.batch_bytes {
+            let Ok(queued) = self.queue.try_recv() else { break };
+            self.next.push(ground, queued);
+        }
+    }
+
+    fn start_if_idle(&mut self) -> Result<(), StoreError> {
+        if self.flying.is_some() {
+            return Ok(());
+        }
+        match self.next.replies.len() {
+            // A lone caller pays no change of threads, and there is nobody to go on for.
+            1 if !self.next.bytes.is_empty() => self.write_here(),
+            _ => {
+                self.start();
+                self.publish_unwritten();
+                Ok(())
             }
         }
     }
 
-    fn gather(&mut self, first: Queued) -> Vec<Queued> {
-        let mut bytes = size(&first.txn);
-        let mut batch = vec![first];
-        while bytes < self.config.batch_bytes {
-            let Ok(next) = self.queue.try_recv() else { break };
-            bytes += size(&next.txn);
-            batch.push(next);
-        }
-        batch
+    fn write_here(&mut self) -> Result<(), StoreError> {
+        let mut batch = self.take_next();
+        let appender = self.appender.as_mut().expect("nothing is in flight");
+        let outcome = appender.append(&batch.bytes, Revision(batch.base.0 + 1));
+        self.keep_buffer(std::mem::take(&mut batch.bytes));
+        self.settle(batch, outcome)
     }
 
-    fn commit(&mut self, batch: Vec<Queued>) -> Result<(), StoreError> {
-        let (staged, replies) = self.stage(batch);
-        match self.append() {
+    /// Sends the next batch to the disk if it has something for it.
+    fn start(&mut self) {
+        if self.next.bytes.is_empty() {
+            return;
+        }
+        let appender = self.appender.take().expect("nothing is in flight");
+        let mut batch = self.take_next();
+        let bytes = std::mem::take(&mut batch.bytes);
+        self.disk.start_job(Job { appender, bytes, first: Revision(batch.base.0 + 1) });
+        self.flying = Some(batch);
+    }
+
+    fn take_next(&mut self) -> Batch {
+        let following = Batch::after(self.next.stage.revision(), std::mem::take(&mut self.buffer));
+        std::mem::replace(&mut self.next, following)
+    }
+
+    /// The batch in flight has come to the disk, or not. What was gathered behind it leaves before anything else is done.
+    fn land(&mut self, done: Option<Done>) -> Result<(), StoreError> {
+        let batch = self.flying.take().expect("a job was started for it");
+        let Some(Done { appender, bytes, outcome }) = done else {
+            return self.settle(batch, Err(AppendError::Broken("the thread that writes to the disk panicked".into())));
+        };
+        self.appender = Some(appender);
+        self.keep_buffer(bytes);
+        if outcome.is_ok() {
+            self.start();
+        }
+        self.settle(batch, outcome)?;
+        self.publish_unwritten();
+        Ok(())
+    }
+
+    fn settle(&mut self, batch: Batch, outcome: Result<(), AppendError>) -> Result<(), StoreError> {
+        match outcome {
             Ok(()) => {
-                self.hub.publish(&staged);
-                for (reply, outcome) in replies {
-                    let _ = reply.send(outcome); // a caller that went away needs no answer
-                }
+                batch.publish(&self.hub);
                 Ok(())
             }
             Err(AppendError::Full(why)) => {
-                self.note_full(Some(&why));
-                refuse(replies, &StoreError::ReadOnly(why));
+                self.refuse_with_next(batch, &StoreError::ReadOnly(why));
                 Ok(())
             }
             Err(AppendError::Broken(why)) => {
                 let failed = StoreError::Failed(why);
                 self.hub.stop(failed.clone());
-                refuse(replies, &failed);
+                self.refuse_with_next(batch, &failed);
                 Err(failed)
             }
         }
     }
 
-    /// Checks and numbers the batch and encodes it into `self.bytes`.
-    fn stage(&mut self, batch: Vec<Queued>) -> (Vec<Staged>, Vec<Reply>) {
-        self.bytes.clear();
-        let mvcc = self.hub.read();
-        let durable = mvcc.revision();
-        let mut stage = Stage::on(&mvcc);
-        let mut commits = Vec::with_capacity(batch.len());
-        let mut replies = Vec::with_capacity(batch.len());
-        for Queued { txn, wall, at, reply } in batch {
-            let outcome = match stage.push(&mvcc, txn, wall, at) {
-                Ok(Some(mut staged)) => {
-                    encode_commit(&mut self.bytes, &staged, durable, wall);
-                    let values = std::mem::take(&mut staged.values);
-                    commits.push(staged);
-                    Ok(Committed { revision: stage.revision(), values })
-                }
-                Ok(None) => Ok(Committed { revision: stage.revision(), values: Vec::new() }),
-                Err(conflict) => Err(conflict),
-            };
-            replies.push((reply, outcome));
-        }
-        (commits, replies)
+    /// What was gathered behind a batch was checked against it and has its numbers after it: it goes the same way.
+    fn refuse_with_next(&mut self, batch: Batch, error: &StoreError) {
+        let fresh = Batch::after(self.hub.revision(), Vec::new());
+        batch.refuse(error);
+        std::mem::replace(&mut self.next, fresh).refuse(error);
     }
 
-    fn append(&mut self) -> Result<(), AppendError> {
-        if self.bytes.is_empty() {
-            return Ok(());
-        }
-        let end = self.tail.offset + self.bytes.len() as u64;
-        if end > self.tail.capacity {
-            if self.tail.offset == HEADER_LEN as u64 { self.grow(end)? } else { self.rotate()? }
-        }
-        let bytes = std::mem::take(&mut self.bytes);
-        let written = self.tail.file.write_at(self.tail.offset, &bytes);
-        self.bytes = bytes;
-        match written {
-            Ok(()) => self.tail.file.sync().map_err(|error| self.broken("sync", &error))?,
-            Err(error) if is_full(&error) => return Err(self.take_back(&error)),
-            Err(error) => return Err(self.broken("write", &error)),
-        }
-        self.tail.offset += self.bytes.len() as u64;
-        self.bytes.shrink_to(2 * self.config.batch_bytes);
-        self.note_full(None);
-        Ok(())
-    }
-
-    /// Removes a half-written batch for good: its records are whole and would be believed after a crash.
-    fn take_back(&mut self, error: &io::Error) -> AppendError {
-        let offset = self.tail.offset;
-        match self.tail.file.truncate(offset).and_then(|()| self.tail.file.sync()) {
-            Ok(()) => {
-                self.tail.capacity = offset;
-                AppendError::Full(self.describe("write", error))
-            }
-            Err(error) => self.broken("truncate", &error),
+    /// Answers a batch that writes nothing, once what it was checked against is visible.
+    fn publish_unwritten(&mut self) {
+        if self.flying.is_none() && !self.next.replies.is_empty() {
+            self.take_next().publish(&self.hub);
         }
     }
 
-    /// Makes room in a segment that holds nothing yet: a new one would get the same name.
-    fn grow(&mut self, end: u64) -> Result<(), AppendError> {
-        match self.tail.file.allocate(end) {
-            Ok(()) => self.tail.capacity = end,
-            Err(error) if is_full(&error) => return Err(AppendError::Full(self.describe("extend", &error))),
-            Err(error) => return Err(self.broken("extend", &error)),
-        }
-        Ok(())
+    fn keep_buffer(&mut self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        bytes.shrink_to(2 * self.batch_bytes);
+        self.buffer = bytes;
     }
-
-    fn rotate(&mut self) -> Result<(), AppendError> {
-        let first = Revision(self.hub.revision().0 + 1);
-        let needed = (HEADER_LEN + self.bytes.len()) as u64;
-        let next = create_segment(&*self.disk, first, needed, self.config.segment_bytes).map_err(|error| {
-            let what = format!("{}: {error}", self.disk.path(&segment_name(first)).display());
-            if is_full(&error) { AppendError::Full(what) } else { AppendError::Broken(what) }
-        })?;
-        let mut old = std::mem::replace(&mut self.tail, next);
-        // Only gives unused room back. Should it be lost in a crash, the zeros that stay read as the end too.
-        if let Err(error) = old.file.truncate(old.offset) {
-            return Err(AppendError::Broken(format!("truncate {}: {error}", self.disk.path(&old.name).display())));
-        }
-        let sealed = Sealed { name: old.name, last: Revision(first.0 - 1), bytes: old.offset };
-        self.sealed.lock().expect("no holder of the list panics").push(sealed);
-        Ok(())
-    }
-
-    fn note_full(&mut self, why: Option<&str>) {
-        match why {
-            Some(why) if !self.full => tracing::error!(why, "the store is read-only until there is room"),
-            None if self.full => tracing::info!("the store has room again"),
-            _ => {}
-        }
-        self.full = why.is_some();
-    }
-
-    fn broken(&self, action: &str, error: &io::Error) -> AppendError {
-        AppendError::Broken(self.describe(action, error))
-    }
-
-    fn describe(&self, action: &str, error: &io::Error) -> String {
-        format!("{action} {} at {}: {error}", self.disk.path(&self.tail.name).display(), self.tail.offset)
-    }
-}
-
-/// A new segment with its header on disk. Where there is no room for a whole one, a smaller one that holds `needed`.
-pub(crate) fn create_segment(disk: &dyn Disk, first: Revision, needed: u64, wanted: u64) -> io::Result<Tail> {
-    let name = segment_name(first);
-    let made = fill_segment(disk, &name, first, needed, wanted);
-    if made.is_err() {
-        let _ = disk.remove(&name); // it holds nothing yet; the first error is the one to tell
-    }
-    made
-}
-
-fn fill_segment(disk: &dyn Disk, name: &str, first: Revision, needed: u64, wanted: u64) -> io::Result<Tail> {
-    let mut file = disk.create(name)?;
-    let mut capacity = wanted.max(needed);
-    while let Err(error) = file.allocate(capacity) {
-        if !is_full(&error) || capacity == needed {
-            return Err(error);
-        }
-        file.truncate(0)?;
-        capacity = (capacity / 4).max(needed);
-    }
-    file.write_at(0, &header(SEGMENT, first))?;
-    file.sync()?;
-    disk.sync_dir()?;
-    Ok(Tail { name: name.to_owned(), file, offset: HEADER_LEN as u64, capacity })
-}
-
-fn refuse(replies: Vec<Reply>, error: &StoreError) {
-    for (reply, _) in replies {
-        let _ = reply.send(Err(error.clone()));
-    }
-}
-
-fn size(txn: &Txn) -> usize {
-    let op_size = |op: &Op| match op {
-        Op::Put { key, value, .. } => key.len() + value.len(),
-        Op::Delete { key } => key.len(),
-    };
-    txn.ops.iter().map(op_size).sum()
 }

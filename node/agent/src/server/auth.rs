@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use client::request::{Body, Request, Response};
 use client::{Client, Options, Target, Verb};
 use env::Env;
+use rustls::pki_types::CertificateDer;
 use schema::{DocExt, Status, Value, json};
 use tokio::time::Instant;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 const TOKEN_KEPT: Duration = Duration::from_secs(120);
 const ALLOWED_KEPT: Duration = Duration::from_secs(300);
@@ -42,14 +42,17 @@ pub trait Review: Send + Sync + 'static {
     async fn authorize(&self, user: &User, attributes: &Attributes<'_>) -> Result<bool, Status>;
 }
 
-/// Who a client certificate (which TLS has checked already) speaks for: its common name, in its organizations.
-pub(super) fn user_of_certificate(der: &[u8]) -> Option<User> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let organizations = subject.iter_organization().filter_map(|one| one.as_str().ok()).map(str::to_owned);
-    let groups = organizations.chain(["system:authenticated".to_owned()]).collect();
-    Some(User { name, groups, uid: String::new() })
+/// Who a client certificate speaks for. The handshake proves only that the caller holds its key: whether an authority of ours
+/// issued it, and for what, is decided here.
+pub trait Certificates: Send + Sync + 'static {
+    /// None: the chain is not by an authority of ours, not for a client, or not valid now.
+    fn identify(&self, chain: &[CertificateDer<'_>]) -> Option<Box<dyn Caller>>;
+}
+
+/// Who a connection's certificate says that it is; kept for the life of the connection.
+pub trait Caller: Send + Sync + 'static {
+    /// None: the certificate has expired meanwhile.
+    fn user(&self) -> Option<User>;
 }
 
 /// TokenReview and SubjectAccessReview over a [`Client`].

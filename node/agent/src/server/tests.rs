@@ -1,5 +1,6 @@
 //! The node's API over real TLS on a loopback port, with a node on fakes behind it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use http::header::{AUTHORIZATION, CONNECTION, UPGRADE};
 use http_body_util::Empty;
 use hyper::client::conn::http1 as client_http1;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use stdx::Instance;
 use stream::handshake::Negotiated;
 use stream::remote::{self, ClientSession, Outcome, Wants};
@@ -32,11 +34,30 @@ impl Review for Tokens {
     }
 }
 
+/// Of the certificates that the handshake lets through, one is of a caller that we know.
+impl Certificates for Tokens {
+    fn identify(&self, chain: &[rustls::pki_types::CertificateDer<'_>]) -> Option<Box<dyn Caller>> {
+        let known = chain[0].as_ref().windows(5).any(|bytes| bytes == b"known");
+        known.then(|| Box::new(Known) as Box<dyn Caller>)
+    }
+}
+
+struct Known;
+
+impl Caller for Known {
+    fn user(&self) -> Option<User> {
+        Some(User { name: "admin".into(), ..User::default() })
+    }
+}
+
 struct World {
     env: Env,
+    agent: Arc<Agent>,
     runtime: FakeRuntime,
     address: SocketAddr,
     connector: tokio_rustls::TlsConnector,
+    /// With certificates of callers, by name.
+    connectors: HashMap<&'static str, tokio_rustls::TlsConnector>,
     dir: tempfile::TempDir,
 }
 
@@ -67,17 +88,27 @@ impl World {
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let (server, client) = tls();
+        let (server, client, connectors) = tls();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::new(&agent, server, Arc::new(Tokens));
+        let server = Server::new(&agent, server, Arc::new(Tokens), Arc::new(Tokens));
         env.spawn("server", async move { server.serve(listener).await });
-        Self { env, runtime, address, connector: client, dir }
+        Self { env, agent, runtime, address, connector: client, connectors, dir }
     }
 
     async fn send(&self, token: &str, path: &str, headers: &[(&str, &str)]) -> Response<Incoming> {
+        self.send_over(&self.connector, token, path, headers).await
+    }
+
+    async fn send_over(
+        &self,
+        connector: &tokio_rustls::TlsConnector,
+        token: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Response<Incoming> {
         let tcp = TcpStream::connect(self.address).await.unwrap();
-        let tls = self.connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
+        let tls = connector.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
         let (mut sender, connection) = client_http1::handshake(TokioIo::new(tls)).await.unwrap();
         self.env.spawn("test connection", async move { drop(connection.with_upgrades().await) });
         let mut request = Request::get(path).header("host", "localhost");
@@ -118,16 +149,28 @@ impl World {
     }
 }
 
-fn tls() -> (Arc<ServerConfig>, tokio_rustls::TlsConnector) {
+type Connectors = HashMap<&'static str, tokio_rustls::TlsConnector>;
+
+fn tls() -> (Arc<ServerConfig>, tokio_rustls::TlsConnector, Connectors) {
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-    let server = server.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+    let callers = ["known", "stranger"].map(|name| (name, rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap()));
+    let mut taken = rustls::RootCertStore::empty();
+    callers.iter().for_each(|(_, caller)| taken.add(caller.cert.der().clone()).unwrap());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(taken), Arc::clone(&provider)).allow_unauthenticated().build();
+    let server = server.with_client_cert_verifier(verifier.unwrap()).with_single_cert(vec![cert.der().clone()], key).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(cert.der().clone()).unwrap();
     let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    (Arc::new(server), Arc::new(client.with_root_certificates(roots).with_no_client_auth()).into())
+    let client = client.with_root_certificates(roots);
+    let connectors = callers.map(|(name, caller)| {
+        let key = PrivateKeyDer::try_from(caller.signing_key.serialize_der()).unwrap();
+        let config = client.clone().with_client_auth_cert(vec![caller.cert.der().clone()], key).unwrap();
+        (name, Arc::new(config).into())
+    });
+    (Arc::new(server), Arc::new(client.with_no_client_auth()).into(), connectors.into())
 }
 
 fn carriers() -> [Negotiated; 3] {
@@ -141,6 +184,34 @@ async fn text_of(input: &mut remote::Input) -> String {
         all.extend_from_slice(&piece);
     }
     String::from_utf8(all).unwrap()
+}
+
+#[tokio::test]
+async fn a_part_of_the_system_has_logs_and_nothing_to_enter() {
+    let world = World::new().await;
+    let log = world.dir.path().join("node.log");
+    std::fs::write(&log, "one\ntwo\n").unwrap();
+    let part = crate::SystemPart { name: "kube-dns".into(), labels: [].into(), log, ready: tokio::sync::watch::channel(true).1 };
+    world.agent.mirror(vec![part]);
+    while world.agent.registry().by_name("kube-system", "kube-dns-n1").is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let path = |what: &str| format!("/{what}/kube-system/kube-dns-n1/kube-dns");
+    assert_eq!(world.get("admin", &path("containerLogs")).await, (200, "one\ntwo\n".into()));
+    let (code, text) = world.get("admin", &format!("{}?output=1&command=x", path("exec"))).await;
+    assert!(code == 400 && text.contains("runs in no container"), "{code} {text}");
+    world.env.stop(Duration::from_secs(5)).await;
+}
+
+/// The handshake proves only that a caller holds a key: a certificate that says `system:masters` of itself opens nothing.
+#[tokio::test]
+async fn a_certificate_counts_only_when_it_is_known() {
+    let world = World::new().await;
+    for (caller, code) in [("known", 200), ("stranger", 401)] {
+        let answer = world.send_over(&world.connectors[caller], "", "/pods", &[]).await;
+        assert_eq!(answer.status().as_u16(), code, "{caller}");
+    }
+    world.env.stop(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

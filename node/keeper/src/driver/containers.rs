@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{ContainerSpec, ContainerState, Error, ErrorKind, Exit, Result, Streams};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, pidfd_send_signal};
 use sys::pidfd::WaitStatus;
 use tokio::sync::mpsc;
 
-use super::logs::{Log, Stream};
+use super::logs::{Log, Stamp, Stream};
 use super::plans::{self, SandboxPlaces, pod_group};
 use super::sandboxes::remove_folder;
 use super::state::{Container, EXIT_FILE, Running, SPEC_FILE};
 use super::streams::{Output, closed, resizer, writer};
 use super::{Inner, refused};
 use crate::pipes::Pipes;
-use crate::protocol::{Answer, Ended, PROCESS_FILE, ProcessFile, Request, write_whole};
+use crate::protocol::{Answer, Ended, Launcher, PROCESS_FILE, ProcessFile, Request, write_whole};
 
 /// After its end, output that a stray process still holds open is waited for so long.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -62,29 +63,36 @@ impl Inner {
         let io = |error: io::Error| Error::io(format_args!("container {}", spec.name), error);
         self.cgroups.create(&container.group, &plans::limits(&spec.resources)).map_err(io)?;
         self.cgroups.confine(&container.group, &plans::devices(spec)).map_err(io)?;
-        let join = plans::join(&self.cgroups, &container.group, spec);
+        let mut join = plans::join(&self.cgroups, &container.group, spec);
         let folder = self.sandbox_folder(&spec.pod_uid)?;
         let places = SandboxPlaces { spec: &sandbox, folder: &folder, scratch: &self.places.scratch() };
+        let direct = self.cgroups.v2_is_bare() && plans::own_pids(spec, &sandbox);
+        let into = if direct { join.v2.take() } else { None };
+        let launcher = if direct { Launcher::Init { cgroup: into.is_some() } } else { Launcher::Parent };
         let plan = plans::container(spec, &places, join, self.cgroups.view(&container.group))?;
 
         std::fs::create_dir_all(&container.folder).map_err(io)?;
         write_whole(&container.folder.join(SPEC_FILE), spec).map_err(io)?;
-        let log = Log::open(&spec.stdio.log_path).map_err(|error| Error::io(spec.stdio.log_path.display(), error))?;
+        let log = self.open_log(container).map_err(|error| Error::io(spec.stdio.log_path.display(), error))?;
         let pipes = Pipes::of(&container.folder);
         let mut fds = vec![plan.seal().map_err(io)?];
         if plan.wants_pidfd() {
             fds.push(self.pause_pidfd(&spec.pod_uid)?);
         }
+        let into = into.map(|folder| open_folder(&folder)).transpose().map_err(io)?;
         let (mut held, mut sources) = (0, Vec::new());
-        if !spec.stdio.tty {
+        if spec.stdio.tty {
+            fds.extend(into);
+        } else {
             pipes.make(spec.stdio.stdin).map_err(io)?;
             fds.extend(pipes.inner(spec.stdio.stdin).map_err(io)?);
+            fds.extend(into);
             let kept = pipes.held().map_err(io)?;
             held = kept.len();
             fds.extend(kept);
             sources = outputs(&pipes).map_err(io)?;
         }
-        let (answer, mut fds) = self.call(Request::Start { id: spec.id.clone(), exec: false, held }, fds).await?;
+        let (answer, mut fds) = self.call(Request::Start { id: spec.id.clone(), launcher, exec: false, held }, fds).await?;
         let Answer::Started { pid, start_ticks, started_at } = answer else { return Err(refused(answer)) };
         let process = ProcessFile { pid, start_ticks, started_at };
         write_whole(&container.folder.join(PROCESS_FILE), &process).map_err(io)?;
@@ -100,8 +108,7 @@ impl Inner {
     /// Takes back a start that failed.
     async fn discard(&self, container: &Container) {
         let _ = self.cgroups.kill(&container.group);
-        self.wait_for_processes(&container.group).await;
-        let _ = self.cgroups.remove(&container.group);
+        let _ = self.remove_group(&container.group).await;
         let _ = self.call(Request::Remove { id: container.spec.id.clone() }, Vec::new()).await;
         let _ = remove_folder(&container.folder);
         self.containers.lock().expect("no holder panics").remove(&container.spec.id);
@@ -137,8 +144,7 @@ impl Inner {
         container.set_exit(exit.clone());
         self.untaken.lock().expect("no holder panics").push_back(exit);
         self.untaken_grew.notify_one();
-        self.wait_for_processes(&container.group).await;
-        let _ = self.cgroups.remove(&container.group);
+        let _ = self.remove_group(&container.group).await;
     }
 
     /// Passes exits on one by one; one that nobody took stays first.
@@ -201,10 +207,11 @@ impl Inner {
         }
         for container in ours {
             container.wait_exit().await;
-            self.wait_for_processes(&container.group).await;
+            let removed = self.remove_group(&container.group).await;
+            removed.map_err(|error| Error::io(format_args!("cgroup of container {}", container.spec.id), error))?;
             self.forget(&container).await?;
         }
-        self.clear_sandbox(pod_uid).await
+        self.empty_sandbox(pod_uid).await
     }
 
     pub(super) fn attach(self: &Arc<Self>, id: &str) -> Result<Streams> {
@@ -250,7 +257,7 @@ impl Inner {
         pidfd: Option<OwnedFd>,
         terminal: Option<OwnedFd>,
     ) -> io::Result<()> {
-        let log = Log::open(&container.spec.stdio.log_path)?;
+        let log = self.open_log(container)?;
         let sources = match &terminal {
             Some(master) => vec![(Stream::Stdout, super::streams::nonblocking(master.try_clone()?)?)],
             None if container.spec.stdio.tty => Vec::new(),
@@ -260,6 +267,17 @@ impl Inner {
         container.set_running(Running { process, pidfd, terminal, output });
         Ok(())
     }
+
+    /// A terminal's output cannot be spooled.
+    fn open_log(&self, container: &Container) -> io::Result<Log> {
+        let stdio = &container.spec.stdio;
+        if stdio.tty { Log::open(&stdio.log_path) } else { Log::open_spooled(&stdio.log_path, &container.folder, &Stamp::now(&self.env)) }
+    }
+}
+
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 fn outputs(pipes: &Pipes) -> io::Result<Vec<(Stream, OwnedFd)>> {

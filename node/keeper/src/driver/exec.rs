@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::streams::{reader, terminal_streams, writer};
 use super::{Inner, plans, refused};
 use crate::pipes::null;
-use crate::protocol::{Answer, Request};
+use crate::protocol::{Answer, Launcher, Request};
 
 impl Inner {
     pub(super) async fn start_exec(self: &Arc<Self>, id: &str, spec: &ExecSpec) -> Result<Exec> {
@@ -29,7 +29,7 @@ impl Inner {
         let name = format!("exec{:016x}", self.env.random_u64());
         let (exited, exit) = oneshot::channel();
         self.execs.lock().expect("no holder panics").insert(name.clone(), exited);
-        let started = self.call(Request::Start { id: name.clone(), exec: true, held: 0 }, fds).await;
+        let started = self.call(Request::Start { id: name.clone(), launcher: Launcher::Parent, exec: true, held: 0 }, fds).await;
         let failed = |error| {
             self.execs.lock().expect("no holder panics").remove(&name);
             error
@@ -53,16 +53,22 @@ impl Inner {
         let stop = self.env.shutdown().clone();
         self.env.spawn("exec", async move {
             tokio::select! {
-                exit = exit => drop(exit.map(|exit| sender.send(exit))),
+                exit = exit => match exit {
+                    Ok(exit) => drop(sender.send(exit)),
+                    // Its keeper is gone, and with it whoever would see its end.
+                    Err(_) => kill(pidfd),
+                },
                 // The keeper kills what belongs to a connection that ends.
                 () = stop.cancelled() => {}
-                () = sender.closed() => {
-                    let _ = pidfd.map(|pidfd| pidfd_send_signal(&pidfd, Signal::KILL));
-                }
+                () = sender.closed() => kill(pidfd),
             }
         });
         receiver
     }
+}
+
+fn kill(pidfd: Option<OwnedFd>) {
+    let _ = pidfd.map(|pidfd| pidfd_send_signal(&pidfd, Signal::KILL));
 }
 
 /// Our ends of the three pipes.

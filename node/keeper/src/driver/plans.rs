@@ -135,6 +135,11 @@ fn filter(spec: &ContainerSpec, capabilities: u64) -> contract::Result<Vec<Instr
     }
 }
 
+/// Whether the container is alone in its PID namespace.
+pub(super) fn own_pids(spec: &ContainerSpec, sandbox: &SandboxSpec) -> bool {
+    pid_namespace(spec, sandbox) == PidNamespace::Own
+}
+
 fn pid_namespace(spec: &ContainerSpec, sandbox: &SandboxSpec) -> PidNamespace {
     if spec.host_pid || sandbox.host_pid {
         PidNamespace::Host

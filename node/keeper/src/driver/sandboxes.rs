@@ -11,7 +11,7 @@ use rustix::mount::{fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount
 use super::Inner;
 use super::namespaces::{Order, check_sysctl};
 use super::plans::{limits, pause, pod_group};
-use crate::protocol::{Answer, PROCESS_FILE, ProcessFile, Request, read_whole, write_whole};
+use crate::protocol::{Answer, Launcher, PROCESS_FILE, ProcessFile, Request, read_whole, write_whole};
 
 /// A finished sandbox has this file; a folder without it was left half made.
 const SPEC_FILE: &str = "spec.json";
@@ -76,7 +76,7 @@ impl Inner {
         let plan = pause(&self.places.scratch(), join).seal().map_err(io)?;
         let folder = self.places.container(&id);
         std::fs::create_dir_all(&folder).map_err(io)?;
-        match self.call(Request::Start { id, exec: false, held: 0 }, vec![plan]).await? {
+        match self.call(Request::Start { id, launcher: Launcher::Parent, exec: false, held: 0 }, vec![plan]).await? {
             (Answer::Started { pid, start_ticks, started_at }, _) => {
                 write_whole(&folder.join(PROCESS_FILE), &ProcessFile { pid, start_ticks, started_at }).map_err(io)
             }
@@ -94,7 +94,32 @@ impl Inner {
     }
 
     /// Removes whatever is there of a sandbox; its containers are gone already.
-    pub(super) async fn clear_sandbox(&self, pod_uid: &str) -> Result<()> {
+    async fn clear_sandbox(&self, pod_uid: &str) -> Result<()> {
+        self.empty_sandbox(pod_uid).await?;
+        discard(self.sandbox_folder(pod_uid)?).await
+    }
+
+    /// What a node that was killed has left of sandboxes that it made or removed.
+    pub(super) async fn sweep_sandboxes(&self) {
+        for pod_uid in super::containers::names(&self.places.sandboxes()) {
+            if self.sandbox_spec(&pod_uid).is_none()
+                && let Err(error) = self.clear_sandbox(&pod_uid).await
+            {
+                tracing::warn!(pod = pod_uid, %error, "the remains of the pod's sandbox stay");
+            }
+        }
+    }
+
+    /// Removes the mounts and the folder of a sandbox that was emptied.
+    pub(super) async fn sweep_remains(&self, pod_uid: &str) {
+        let Ok(folder) = self.sandbox_folder(pod_uid) else { return };
+        if let Err(error) = discard(folder).await {
+            tracing::warn!(pod = pod_uid, %error, "the remains of the pod's sandbox stay until the node starts again");
+        }
+    }
+
+    /// Ends what runs in a sandbox, removes its cgroup, and strikes it off the list; its mounts stay.
+    pub(super) async fn empty_sandbox(&self, pod_uid: &str) -> Result<()> {
         let folder = self.sandbox_folder(pod_uid)?;
         let group = pod_group(&self.group, pod_uid);
         if let Err(error) = self.cgroups.kill(&group)
@@ -102,17 +127,19 @@ impl Inner {
         {
             return Err(Error::io(format_args!("kill pod {pod_uid}"), error));
         }
-        self.wait_for_processes(&group).await;
         let pause = pause_id(pod_uid);
         if self.places.container(&pause).exists() {
+            // The keeper forgets it only once it has reaped it.
+            self.wait_for_processes(&group).await;
             let _ = self.call(Request::Remove { id: pause.clone() }, Vec::new()).await;
             remove_folder(&self.places.container(&pause))?;
         }
-        if folder.exists() {
-            unmount_all(&folder).map_err(|error| Error::io(folder.display(), error))?;
-            remove_folder(&folder)?;
+        self.remove_group(&group).await.map_err(|error| Error::io(format_args!("cgroup of pod {pod_uid}"), error))?;
+        // Last, so that a removal that is cut off is begun again.
+        match std::fs::remove_file(folder.join(SPEC_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(folder.display(), error)),
+            _ => Ok(()),
         }
-        self.cgroups.remove(&group).map_err(|error| Error::io(format_args!("cgroup of pod {pod_uid}"), error))
     }
 
     pub(super) fn sandbox_spec(&self, pod_uid: &str) -> Option<SandboxSpec> {
@@ -147,6 +174,18 @@ fn check(spec: &SandboxSpec) -> Result<()> {
 
 fn sandbox(spec: &SandboxSpec, folder: &Path) -> Sandbox {
     Sandbox { pod_uid: spec.pod_uid.clone(), netns: (!spec.host_network).then(|| folder.join("net")) }
+}
+
+/// Unmounting waits for a grace period of the kernel: not on a thread that others need.
+async fn discard(folder: PathBuf) -> Result<()> {
+    let work = move || {
+        if folder.exists() {
+            unmount_all(&folder).map_err(|error| Error::io(folder.display(), error))?;
+            remove_folder(&folder)?;
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::io("task", error)))
 }
 
 fn unmount_all(folder: &Path) -> io::Result<()> {

@@ -71,19 +71,19 @@ impl Output {
 
     async fn pump(self: Arc<Self>, stream: Stream, fd: AsyncFd<OwnedFd>) {
         let stop = self.env.shutdown().clone();
+        let take = |fd: &OwnedFd| self.log.lock().expect("writing a log does not panic").take(stream, fd, &self.now());
         // A pipe whose writers were gone before it was opened gives its end, but never becomes ready.
-        let mut first = read_chunk(fd.get_ref()).ok();
+        let mut first = take(fd.get_ref()).ok();
         loop {
             let chunk = match first.take() {
                 Some(chunk) => Some(chunk).filter(|chunk| !chunk.is_empty()),
                 None => tokio::select! {
                     biased;
-                    chunk = read(&fd) => chunk,
+                    chunk = fd.async_io(Interest::READABLE, take) => chunk.ok().filter(|chunk| !chunk.is_empty()),
                     () = stop.cancelled() => break,
                 },
             };
             let Some(chunk) = chunk else { break };
-            self.log.lock().expect("writing a log does not panic").write(stream, &chunk, &self.now());
             self.hand_out(stream, chunk).await;
         }
         self.log.lock().expect("writing a log does not panic").finish(stream, &self.now());
@@ -105,7 +105,7 @@ impl Output {
     }
 
     fn now(&self) -> Stamp {
-        Stamp(format!("{:.9}", self.env.now()))
+        Stamp::now(&self.env)
     }
 }
 
@@ -114,7 +114,7 @@ async fn read(fd: &AsyncFd<OwnedFd>) -> Option<Bytes> {
     fd.async_io(Interest::READABLE, read_chunk).await.ok().filter(|chunk| !chunk.is_empty())
 }
 
-fn read_chunk(fd: &OwnedFd) -> io::Result<Bytes> {
+pub(super) fn read_chunk(fd: &OwnedFd) -> io::Result<Bytes> {
     let mut buffer = [0u8; CHUNK];
     let length = loop {
         match rustix::io::read(fd, &mut buffer) {

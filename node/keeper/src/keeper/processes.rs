@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use env::Env;
 use runtime::Report;
 use rustix::process::{Signal, pidfd_send_signal};
+use sys::process::{Clone, Side};
 
 use super::connections::Token;
-use super::{Keeper, Source, watch};
-use crate::protocol::{Answer, Ended, Entry, PAGE};
+use super::{Keeper, Source, watch, watch_end};
+use crate::protocol::{Answer, Ended, Entry, Launcher, PAGE};
 
 #[derive(Default)]
 pub(super) struct Processes {
@@ -35,8 +36,18 @@ pub(super) struct Process {
     pub(super) taken: bool,
 }
 
+/// What a start asks for.
+pub(super) struct Order {
+    pub(super) id: String,
+    pub(super) launcher: Launcher,
+    pub(super) exec: bool,
+    pub(super) held: usize,
+}
+
 struct Launch {
     report: OwnedFd,
+    /// The launcher itself, where it becomes the process.
+    init: Option<(u32, OwnedFd)>,
     token: Token,
     number: u64,
     id: String,
@@ -51,16 +62,9 @@ pub(super) struct Told {
 }
 
 impl Keeper {
-    /// Forks a launcher. The answer comes when it reports.
-    pub(super) fn start(
-        &mut self,
-        token: Token,
-        number: u64,
-        id: String,
-        exec: bool,
-        held: usize,
-        mut fds: Vec<OwnedFd>,
-    ) -> Result<(), String> {
+    /// Makes a launcher. The answer comes when it reports.
+    pub(super) fn start(&mut self, token: Token, number: u64, order: Order, mut fds: Vec<OwnedFd>) -> Result<(), String> {
+        let Order { id, launcher, exec, held } = order;
         if self.processes.all.contains_key(&id) || self.processes.launches.values().any(|launch| launch.id == id) {
             return Err(format!("{id} exists"));
         }
@@ -68,28 +72,25 @@ impl Keeper {
             return Err("the plan is missing".into());
         }
         let held = fds.split_off(fds.len() - held);
-        let plan = fds.remove(0);
         let (report, report_tx) = sys::seqpacket::pair().map_err(|error| format!("report socket: {error}"))?;
-        match sys::process::fork() {
-            Ok(sys::process::Side::Child) => runtime::launch(plan, fds, &report_tx),
-            Ok(sys::process::Side::Parent(_)) => {}
-            Err(error) => return Err(format!("fork: {error}")),
-        }
+        let init = make_launcher(launcher, fds, report_tx)?;
         self.processes.last_launch += 1;
         let launch = self.processes.last_launch;
-        watch(&self.epoll, report.as_fd(), Source::Launch(launch)).map_err(|error| error.to_string())?;
-        self.processes.launches.insert(launch, Launch { report, token, number, id, exec, held });
+        let watched = if init.is_some() { watch_end } else { watch }(&self.epoll, report.as_fd(), Source::Launch(launch));
+        watched.map_err(|error| error.to_string())?;
+        self.processes.launches.insert(launch, Launch { report, init, token, number, id, exec, held });
         Ok(())
     }
 
     pub(super) fn launch_reported(&mut self, launch: u64) {
-        let Some(launch) = self.processes.launches.remove(&launch) else { return };
-        let message = sys::seqpacket::receive(&launch.report).unwrap_or_default();
-        let mut fds = message.fds.into_iter();
-        let report = serde_json::from_slice(&message.bytes);
-        let (answer, fds) = match (report, fds.next()) {
-            (Ok(Report::Started { pid }), Some(pidfd)) => self.started(&launch, pid, pidfd, fds.next()),
-            (Ok(Report::Failed(failure)), _) => (Answer::Failed(failure), Vec::new()),
+        let Some(mut launch) = self.processes.launches.remove(&launch) else { return };
+        let (answer, fds) = match (heard(&launch), launch.init.take()) {
+            (Some((Report::Started { pid }, mut fds)), None) if !fds.is_empty() => {
+                let pidfd = fds.remove(0);
+                self.started(&launch, pid, pidfd, fds.pop())
+            }
+            (Some((Report::Ready, mut fds)), Some((pid, pidfd))) => self.started(&launch, pid, pidfd, fds.pop()),
+            (Some((Report::Failed(failure), _)), _) => (Answer::Failed(failure), Vec::new()),
             _ => (Answer::Refused("the launcher died".into()), Vec::new()),
         };
         let started = matches!(answer, Answer::Started { .. });
@@ -124,6 +125,45 @@ impl Keeper {
         }
         if let Some(status) = self.processes.early.remove(&pid) {
             self.process_ended(pid, Some(status));
+        }
+    }
+}
+
+/// The launcher's pid and pidfd where it is to become the process. Whoever is on its side never returns.
+fn make_launcher(launcher: Launcher, mut fds: Vec<OwnedFd>, report: OwnedFd) -> Result<Option<(u32, OwnedFd)>, String> {
+    let cgroup = if launcher == (Launcher::Init { cgroup: true }) { fds.pop() } else { None };
+    if fds.is_empty() {
+        return Err("the plan is missing".into());
+    }
+    let plan = fds.remove(0);
+    match launcher {
+        Launcher::Parent => match sys::process::fork() {
+            Ok(Side::Child) => runtime::launch(plan, fds, &report),
+            Ok(Side::Parent(_)) => Ok(None),
+            Err(error) => Err(format!("fork: {error}")),
+        },
+        Launcher::Init { .. } => {
+            let clone = Clone { namespaces: sys::ns::PID, parent: false, into_cgroup: cgroup.as_ref().map(AsFd::as_fd) };
+            match sys::process::clone3(&clone) {
+                Ok(None) => runtime::become_container(plan, fds, &report),
+                Ok(init) => Ok(init),
+                Err(error) => Err(format!("clone: {error}")),
+            }
+        }
+    }
+}
+
+/// A launcher's last word, with the descriptors of them all. One that becomes the process has spoken to the end, so
+/// asking again never waits.
+fn heard(launch: &Launch) -> Option<(Report, Vec<OwnedFd>)> {
+    let (mut last, mut fds) = (None, Vec::new());
+    loop {
+        let message = sys::seqpacket::receive(&launch.report).ok().filter(|message| !message.is_end());
+        let Some(message) = message else { return Some((last?, fds)) };
+        last = Some(serde_json::from_slice(&message.bytes).ok()?);
+        fds.extend(message.fds);
+        if launch.init.is_none() {
+            return Some((last?, fds));
         }
     }
 }

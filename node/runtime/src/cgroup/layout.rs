@@ -64,6 +64,11 @@ impl Cgroups {
         self.v1.is_empty()
     }
 
+    /// The v2 hierarchy, if there is one, limits nothing: a process may be in its group before it is the container's.
+    pub fn v2_is_bare(&self) -> bool {
+        !WANTED.iter().any(|name| self.v2_controllers.contains(*name))
+    }
+
     /// The root of the v1 hierarchy of a controller.
     pub(crate) fn v1(&self, controller: &str) -> Option<&Path> {
         self.v1.get(controller).map(PathBuf::as_path)
@@ -128,14 +133,14 @@ mod tests {
         let folders = ["/sys/fs/cgroup/cpu,cpuacct/a/b", "/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/unified/a/b"];
         assert_eq!(hybrid.folders(Path::new("a/b")), folders.map(PathBuf::from));
         assert_eq!(hybrid.controller("pids"), None);
-        assert!(!hybrid.is_unified());
+        assert!(!hybrid.is_unified() && hybrid.v2_is_bare());
     }
 
     #[test]
     fn a_pure_v2_machine_has_one_hierarchy() {
         let mut pure = Cgroups::parse("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
         pure.v2_controllers.insert("memory".into());
-        assert!(pure.is_unified());
+        assert!(pure.is_unified() && !pure.v2_is_bare());
         assert_eq!(pure.controller("memory"), Some(Path::new("/sys/fs/cgroup")));
         assert_eq!(pure.folders(Path::new("a")), [PathBuf::from("/sys/fs/cgroup/a")]);
     }

@@ -10,7 +10,7 @@ use super::{Pod, collect, command, spec};
 use crate::world::{World, block_on, busybox};
 
 /// CVE-2024-21626: a working directory through a descriptor that leaked from the host.
-pub fn leaked_descriptor() -> Result<()> {
+pub(crate) fn leaked_descriptor() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -35,7 +35,7 @@ pub fn leaked_descriptor() -> Result<()> {
 }
 
 /// CVE-2026-41579, CVE-2021-30465, CVE-2025-52565: links where mounts and devices go.
-pub fn hostile_links() -> Result<()> {
+pub(crate) fn hostile_links() -> Result<()> {
     let world = World::new()?;
     let outside = world.folder.path().join("outside");
     fs::create_dir(&outside)?;
@@ -76,7 +76,7 @@ pub fn hostile_links() -> Result<()> {
 }
 
 /// CVE-2017-1002101, CVE-2021-25741.
-pub fn sub_path() -> Result<()> {
+pub(crate) fn sub_path() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let pod = Pod::new(&world).await?;
@@ -101,7 +101,7 @@ pub fn sub_path() -> Result<()> {
 }
 
 /// CVE-2019-5736: what a container sees as `/proc/<pid>/exe` of ours cannot be written.
-pub fn binary() -> Result<()> {
+pub(crate) fn binary() -> Result<()> {
     let world = World::with(|_| Vec::new(), true)?;
     let keeper = world.control()?.status()?.pid;
     let exe = format!("/proc/{keeper}/exe");
@@ -113,7 +113,7 @@ pub fn binary() -> Result<()> {
     world.end_keeper()
 }
 
-pub fn devices() -> Result<()> {
+pub(crate) fn devices() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -137,7 +137,7 @@ pub fn devices() -> Result<()> {
 }
 
 /// CVE-2022-29162: never inheritable, on start and on exec, for root and others.
-pub fn capabilities() -> Result<()> {
+pub(crate) fn capabilities() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;

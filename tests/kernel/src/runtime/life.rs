@@ -10,7 +10,7 @@ use contract::{ContainerSpec, ErrorKind, ExecSpec, Mount, Runtime, SandboxSpec, 
 use super::{POD, Pod, collect, command, log_of, spec};
 use crate::world::{World, block_on};
 
-pub fn runs_logs_and_exits() -> Result<()> {
+pub(crate) fn runs_logs_and_exits() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -33,7 +33,7 @@ pub fn runs_logs_and_exits() -> Result<()> {
     })
 }
 
-pub fn exec_joins_and_answers() -> Result<()> {
+pub(crate) fn exec_joins_and_answers() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let pod = Pod::new(&world).await?;
@@ -74,7 +74,7 @@ pub fn exec_joins_and_answers() -> Result<()> {
     })
 }
 
-pub fn start_errors() -> Result<()> {
+pub(crate) fn start_errors() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let pod = Pod::new(&world).await?;
@@ -103,7 +103,7 @@ pub fn start_errors() -> Result<()> {
     })
 }
 
-pub fn confined() -> Result<()> {
+pub(crate) fn confined() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -146,7 +146,7 @@ pub fn confined() -> Result<()> {
     })
 }
 
-pub fn user_and_folders() -> Result<()> {
+pub(crate) fn user_and_folders() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -171,7 +171,7 @@ pub fn user_and_folders() -> Result<()> {
     })
 }
 
-pub fn privileged() -> Result<()> {
+pub(crate) fn privileged() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -185,7 +185,7 @@ pub fn privileged() -> Result<()> {
     })
 }
 
-pub fn mounts() -> Result<()> {
+pub(crate) fn mounts() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -232,7 +232,7 @@ pub fn mounts() -> Result<()> {
     })
 }
 
-pub fn terminal() -> Result<()> {
+pub(crate) fn terminal() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -273,7 +273,7 @@ pub fn terminal() -> Result<()> {
     })
 }
 
-pub fn stdin_once() -> Result<()> {
+pub(crate) fn stdin_once() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -291,7 +291,7 @@ pub fn stdin_once() -> Result<()> {
     })
 }
 
-pub fn logs_rotate() -> Result<()> {
+pub(crate) fn logs_rotate() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;
@@ -317,7 +317,7 @@ pub fn logs_rotate() -> Result<()> {
     })
 }
 
-pub fn namespaces() -> Result<()> {
+pub(crate) fn namespaces() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let shared = SandboxSpec {

@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use super::{POD, Pod, spec};
 use crate::world::{World, block_on};
 
-pub fn descriptors() -> Result<()> {
+pub(crate) fn descriptors() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let (reader, writer) = rustix::pipe::pipe()?;
@@ -25,7 +25,7 @@ pub fn descriptors() -> Result<()> {
     })
 }
 
-pub fn fifty_at_once() -> Result<()> {
+pub(crate) fn fifty_at_once() -> Result<()> {
     let world = World::new()?;
     block_on(async {
         let mut pod = Pod::new(&world).await?;

@@ -59,7 +59,7 @@ fn absolute(path: &std::path::Path) -> Result<PathBuf, Failure> {
 
 fn print(rows: &[ImageRow]) {
     for row in rows {
-        row.names.iter().for_each(|name| out::line(name));
+        row.names.iter().for_each(out::line);
     }
 }
 

@@ -7,6 +7,9 @@ use schema::{Value, json};
 use super::{Context, Output};
 use crate::{Failure, State, memory, out};
 
+/// What marks a pod that only shows a part of the system.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// Show the cluster's processes, node, pods and memory
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -30,7 +33,7 @@ pub async fn run(cx: &Context<'_>, args: &Args) -> Result<u8, Failure> {
 /// What the API says.
 struct Cluster {
     nodes: Vec<(String, bool)>,
-    /// (all, running)
+    /// (all, running), without the mirrors of the system's own parts: those are shown as processes.
     pods: (usize, usize),
 }
 
@@ -41,6 +44,7 @@ async fn cluster(cx: &Context<'_>) -> Result<Cluster, Failure> {
     let ready = |node: &Node| node.status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True");
     let nodes =
         nodes.iter().map(|node| node.lens::<Node>().map(|lens| (lens.metadata.name.clone(), ready(&lens)))).collect::<Result<_, _>>()?;
+    let pods: Vec<_> = pods.iter().filter(|pod| !pod.meta.annotations.contains_key(MIRROR)).collect();
     let running = pods.iter().filter(|pod| pod.lens::<Pod>().is_ok_and(|pod| pod.status.phase == "Running")).count();
     Ok(Cluster { nodes, pods: (pods.len(), running) })
 }

@@ -47,11 +47,13 @@ pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
     }
     phases.run("start", async { if running { Ok(()) } else { cx.host.start(&cx.instance) } }).await?;
     let started = cx.env.now();
+    // Those that outlived a keeper which was killed.
+    let survivors = cx.host.state(&cx.instance)?.map_or(0, |state| state.containers as usize);
     let admin = cx.host.admin(&cx.instance)?;
     phases.run("api server ready", api_ready(cx, &admin.client)).await?;
     phases.run("node ready", node_ready(cx, &admin.client)).await?;
     if !running {
-        phases.run("pods taken up", with_log(cx, "node", taken_up(&admin.client, started))).await?;
+        phases.run("pods taken up", with_log(cx, "node", taken_up(&admin.client, started, survivors))).await?;
     }
     if !args.no_kubeconfig {
         phases.run("kubeconfig", async { merge_kubeconfig(cx, &admin) }).await?;
@@ -100,17 +102,17 @@ async fn node_ready(cx: &Context<'_>, client: &Client) -> Result<(), Failure> {
 }
 
 /// After a stop the API still shows the containers of before, and Services lead to them: nothing is ready until the node has
-/// said otherwise of each.
-async fn taken_up(client: &Client, started: jiff::Timestamp) -> Result<(), Failure> {
+/// said otherwise of each that does not run on.
+async fn taken_up(client: &Client, started: jiff::Timestamp, survivors: usize) -> Result<(), Failure> {
     let pods = Target::of("v1", "pods", "");
     let waiting = async {
         loop {
             let list = client.list(pods.clone(), Options::default()).await?;
-            let mut stale = false;
+            let mut shown = 0;
             for pod in &list.items {
-                stale |= is_of_before(&*pod.lens::<Pod>()?, started);
+                shown += of_before(&*pod.lens::<Pod>()?, started);
             }
-            if !stale {
+            if shown <= survivors {
                 return Ok::<(), Failure>(());
             }
             let options = Options { resource_version: Some(list.resource_version), ..Options::default() };
@@ -123,11 +125,11 @@ async fn taken_up(client: &Client, started: jiff::Timestamp) -> Result<(), Failu
     }
 }
 
-/// Shows a container that runs since before `started`: it was stopped with the cluster.
-fn is_of_before(pod: &Pod, started: jiff::Timestamp) -> bool {
+/// How many containers it shows that run since before `started`: most often they were stopped with the cluster.
+fn of_before(pod: &Pod, started: jiff::Timestamp) -> usize {
     let running = pod.status.container_statuses.iter().filter_map(|status| status.state.running.as_ref());
     let since = running.filter_map(|running| schema::time::parse(running.started_at.as_deref()?));
-    since.into_iter().any(|since| since.as_second() < started.as_second())
+    since.filter(|since| since.as_second() < started.as_second()).count()
 }
 
 /// Adds the last lines of the part's log to a failure.

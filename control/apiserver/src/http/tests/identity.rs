@@ -1,7 +1,8 @@
 //! Who asks: certificates, tokens, nobody; and what they are told.
 
-use auth::pki::Leaf;
+use auth::pki::{Leaf, Live, live_client_config};
 use auth::{Pki, TokenIssuer, TokenRequest};
+use client::https::{Https, HttpsConfig};
 use http::{Method, Request};
 use http_body_util::Full;
 use schema::{DocExt, json};
@@ -109,4 +110,30 @@ async fn impersonation_needs_a_user() {
     let (code, doc) = status_of(response).await;
     assert_eq!(code, 403, "{doc}");
     assert!(doc.str_at("message").contains("User \"bob\" cannot list"), "{doc}");
+}
+
+/// Open connections keep the certificate they began with; after [`Https::renew`] the next request shows the new one.
+#[tokio::test]
+async fn a_client_shows_its_new_certificate_on_the_next_connection() {
+    let world = World::start().await;
+    let leaf = |node: &str| world.pki.leaf(&Leaf::node_client(node)).unwrap();
+    let live = Live::new(&leaf("n1")).unwrap();
+    let config = HttpsConfig {
+        address: world.address,
+        server_name: "localhost".try_into().unwrap(),
+        tls: Arc::new(live_client_config(world.pki.ca(), &live)),
+        token: None,
+        user_agent: "test".into(),
+    };
+    let https = Https::new(config, &world.env);
+    let client = Client::new(Arc::clone(&https) as _);
+    let who = async || {
+        let refused = client.get(Target::of("v1", "nodes", "").named("other")).await.unwrap_err();
+        refused.message.split('"').find(|word| word.starts_with("system:node:")).unwrap_or_default().to_owned()
+    };
+    assert_eq!(who().await, "system:node:n1");
+    live.exchange(&leaf("n2")).unwrap();
+    assert_eq!(who().await, "system:node:n1");
+    https.renew().await;
+    assert_eq!(who().await, "system:node:n2");
 }
