@@ -9,6 +9,7 @@
 //! | [`kind`] | how such a file is written, and what all kinds share |
 //! | [`descriptor`] | what the generic core sees of a kind |
 //! | [`lens`] | what typed views share: null as in Go, quantities, numbers that may be names |
+//! | [`expressions`] | where CEL expressions of objects are compiled: given by whoever can |
 //! | [`unacted`] | what is stored but not acted on yet: Warning headers and the README's table |
 
 pub mod admissionregistration;
