@@ -2,8 +2,9 @@
 
 use schema::{FieldErrors, Path, names};
 
-const NAME_BYTES_MAX: usize = 571;
 const DOMAIN_BYTES_MAX: usize = 253;
+/// The name of a namespace, a dot and a subdomain.
+const PATH_BYTES_MAX: usize = 63 + 1 + 253;
 
 /// A signer's name: a domain of two labels or more, a slash, and a path of one segment.
 pub(super) fn name(text: &str, path: &Path, errors: &mut FieldErrors) {
@@ -13,18 +14,24 @@ pub(super) fn name(text: &str, path: &Path, errors: &mut FieldErrors) {
     let Some((domain, rest)) = text.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
         return errors.invalid(path, text, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
     };
-    let wrong = names::is_dns1123_subdomain(domain);
-    if !wrong.is_empty() {
-        wrong.iter().for_each(|wrong| errors.invalid(path, domain, wrong));
-    } else if domain.split('.').count() < 2 {
-        errors.invalid(path, domain, "should be a domain with at least two segments separated by dots");
-    }
-    names::is_dns1123_subdomain(rest).iter().for_each(|wrong| errors.invalid(path, rest, &format!("validating label {rest:?}: {wrong}")));
-    if text.len() > NAME_BYTES_MAX {
-        errors.too_long(path, NAME_BYTES_MAX);
-    }
     if domain.len() > DOMAIN_BYTES_MAX {
         errors.too_long(path, DOMAIN_BYTES_MAX);
+    }
+    labels(domain, names::is_dns1123_label, path, errors);
+    if domain.split('.').count() < 2 {
+        errors.invalid(path, domain, "should be a domain with at least two segments separated by dots");
+    }
+    labels(rest, names::is_dns1123_subdomain, path, errors);
+    if rest.len() > PATH_BYTES_MAX {
+        errors.too_long(path, PATH_BYTES_MAX);
+    }
+}
+
+fn labels(text: &str, rule: fn(&str) -> Vec<String>, path: &Path, errors: &mut FieldErrors) {
+    for label in text.split('.') {
+        for wrong in rule(label) {
+            errors.invalid(path, text, &format!("validating label {label:?}: {wrong}"));
+        }
     }
 }
 
