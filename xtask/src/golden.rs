@@ -1,5 +1,8 @@
 //! `cargo xtask golden [DIR]`: replays a folder of golden vectors and counts, per file, what passes and what fails.
 
+#[path = "../../api/cel/tests/golden/replays.rs"]
+#[expect(unreachable_pub, reason = "shared with the tests of `expressions`")]
+mod expression_replays;
 #[path = "../../api/schema/tests/golden/replays.rs"]
 #[expect(unreachable_pub, reason = "shared with the tests of `schema`")]
 mod schema_replays;
@@ -20,7 +23,6 @@ pub(crate) struct Arguments {
 
 /// Files whose engine lives in a room that does not replay them yet.
 const NOT_REPLAYED: &[(&str, &str)] = &[
-    ("cel.jsonl", "CEL comes with admission policies and CRDs"),
     ("crd.jsonl", "custom resources come next"),
     ("crd-schemas.jsonl", "custom resources come next"),
     ("jsonpath.jsonl", "the command line's output forms come later"),
@@ -34,13 +36,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (mut passed, mut failed) = (0, 0);
     for file in vector_files(&arguments.folder)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(replay) = schema_replays::ALL.iter().find(|replay| replay.file == name) else {
+        let Some(replay) = engine(&name) else {
             let reason = NOT_REPLAYED.iter().find(|(file, _)| *file == name).map_or("no engine for this file", |(_, reason)| reason);
             println!("{name:32} not replayed: {reason}");
             continue;
         };
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let verdicts = schema_replays::replay(replay.check, &text);
+        let verdicts = replay(&text);
         let misses: Vec<_> = verdicts.iter().filter_map(|(line, case, verdict)| Some((line, case, verdict.as_ref().err()?))).collect();
         println!("{name:32} {} passed, {} failed", verdicts.len() - misses.len(), misses.len());
         if arguments.verbose {
@@ -51,6 +53,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     println!("{passed} passed, {failed} failed");
     Ok(())
+}
+
+/// Line, case and verdict of every vector of a file.
+type Replay = Box<dyn Fn(&str) -> Vec<(usize, String, Result<(), String>)>>;
+
+/// What replays a file; `None` where no engine does.
+fn engine(file: &str) -> Option<Replay> {
+    if file == expression_replays::FILE {
+        return Some(Box::new(expression_replays::replay));
+    }
+    let found = schema_replays::ALL.iter().find(|replay| replay.file == file)?;
+    Some(Box::new(|text| schema_replays::replay(found.check, text)))
 }
 
 fn vector_files(folder: &Path) -> Result<Vec<PathBuf>> {

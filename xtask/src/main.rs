@@ -3,6 +3,7 @@
 mod bench;
 mod golden;
 mod images;
+mod kinds;
 mod machine;
 mod process;
 mod schema;
@@ -25,6 +26,8 @@ enum Command {
     Golden(golden::Arguments),
     /// Build test images from Debian packages, as docker archives
     Images(images::Arguments),
+    /// One line a kind and version: what its file answers
+    Kinds(kinds::Arguments),
     /// Measure every promised figure beside its peer's
     Bench(bench::Arguments),
     /// Run the tests: all worlds, or those whose name contains a word
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Images(arguments) => images::run(&arguments),
+        Command::Kinds(arguments) => kinds::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Test(arguments) => worlds::test(&arguments),
         Command::Kernel => worlds::kernel(),

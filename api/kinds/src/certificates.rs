@@ -3,6 +3,7 @@
 pub mod certificate_signing_request;
 pub mod cluster_trust_bundle;
 pub mod pod_certificate_request;
+mod signer;
 
 pub use self::certificate_signing_request::CertificateSigningRequest;
 pub use self::cluster_trust_bundle::ClusterTrustBundle;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use env::Env;
 use schema::{FieldErrors, TypeId, Value};
 
+use crate::kind::Question;
+
 /// A kind, built-in or custom; cheap to clone.
 pub type KindRef = Arc<Descriptor>;
 /// Borrowed for built-in kinds, owned for custom ones.
@@ -90,6 +92,10 @@ pub trait Strategy: Send + Sync {
     /// What is wrong with a name of this kind, in upstream's words; empty where nothing is.
     fn validate_name(&self, name: &str) -> Vec<String> {
         schema::names::is_dns1123_subdomain(name)
+    }
+    /// The questions that a built-in kind answers with nothing to do.
+    fn nothing(&self) -> &'static [Question] {
+        &[]
     }
     /// Texts for Warning headers (deprecated fields, fields that nothing acts on yet).
     fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {

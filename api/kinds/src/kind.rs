@@ -20,6 +20,10 @@ pub trait Kind: Send + Sync + 'static {
     /// Selectable fields beside `metadata.name` and `metadata.namespace`.
     const FIELDS: &'static [Selectable] = &[];
 
+    /// The questions that the kind has no answer of its own to, because there is nothing to do. Every other one is
+    /// answered by its constant or function below; a test holds the two against each other.
+    const NOTHING: &'static [Question] = &[];
+
     /// Fills what the caller left out. Idempotent.
     fn fill_defaults(_doc: &mut Value) {}
     /// After the status was cleared.
@@ -45,6 +49,42 @@ pub trait Kind: Send + Sync + 'static {
     /// Whether a change counts in `metadata.generation`.
     fn bumps_generation(new: &Value, old: &Value) -> bool {
         !same(&counted(new), &counted(old))
+    }
+}
+
+/// What every kind is asked, and may say `nothing` to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Columns beside name and age.
+    Columns,
+    /// Selectable fields beside those of metadata.
+    Fields,
+    Defaults,
+    /// What must hold of every object.
+    Rules,
+    /// What a change may not do.
+    Updates,
+    /// What must hold of a write to a subresource.
+    Subresources,
+    Warnings,
+}
+
+impl Question {
+    /// In the order in which the kinds' report prints them.
+    pub const ALL: &'static [Self] =
+        &[Self::Columns, Self::Fields, Self::Defaults, Self::Rules, Self::Updates, Self::Subresources, Self::Warnings];
+
+    /// The constant or function of [`Kind`] that answers it.
+    pub fn item(self) -> &'static str {
+        match self {
+            Self::Columns => "const COLUMNS:",
+            Self::Fields => "const FIELDS:",
+            Self::Defaults => "fn fill_defaults(",
+            Self::Rules => "fn validate(",
+            Self::Updates => "fn validate_update(",
+            Self::Subresources => "fn validate_subresource(",
+            Self::Warnings => "fn warnings(",
+        }
     }
 }
 
@@ -334,6 +374,10 @@ impl<K: Kind> Strategy for Rules<K> {
 
     fn validate_name(&self, name: &str) -> Vec<String> {
         (K::META.name)(name)
+    }
+
+    fn nothing(&self) -> &'static [Question] {
+        K::NOTHING
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {

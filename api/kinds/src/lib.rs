@@ -11,6 +11,7 @@
 //! | [`lens`] | what typed views share: null as in Go, quantities, numbers that may be names |
 //! | [`disruption`] | the condition of a disruption budget, for evictions and the controller |
 //! | [`quota`] | what objects use of resource quotas: for admission, which takes, and the controller, which counts again |
+//! | [`expressions`] | where CEL expressions of objects are compiled: given by whoever can |
 //! | [`unacted`] | what is stored but not acted on yet: Warning headers and the README's table |
 
 pub mod admissionregistration;
@@ -50,6 +51,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use descriptor::{Acts, Column, Descriptor, FieldLookup, KindRef, Scope, Strategy, Subresource, Verbs, WriteContext};
 pub use lens::{IntOrString, Resources};
+pub use rules::expressions;
 pub use unacted::{Unacted, What, markdown as unacted_markdown, unacted};
 
 /// One line a group, in the order of discovery.

@@ -1,9 +1,20 @@
 //! Checks that many kinds share, with upstream's words.
 
+pub(crate) mod amounts;
+mod conditions;
+pub(crate) mod cron;
+pub mod expressions;
+pub(crate) mod webhook;
+pub(crate) mod zones;
+
 use std::net::IpAddr;
 
 use schema::field::Reason;
 use schema::{DocExt, FieldErrors, Map, Path, Value, names};
+
+use crate::kind::same;
+
+pub(crate) use conditions::conditions;
 
 pub(crate) const NEGATIVE: &str = "must be greater than or equal to 0";
 pub(crate) const NOT_POSITIVE: &str = "must be greater than zero";
@@ -126,6 +137,28 @@ pub(crate) fn cidr(text: &str, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
+/// An address written as shortly as it can be.
+pub(crate) fn canonical_ip(text: &str, path: &Path, errors: &mut FieldErrors) {
+    let Some(address) = ip(text, path, errors) else { return };
+    if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        errors.invalid(path, text, "must not be an IPv4-mapped IPv6 address");
+    } else if address.to_string() != text {
+        errors.invalid(path, text, &format!("must be in canonical form ({:?})", address.to_string()));
+    }
+}
+
+/// A range written as shortly as it can be, with nothing set behind its mask.
+pub(crate) fn canonical_cidr(text: &str, path: &Path, errors: &mut FieldErrors) {
+    let Ok(range) = text.parse::<ipnet::IpNet>() else { return cidr(text, path, errors) };
+    if matches!(range.addr(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        errors.invalid(path, text, "must not have an IPv4-mapped IPv6 address");
+    } else if range != range.trunc() {
+        errors.invalid(path, text, "must not have bits set beyond the prefix length");
+    } else if range.to_string() != text {
+        errors.invalid(path, text, &format!("must be in canonical form ({:?})", range.to_string()));
+    }
+}
+
 /// Endpoints and external addresses may not be special ones.
 pub(crate) fn non_special_ip(text: &str, path: &Path, errors: &mut FieldErrors) {
     let Ok(address) = text.parse::<IpAddr>() else {
@@ -182,4 +215,45 @@ pub(crate) fn file_mode(parent: &Value, member: &str, path: &Path, errors: &mut 
 /// Whether a member is there and not null.
 pub(crate) fn is_given(parent: &Value, path: &str) -> bool {
     parent.at(path).is_some_and(|value| !value.is_null())
+}
+
+/// A value as Go prints one behind a pointer: absent is the text `null`.
+pub(crate) fn pointer(value: Option<&Value>) -> Value {
+    value.filter(|value| !value.is_null()).cloned().unwrap_or_else(|| "null".into())
+}
+
+/// As [`crate::kind::immutable`], where the field is a pointer to something.
+pub(crate) fn immutable_pointer(new: &Value, old: &Value, member: &str, path: &Path, errors: &mut FieldErrors) {
+    let (new, old) = (new.at(member), old.at(member));
+    if !same(new.unwrap_or(&Value::Null), old.unwrap_or(&Value::Null)) {
+        errors.invalid(&path.child(member), pointer(new), "field is immutable");
+    }
+}
+
+/// The value at a path, null where there is none.
+pub(crate) fn sub<'a>(doc: &'a Value, path: &str) -> &'a Value {
+    doc.at(path).unwrap_or(&Value::Null)
+}
+
+/// `example.com/some/path`: a domain and a path.
+pub(crate) fn domain_prefixed_path(text: &str, path: &Path, errors: &mut FieldErrors) {
+    if text.is_empty() {
+        return errors.required(path, "");
+    }
+    let Some((domain, rest)) = text.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty()) else {
+        return errors.invalid(path, text, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    };
+    for wrong in names::is_dns1123_subdomain(domain) {
+        errors.invalid(path, domain, &wrong);
+    }
+    if let Some(wrong) = path_with_wrong_letters(rest) {
+        errors.invalid(path, rest, &wrong);
+    }
+}
+
+/// The letters that a URL's path may hold.
+fn path_with_wrong_letters(text: &str) -> Option<String> {
+    const LETTERS: &str = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
+    let fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte));
+    (!fits).then(|| format!("Invalid path (regex used for validation is '{LETTERS}')"))
 }

@@ -25,6 +25,11 @@ pub(crate) fn running_template(spec: &Value, kind: &str, path: &Path, errors: &m
     template_matches(spec, path, errors);
     let (template, path) = (spec.at("template").unwrap_or(&Value::Null), path.child("template"));
     rules::template(template, &path, errors);
+    always_restarts(template, kind, &path, errors);
+}
+
+/// What runs for ever restarts always and has no deadline. `path` is the template's.
+pub(crate) fn always_restarts(template: &Value, kind: &str, path: &Path, errors: &mut FieldErrors) {
     let policy = template.str_at("spec.restartPolicy");
     if policy != "Always" {
         not_supported(&path.child("spec.restartPolicy"), &policy.into(), &["Always"], errors);
@@ -32,28 +37,6 @@ pub(crate) fn running_template(spec: &Value, kind: &str, path: &Path, errors: &m
     if is_given(template, "spec.activeDeadlineSeconds") {
         errors.forbidden(&path.child("spec.activeDeadlineSeconds"), &format!("activeDeadlineSeconds in {kind} is not Supported"));
     }
-}
-
-/// The template of a workload whose pods come to an end.
-pub(crate) fn ending_template(template: &Value, path: &Path, errors: &mut FieldErrors) {
-    rules::template(template, path, errors);
-    let path = path.child("spec.restartPolicy");
-    match template.str_at("spec.restartPolicy") {
-        "OnFailure" | "Never" => {}
-        "" | "Always" => errors.required(&path, "valid values: \"OnFailure\", \"Never\""),
-        policy => not_supported(&path, &policy.into(), &["OnFailure", "Never"], errors),
-    }
-}
-
-/// A selector must be there and match the template's labels; one that is missing matches nothing.
-pub(crate) fn given_selector(spec: &Value, path: &Path, errors: &mut FieldErrors) {
-    if is_given(spec, "selector") {
-        LabelSelector::validate(&spec["selector"], &path.child("selector"), errors);
-        return template_matches(spec, path, errors);
-    }
-    errors.required(&path.child("selector"), "");
-    let labels = spec.at("template.metadata.labels").cloned().unwrap_or(Value::Null);
-    errors.invalid(&path.child("template.metadata.labels"), labels, "`selector` does not match template `labels`");
 }
 
 /// The selector must match the template's labels; one that cannot be read is `invalid label selector`.
@@ -77,8 +60,9 @@ pub(crate) fn template_warnings(doc: &Value, path: &str) -> Vec<String> {
     doc.at(path).map(|template| warnings::of(template, &Path::new(path))).unwrap_or_default()
 }
 
-/// The counters of a status: none below zero, none above `replicas` where they count part of it.
-pub(crate) fn replica_status(doc: &Value, counters: &[&str], parts: &[&str], errors: &mut FieldErrors) {
+/// The counters of a status: none below zero, none above `replicas` where they count part of it. `ready` is what the
+/// refusal of too many available ones calls the ready ones.
+pub(crate) fn replica_status(doc: &Value, counters: &[&str], parts: &[&str], ready: &str, errors: &mut FieldErrors) {
     let (status, path) = (doc.at("status").unwrap_or(&Value::Null), Path::new("status"));
     non_negative(status, counters, &path, errors);
     let count = |name: &str| status.i64_at(name).unwrap_or_default();
@@ -86,7 +70,15 @@ pub(crate) fn replica_status(doc: &Value, counters: &[&str], parts: &[&str], err
         errors.invalid(&path.child(part), count(part), "cannot be greater than status.replicas");
     }
     if count("availableReplicas") > count("readyReplicas") {
-        errors.invalid(&path.child("availableReplicas"), count("availableReplicas"), "cannot be greater than readyReplicas");
+        errors.invalid(&path.child("availableReplicas"), count("availableReplicas"), &format!("cannot be greater than {ready}"));
+    }
+}
+
+/// How often a name was taken already may not go down.
+pub(crate) fn collisions_only_grow(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let (new, old) = (new.i64_at("status.collisionCount"), old.i64_at("status.collisionCount"));
+    if old.is_some() && new < old {
+        errors.invalid(&Path::new("status.collisionCount"), new.unwrap_or_default(), "cannot be decremented");
     }
 }
 

@@ -67,7 +67,7 @@ fn published_sub(kind: &Descriptor, sub: &kinds::Subresource) -> Value {
 #[test]
 fn every_file_in_a_group_folder_is_listed_and_every_row_has_a_file() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let helpers = BTreeSet::from(["object_reference", "rule"]);
+    let helpers = BTreeSet::from(["device", "matching", "object_reference", "rule", "signer", "webhook"]);
     let mut files = 0;
     for group in fs::read_dir(&source).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
         let listing = fs::read_to_string(group.path().with_extension("rs")).unwrap_or_default();
@@ -76,7 +76,7 @@ fn every_file_in_a_group_folder_is_listed_and_every_row_has_a_file() {
         }
         for file in fs::read_dir(group.path()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
             let module = file.file_stem().unwrap().to_str().unwrap().to_owned();
-            assert!(listing.contains(&format!("pub mod {module};")), "{module} is no module of its group");
+            assert!(listing.contains(&format!("mod {module};")), "{module} is no module of its group");
             let implemented = fs::read_to_string(&file).unwrap().matches("impl Kind for ").count();
             assert!(implemented > 0 || helpers.contains(module.as_str()), "{module} implements no kind");
             files += implemented;

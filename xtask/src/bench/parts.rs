@@ -1,4 +1,4 @@
-//! The rows that one part answers alone: runtime, store, links and Services in the kernel, layers. The measuring code lives
+//! The rows that one part answers alone: runtime, store, links and Services in the kernel, layers, expressions. The measuring code lives
 //! in the parts' own crates, as examples; here they are built, run and read.
 
 use std::net::TcpListener;
@@ -158,6 +158,13 @@ pub(crate) fn link(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()
 }
 
 /// An archive of 10,000 files to a mounted root.
+/// The slowest of the rules that policies and schemas usually hold, on a pod of 4 KB.
+pub(crate) fn cel(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()> {
+    let said = output(program(text(&lab.example("expressions", "rule_bench")?), &[]), Duration::from_secs(60))?;
+    findings.value("cel.rule", after(&said, "slowest:")?);
+    Ok(())
+}
+
 pub(crate) fn layer(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()> {
     ensure!(is_root(), "needs root");
     let said = output(program(text(&lab.example("images", "images_bench")?), &[text(lab.folder())]), Duration::from_secs(180))?;

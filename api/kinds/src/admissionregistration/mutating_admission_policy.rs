@@ -1,9 +1,13 @@
 //! MutatingAdmissionPolicy: changes requests by CEL expressions.
 
-use schema::{DocExt, json};
+use schema::{DocExt, FieldErrors, Path, Value, json};
 
+use super::matching;
 use crate::cells::{AGE, NAME, count};
-use crate::kind::{Col, Kind, Meta};
+use crate::core::pod::defaults::default_text;
+use crate::kind::{Col, Kind, Meta, Question};
+use crate::rules::expressions::{Expression, Use, expression};
+use crate::rules::{is_given, not_supported, one_of, sub};
 
 /// Changes requests by CEL expressions.
 pub struct MutatingAdmissionPolicy;
@@ -14,6 +18,7 @@ impl Kind for MutatingAdmissionPolicy {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "mutatingadmissionpolicies")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Mutations", |doc| json!(count(doc.at("spec.mutations")))).ty("integer"),
@@ -23,4 +28,43 @@ impl Kind for MutatingAdmissionPolicy {
         }),
         AGE,
     ];
+
+    fn fill_defaults(doc: &mut Value) {
+        default_text(doc, "spec.failurePolicy", "Fail");
+        doc.at_mut("spec.matchConstraints").filter(|given| given.is_object()).into_iter().for_each(matching::fill);
+    }
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        matching::policy(new, old, errors);
+        let (spec, path) = (sub(new, "spec"), Path::new("spec"));
+        if spec.items_at("mutations").is_empty() {
+            errors.required(&path.child("mutations"), "mutations must contain at least one item");
+        }
+        for (at, given) in spec.items_at("mutations").iter().enumerate() {
+            mutation(spec, given, &path.child("mutations").index(at), errors);
+        }
+        one_of(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &path, errors);
+    }
+}
+
+/// How to change, in the one form that the type names.
+fn mutation(spec: &Value, given: &Value, path: &Path, errors: &mut FieldErrors) {
+    let (wanted, other) = match given.str_at("patchType") {
+        "" => return errors.required(&path.child("patchType"), ""),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        kind => return not_supported(&path.child("patchType"), &kind.into(), &["ApplyConfiguration", "JSONPatch"], errors),
+    };
+    let kind = given.str_at("patchType");
+    if is_given(given, wanted) {
+        let (text, variables) = (sub(given, wanted).str_at("expression"), matching::named_expressions(spec));
+        let given = Expression { text, usage: Use::Mutation, has_params: is_given(spec, "paramKind"), variables: &variables };
+        expression(&given, "expression is not specified", &path.child(wanted).child("expression"), errors);
+    } else {
+        errors.required(&path.child(wanted), &format!("must be specified when patchType is {kind}"));
+    }
+    if is_given(given, other) {
+        let text = format!("must not be specified when patchType is {kind}");
+        errors.invalid(&path.child(other), format!("{{{other}}}"), &text);
+    }
 }

@@ -1,10 +1,11 @@
 //! ValidatingWebhookConfiguration: who is asked to refuse requests.
 
-use schema::{DocExt, Value, json};
+use schema::{DocExt, FieldErrors, Value, json};
 
+use super::webhook;
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 
 /// Who is asked to refuse requests.
 pub struct ValidatingWebhookConfiguration;
@@ -15,7 +16,12 @@ impl Kind for ValidatingWebhookConfiguration {
         generation: true,
         ..Meta::cluster("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Webhooks", |doc| json!(count(doc.at("webhooks")))).ty("integer"), AGE];
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        webhook::webhooks(new, old, errors);
+    }
 
     fn fill_defaults(doc: &mut Value) {
         for webhook in doc.items_at_mut("webhooks") {

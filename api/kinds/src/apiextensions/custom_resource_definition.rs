@@ -5,7 +5,7 @@ use schema::{DocExt, Value, json};
 use crate::cells::NAME_AND_CREATED_AT;
 use crate::core::pod::defaults::default_text;
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 
 /// A kind that users bring.
 pub struct CustomResourceDefinition;
@@ -18,6 +18,7 @@ impl Kind for CustomResourceDefinition {
         generation: true,
         ..Meta::cluster("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Rules, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 
     fn fill_defaults(doc: &mut Value) {

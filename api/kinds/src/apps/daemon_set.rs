@@ -1,15 +1,29 @@
 //! DaemonSet: one pod on every matching node.
 
-use schema::{DocExt, FieldErrors, Path, Value, json};
+use schema::{DocExt, FieldErrors, LabelSelector, Map, Path, Value, json};
 
 use crate::cells::{AGE, NAME, labels};
 use crate::core::pod::defaults::{self, default_text};
+use crate::core::pod::rules;
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub, immutable, same};
-use crate::rules::{non_negative, not_supported};
+use crate::kind::{Col, Kind, Meta, Question, Sub, same};
+use crate::rules::{amounts, immutable_pointer, is_given, non_negative, not_supported, sub};
 use crate::workload;
 
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// What a status counts.
+const COUNTERS: &[&str] = &[
+    "currentNumberScheduled",
+    "numberMisscheduled",
+    "desiredNumberScheduled",
+    "numberReady",
+    "observedGeneration",
+    "updatedNumberScheduled",
+    "numberAvailable",
+    "numberUnavailable",
+    "collisionCount",
+];
 
 /// One pod on every matching node.
 pub struct DaemonSet;
@@ -23,6 +37,7 @@ impl Kind for DaemonSet {
         generation: true,
         ..Meta::namespaced("apps", "DaemonSet", "daemonsets")
     };
+    const NOTHING: &[Question] = &[Question::Fields];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Desired", "status.desiredNumberScheduled").ty("integer"),
@@ -60,22 +75,69 @@ impl Kind for DaemonSet {
     }
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
-        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
-        workload::selector(spec, "daemonset", &path, errors);
-        workload::running_template(spec, "DaemonSet", &path, errors);
-        non_negative(spec, &["minReadySeconds", "revisionHistoryLimit"], &path, errors);
-        let strategy = spec.str_at("updateStrategy.type");
-        if !["RollingUpdate", "OnDelete"].contains(&strategy) {
-            not_supported(&path.child("updateStrategy"), &strategy.into(), &["RollingUpdate", "OnDelete"], errors);
-        }
+        let (spec, path) = (sub(new, "spec"), Path::new("spec"));
+        selector(spec, &path, errors);
+        let template = sub(spec, "template");
+        rules::template(template, &path.child("template"), errors);
+        workload::always_restarts(template, "DaemonSet", &path.child("template"), errors);
+        non_negative(spec, &["minReadySeconds"], &path, errors);
+        update_strategy(sub(spec, "updateStrategy"), &path.child("updateStrategy"), errors);
+        non_negative(spec, &["revisionHistoryLimit"], &path, errors);
     }
 
+    /// Upstream asks the whole object again where it changes, and tells what is wrong twice.
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-        immutable(&new["spec"], &old["spec"], "selector", &Path::new("spec"), errors);
+        Self::validate(new, None, errors);
+        immutable_pointer(sub(new, "spec"), sub(old, "spec"), "selector", &Path::new("spec"), errors);
+    }
+
+    fn validate_subresource(new: &Value, old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            non_negative(sub(new, "status"), COUNTERS, &Path::new("status"), errors);
+            workload::collisions_only_grow(new, old, errors);
+        }
     }
 
     fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
         workload::template_warnings(new, "spec.template")
+    }
+}
+
+/// No selector at all matches no template; an empty one would take every pod.
+fn selector(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    let (given, path_of) = (sub(spec, "selector"), path.child("selector"));
+    LabelSelector::validate(given, &path_of, errors);
+    let own = sub(spec, "template.metadata.labels");
+    if LabelSelector::from_value(given).is_ok_and(|selector| given.is_null() || !selector.matches(&workload::label_map(own))) {
+        errors.invalid(&path.child("template.metadata.labels"), own.clone(), "`selector` does not match template `labels`");
+    }
+    if !given.is_null() && given.map_at("matchLabels").is_none_or(Map::is_empty) && given.items_at("matchExpressions").is_empty() {
+        errors.invalid(&path_of, given.clone(), "empty selector is invalid for daemonset");
+    }
+}
+
+fn update_strategy(strategy: &Value, path: &Path, errors: &mut FieldErrors) {
+    match strategy.str_at("type") {
+        "OnDelete" => {}
+        "RollingUpdate" if is_given(strategy, "rollingUpdate") => {
+            rolling_update(&strategy["rollingUpdate"], &path.child("rollingUpdate"), errors);
+        }
+        "RollingUpdate" => errors.required(&path.child("rollingUpdate"), ""),
+        _ => not_supported(path, strategy, &["RollingUpdate", "OnDelete"], errors),
+    }
+}
+
+fn rolling_update(rolling: &Value, path: &Path, errors: &mut FieldErrors) {
+    let (unavailable, surge) = (amounts::int_or_percent(rolling, "maxUnavailable"), amounts::int_or_percent(rolling, "maxSurge"));
+    let both = [("maxUnavailable", &unavailable), ("maxSurge", &surge)];
+    both.iter().for_each(|(name, amount)| amounts::positive_int_or_percent(amount, &path.child(name), errors));
+    both.iter().for_each(|(name, amount)| amounts::at_most_100_percent(amount, &path.child(name), errors));
+    match (amounts::is_zero(&unavailable), amounts::is_zero(&surge)) {
+        (false, false) => {
+            errors.invalid(&path.child("maxSurge"), amounts::shown(&surge), "may not be set when maxUnavailable is non-zero");
+        }
+        (true, true) => errors.required(&path.child("maxUnavailable"), "cannot be 0 when maxSurge is 0"),
+        _ => {}
     }
 }
 

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::{self, default_text};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub, copy_member, immutable};
+use crate::kind::{Col, Kind, Meta, Question, Sub, copy_member, immutable};
 use crate::lens::{IntOrString, is_default, null_default};
-use crate::rules::{NEGATIVE, is_given, non_negative, not_supported};
+use crate::rules::{amounts, is_given, non_negative, not_supported};
 use crate::workload;
 
 /// Rolls replica sets from one pod template to the next.
@@ -30,6 +30,7 @@ impl Kind for Deployment {
         generation: true,
         ..Meta::namespaced("apps", "Deployment", "deployments")
     };
+    const NOTHING: &[Question] = &[Question::Fields];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Ready", workload::ready),
@@ -84,11 +85,8 @@ impl Kind for Deployment {
             "unavailableReplicas",
             "collisionCount",
         ];
-        workload::replica_status(new, &counters, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
-        let (new, old) = (new.i64_at("status.collisionCount"), old.i64_at("status.collisionCount"));
-        if old.is_some() && new < old {
-            errors.invalid(&Path::new("status.collisionCount"), new.map_or(Value::Null, Value::from), "cannot be decremented");
-        }
+        workload::replica_status(new, &counters, &["updatedReplicas", "readyReplicas", "availableReplicas"], "readyReplicas", errors);
+        workload::collisions_only_grow(new, old, errors);
     }
 
     fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
@@ -194,43 +192,12 @@ fn strategy(spec: &Value, path: &Path, errors: &mut FieldErrors) {
 }
 
 fn rolling_update(rolling: &Value, path: &Path, errors: &mut FieldErrors) {
-    let (unavailable, surge) = (amount(rolling, "maxUnavailable"), amount(rolling, "maxSurge"));
+    let (unavailable, surge) = (amounts::int_or_percent(rolling, "maxUnavailable"), amounts::int_or_percent(rolling, "maxSurge"));
     for (name, given) in [("maxUnavailable", &unavailable), ("maxSurge", &surge)] {
-        positive_int_or_percent(given, &path.child(name), errors);
+        amounts::positive_int_or_percent(given, &path.child(name), errors);
     }
-    if is_zero(&unavailable) && is_zero(&surge) {
-        errors.invalid(&path.child("maxUnavailable"), given_value(&unavailable), "may not be 0 when `maxSurge` is 0");
+    if amounts::is_zero(&unavailable) && amounts::is_zero(&surge) {
+        errors.invalid(&path.child("maxUnavailable"), amounts::shown(&unavailable), "may not be 0 when `maxSurge` is 0");
     }
-    if let IntOrString::String(text) = &unavailable
-        && text.strip_suffix('%').and_then(|percent| percent.parse::<i64>().ok()).is_some_and(|percent| percent > 100)
-    {
-        errors.invalid(&path.child("maxUnavailable"), text.clone(), "must not be greater than 100%");
-    }
-}
-
-fn amount(rolling: &Value, member: &str) -> IntOrString {
-    rolling.at(member).and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
-}
-
-fn given_value(amount: &IntOrString) -> Value {
-    serde_json::to_value(amount).unwrap_or_default()
-}
-
-fn is_zero(amount: &IntOrString) -> bool {
-    matches!(amount, IntOrString::Int(0)) || matches!(amount, IntOrString::String(text) if text.trim_end_matches('%') == "0")
-}
-
-/// A whole number that is not negative, or a percentage.
-pub(crate) fn positive_int_or_percent(amount: &IntOrString, path: &Path, errors: &mut FieldErrors) {
-    match amount {
-        IntOrString::Int(number) if *number < 0 => errors.invalid(path, *number, NEGATIVE),
-        IntOrString::Int(_) => {}
-        IntOrString::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                let text_of_rule = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-                errors.invalid(path, text.clone(), text_of_rule);
-            }
-        }
-    }
+    amounts::at_most_100_percent(&unavailable, &path.child("maxUnavailable"), errors);
 }

@@ -64,7 +64,13 @@ impl Kind for ReplicaSet {
     fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
         if cx.subresource == "status" {
             let counters = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
-            workload::replica_status(new, &counters, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], errors);
+            workload::replica_status(
+                new,
+                &counters,
+                &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+                "readyReplicas",
+                errors,
+            );
         }
     }
 

@@ -1,11 +1,13 @@
 //! HorizontalPodAutoscaler: scales by metrics.
 
-use schema::{DocExt, Value, json};
+use schema::{DocExt, FieldErrors, Value, json};
 
 use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 
 mod convert;
+mod rules;
 
 /// Of its request, where no metric is named.
 const CPU_PERCENT: i64 = 80;
@@ -23,6 +25,7 @@ impl Kind for HorizontalPodAutoscalerV1 {
         generation: true,
         ..Meta::namespaced("autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Reference", |doc| json!(format!("{}/{}", doc.str_at("spec.scaleTargetRef.kind"), doc.str_at("spec.scaleTargetRef.name")))),
@@ -35,6 +38,17 @@ impl Kind for HorizontalPodAutoscalerV1 {
 
     fn fill_defaults(doc: &mut Value) {
         doc.default_at("spec.minReplicas", 1);
+    }
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        let old = old.map(|old| Self::to_stored(old.clone()));
+        rules::autoscaler(&Self::to_stored(new.clone()), old.as_ref(), errors);
+    }
+
+    fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            rules::status(new, errors);
+        }
     }
 
     fn to_stored(doc: Value) -> Value {
@@ -61,6 +75,7 @@ impl Kind for HorizontalPodAutoscaler {
         generation: true,
         ..Meta::namespaced("autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Reference", |doc| json!(format!("{}/{}", doc.str_at("spec.scaleTargetRef.kind"), doc.str_at("spec.scaleTargetRef.name")))),
@@ -76,6 +91,16 @@ impl Kind for HorizontalPodAutoscaler {
         fill_metrics(doc);
         if doc.at("spec.behavior").is_some_and(Value::is_object) {
             fill_behavior(&mut doc["spec"]["behavior"]);
+        }
+    }
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        rules::autoscaler(new, old, errors);
+    }
+
+    fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            rules::status(new, errors);
         }
     }
 }

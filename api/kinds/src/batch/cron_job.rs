@@ -2,16 +2,18 @@
 
 use schema::{DocExt, FieldErrors, Path, Value, json};
 
+use super::job;
 use crate::cells::{AGE, NAME, flag, or_none, since};
 use crate::core::pod::defaults::{self, default_text};
-use crate::kind::{Col, Kind, Meta, Sub};
-use crate::rules::{non_negative, one_of};
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Question, Sub};
+use crate::rules::{cron, is_given, non_negative, not_supported, one_of, sub, zones};
 use crate::workload;
 
+/// The time that a job's name ends with needs eleven of the 63.
+const NAME_BYTES_MAX: usize = 52;
+const POLICIES: &[&str] = &["Allow", "Forbid", "Replace"];
 const CONTAINERS: &str = "spec.jobTemplate.spec.template.spec.containers";
-
-/// What leaves room for the job's own suffix.
-const NAME_MAX: usize = 52;
 
 /// Starts jobs by the clock.
 pub struct CronJob;
@@ -24,6 +26,7 @@ impl Kind for CronJob {
         generation: true,
         ..Meta::namespaced("batch", "CronJob", "cronjobs")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Schedule", "spec.schedule"),
@@ -50,85 +53,74 @@ impl Kind for CronJob {
         defaults::template(&mut doc["spec"]["jobTemplate"]["spec"]["template"]);
     }
 
-    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
-        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
-        let name = new.str_at("metadata.name");
-        if name.len() > NAME_MAX {
-            errors.invalid(&Path::new("metadata.name"), name, &format!("must be no more than {NAME_MAX} characters"));
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (sub(new, "spec"), Path::new("spec"));
+        if old.is_none() && new.str_at("metadata.name").len() > NAME_BYTES_MAX {
+            let text = format!("must be no more than {NAME_BYTES_MAX} characters");
+            errors.invalid(&Path::new("metadata.name"), new.str_at("metadata.name"), &text);
         }
-        schedule(spec.str_at("schedule"), &path.child("schedule"), errors);
-        non_negative(spec, &["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"], &path, errors);
-        one_of(spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"], &path, errors);
-        let job = spec.at("jobTemplate.spec").unwrap_or(&Value::Null);
-        super::job::spec_rules(job, &path.child("jobTemplate.spec"), errors);
+        schedule(spec, old, &path.child("schedule"), errors);
+        non_negative(spec, &["startingDeadlineSeconds"], &path, errors);
+        if old.is_none_or(|old| old.at("spec.timeZone") != spec.at("timeZone")) {
+            time_zone(spec.at("timeZone"), &path.child("timeZone"), errors);
+        }
+        one_of(spec, "concurrencyPolicy", POLICIES, &path, errors);
+        job_template(sub(spec, "jobTemplate.spec"), &path.child("jobTemplate.spec"), errors);
+        non_negative(spec, &["successfulJobsHistoryLimit", "failedJobsHistoryLimit"], &path, errors);
     }
 
-    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
-        workload::template_warnings(new, "spec.jobTemplate.spec.template")
+    fn validate_subresource(_new: &Value, _old: &Value, _cx: &WriteContext<'_>, _errors: &mut FieldErrors) {
+        // Nothing: upstream asks a cron job's status nothing beside its metadata.
+    }
+
+    fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut texts = workload::template_warnings(new, "spec.jobTemplate.spec.template");
+        texts.extend(job::spec_warning(sub(new, "spec.jobTemplate.spec"), &Path::new("spec.jobTemplate.spec")).filter(|_| old.is_none()));
+        if new.str_at("spec.schedule").contains("TZ") {
+            texts.push("cannot use TZ or CRON_TZ in spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".to_owned());
+        }
+        texts
     }
 }
 
-/// Five fields (minute, hour, day, month, weekday), or a word such as `@daily`.
-fn schedule(text: &str, path: &Path, errors: &mut FieldErrors) {
-    const FIELDS: [(i64, i64, &[&str]); 5] = [(0, 59, &[]), (0, 23, &[]), (1, 31, &[]), (1, 12, MONTHS), (0, 6, DAYS)];
-    if text.is_empty() {
+/// A zone in the schedule is refused, except where it stood there before.
+fn schedule(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut FieldErrors) {
+    let schedule = spec.str_at("schedule");
+    if schedule.is_empty() {
         return errors.required(path, "");
     }
-    if text.contains("TZ=") {
-        return errors.invalid(path, text, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+    if let Err(wrong) = cron::schedule(schedule) {
+        errors.invalid(path, schedule, &wrong);
     }
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    match fields.as_slice() {
-        ["@yearly" | "@annually" | "@monthly" | "@weekly" | "@daily" | "@midnight" | "@hourly"] | ["@every", _] => {}
-        [word] if word.starts_with('@') => errors.invalid(path, text, &format!("unrecognized descriptor: {word}")),
-        five if five.len() == FIELDS.len() => {
-            for (field, (low, high, names)) in five.iter().zip(FIELDS) {
-                if !field.split(',').all(|term| is_term(term, low, high, names)) {
-                    errors.invalid(path, text, &format!("field {field:?} must be within {low} to {high}"));
-                }
-            }
+    let had_zone = old.is_some_and(|old| old.str_at("spec.schedule").contains("TZ"));
+    match (schedule.contains("TZ"), had_zone) {
+        (true, true) if is_given(spec, "timeZone") => {
+            errors.invalid(path, schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
         }
-        other => errors.invalid(path, text, &format!("expected exactly 5 fields, found {}: {text}", other.len())),
+        (true, false) => errors.invalid(path, schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"),
+        _ => {}
     }
 }
 
-const MONTHS: &[&str] = &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-
-/// `*`, `?`, `5`, `1-5`, `mon-fri`, each with an optional `/step`.
-fn is_term(term: &str, low: i64, high: i64, names: &[&str]) -> bool {
-    let (range, step) = term.split_once('/').map_or((term, None), |(range, step)| (range, Some(step)));
-    if step.is_some_and(|step| !step.parse::<i64>().is_ok_and(|step| step > 0)) {
-        return false;
+fn time_zone(zone: Option<&Value>, path: &Path, errors: &mut FieldErrors) {
+    let Some(zone) = zone.and_then(Value::as_str) else { return };
+    if zone.is_empty() {
+        return errors.invalid(path, zone, "timeZone must be nil or non-empty string");
     }
-    let number = |text: &str| {
-        let named = names.iter().position(|name| name.eq_ignore_ascii_case(text)).and_then(|at| i64::try_from(at).ok());
-        named.map(|at| at + low).or_else(|| text.parse().ok()).filter(|number| (low..=high).contains(number))
-    };
-    match range.split_once('-') {
-        _ if range == "*" || range == "?" => true,
-        Some((from, to)) => matches!((number(from), number(to)), (Some(from), Some(to)) if from <= to),
-        None => number(range).is_some(),
+    if zone.eq_ignore_ascii_case("local") {
+        errors.invalid(path, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+    }
+    if !zones::is_known(zone) && zone != "Local" {
+        errors.invalid(path, zone, &format!("unknown time zone {zone}"));
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_schedule_is_five_fields_or_a_word() {
-        let wrong = |text: &str| {
-            let mut errors = FieldErrors::default();
-            schedule(text, &Path::new("spec"), &mut errors);
-            errors.0.len()
-        };
-        for good in ["* * * * *", "*/5 0-6,12 1 jan-mar MON", "@hourly", "@every 1h", "0 0 31 12 6", "5/15 * ? * *"] {
-            assert_eq!(wrong(good), 0, "{good}");
-        }
-        for bad in ["", "x", "* * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "*/0 * * * *", "5-1 * * * *", "@never", "TZ=UTC * * * * *"]
-        {
-            assert_eq!(wrong(bad), 1, "{bad}");
-        }
+fn job_template(spec: &Value, path: &Path, errors: &mut FieldErrors) {
+    job::job_spec(spec, path, errors);
+    if is_given(spec, "selector") {
+        errors.invalid(&path.child("selector"), spec["selector"].clone(), "`selector` will be auto-generated");
+    }
+    if spec.bool_at("manualSelector") {
+        not_supported(&path.child("manualSelector"), &true.into(), &["nil", "false"], errors);
     }
 }

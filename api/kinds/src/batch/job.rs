@@ -1,13 +1,19 @@
 //! Job: runs pods to completion.
 
+mod policies;
+mod rules;
+mod status;
+
 use env::Env;
 use schema::{DocExt, FieldErrors, Map, Path, Value, json};
+
+pub(super) use rules::job_spec;
 
 use crate::cells::{AGE, NAME, condition};
 use crate::core::pod::defaults::{self, default_text};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Selectable, Sub, immutable};
-use crate::rules::{non_negative, not_supported};
+use crate::kind::{Col, Kind, Meta, Selectable, Sub};
+use crate::rules::sub;
 use crate::workload;
 
 /// Runs pods to completion.
@@ -18,7 +24,7 @@ impl Kind for Job {
         Meta { generation: true, categories: &["all"], subresources: &[Sub::STATUS], ..Meta::namespaced("batch", "Job", "jobs") };
     const COLUMNS: &[Col] = &[
         NAME,
-        Col::of("Status", status),
+        Col::of("Status", state),
         Col::of("Completions", completions),
         Col::timed("Duration", duration),
         AGE,
@@ -42,6 +48,11 @@ impl Kind for Job {
         spec.default_at("suspend", false);
         let replacement = if spec.at("podFailurePolicy").is_some_and(Value::is_object) { "Failed" } else { "TerminatingOrFailed" };
         default_text(spec, "podReplacementPolicy", replacement);
+        for rule in spec.items_at_mut("podFailurePolicy.rules") {
+            for pattern in rule.items_at_mut("onPodConditions") {
+                default_text(pattern, "status", "True");
+            }
+        }
         spec.default_at("template", json!({}));
         defaults::template(&mut spec["template"]);
     }
@@ -52,41 +63,44 @@ impl Kind for Job {
         }
     }
 
-    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
-        let (spec, path) = (new.at("spec").unwrap_or(&Value::Null), Path::new("spec"));
-        workload::given_selector(spec, &path, errors);
-        spec_rules(spec, &path, errors);
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        rules::job(new, old, errors);
     }
 
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-        immutable(&new["spec"], &old["spec"], "selector", &Path::new("spec"), errors);
-        immutable(&new["spec"], &old["spec"], "completionMode", &Path::new("spec"), errors);
+        rules::update(new, old, errors);
     }
 
-    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
-        workload::template_warnings(new, "spec.template")
+    fn validate_subresource(new: &Value, old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            status::status(new, old, errors);
+        }
+    }
+
+    fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut texts = workload::template_warnings(new, "spec.template");
+        texts.extend(old.is_none().then(|| spec_warning(sub(new, "spec"), &Path::new("spec"))).flatten());
+        texts
     }
 }
 
-/// What must hold of a job, also of one that a cron job has yet to make.
-pub(super) fn spec_rules(spec: &Value, path: &Path, errors: &mut FieldErrors) {
-    let counts = ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "backoffLimitPerIndex", "ttlSecondsAfterFinished"];
-    non_negative(spec, &counts, path, errors);
-    let mode = spec.str_at("completionMode");
-    if !["", "NonIndexed", "Indexed"].contains(&mode) {
-        not_supported(&path.child("completionMode"), &mode.into(), &["NonIndexed", "Indexed"], errors);
-    }
-    workload::ending_template(spec.at("template").unwrap_or(&Value::Null), &path.child("template"), errors);
+/// So many completions at once cost the server more than it should give.
+pub(super) fn spec_warning(spec: &Value, path: &Path) -> Option<String> {
+    let (completions, parallelism) = (spec.i64_at("completions").unwrap_or(0), spec.i64_at("parallelism").unwrap_or(0));
+    let many = spec.str_at("completionMode") == "Indexed" && completions > 100_000 && parallelism > 10_000;
+    many.then(|| {
+        let reason = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail";
+        format!("{path}: {reason}")
+    })
 }
 
-fn status(doc: &Value) -> Value {
+fn state(doc: &Value) -> Value {
     let is = |name: &str| condition(doc, name) == "True";
     let ended = ["Complete", "Failed"].into_iter().find(|name| is(name));
     let leaving = (!doc.str_at("metadata.deletionTimestamp").is_empty()).then_some("Terminating");
     let stopping = ["Suspended", "FailureTarget", "SuccessCriteriaMet"].into_iter().find(|name| is(name));
     json!(ended.or(leaving).or(stopping).unwrap_or("Running"))
 }
-
 /// `1/3`, or `0/1 of 3` for a work queue.
 fn completions(doc: &Value) -> Value {
     let succeeded = doc.i64_at("status.succeeded").unwrap_or_default();

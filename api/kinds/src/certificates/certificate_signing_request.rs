@@ -4,14 +4,44 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use schema::{DocExt, FieldErrors, Path, Value, json, names, time};
 
+use super::signer;
 use crate::cells::{AGE, NAME};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Selectable, Sub, copy_member};
+use crate::kind::{Col, Kind, Meta, Question, Selectable, Sub, copy_member};
+use crate::rules::{not_supported, one_of};
 
 /// Decisions, which are made through `approval` alone and stay.
 const DECISIONS: &[&str] = &["Approved", "Denied"];
 /// Conditions that stay once they are there.
 const LASTING: &[&str] = &["Approved", "Denied", "Failed"];
+
+/// A name of before signers were named.
+const LEGACY: &str = "kubernetes.io/legacy-unknown";
+const USAGES: &[&str] = &[
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
 
 /// Asks a signer for a certificate.
 pub struct CertificateSigningRequest;
@@ -23,6 +53,7 @@ impl Kind for CertificateSigningRequest {
         subresources: &[Sub::of_parent("approval"), Sub::STATUS],
         ..Meta::cluster("certificates.k8s.io", "CertificateSigningRequest", "certificatesigningrequests")
     };
+    const NOTHING: &[Question] = &[Question::Defaults, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         AGE,
@@ -41,12 +72,22 @@ impl Kind for CertificateSigningRequest {
         if !is_pem(spec.str_at("request"), "CERTIFICATE REQUEST") {
             errors.invalid(&path.child("request"), spec.str_at("request"), "PEM block type must be CERTIFICATE REQUEST");
         }
-        if spec.str_at("signerName").is_empty() {
-            errors.required(&path.child("signerName"), "signerName must be provided");
+        if spec.str_at("signerName") == LEGACY {
+            let text = "the legacy signerName is not allowed via this API version";
+            errors.invalid(&path.child("signerName"), LEGACY, text);
+        } else {
+            signer::name(spec.str_at("signerName"), &path.child("signerName"), errors);
+        }
+        if let Some(seconds) = spec.i64_at("expirationSeconds").filter(|seconds| *seconds < 600) {
+            let text = "may not specify a duration less than 600 seconds (10 minutes)";
+            errors.invalid(&path.child("expirationSeconds"), seconds, text);
         }
         let usages = spec.items_at("usages");
         if usages.is_empty() {
             errors.required(&path.child("usages"), "");
+        }
+        for (index, usage) in usages.iter().enumerate().filter(|(_, usage)| !USAGES.iter().any(|known| usage == known)) {
+            not_supported(&path.child("usages").index(index), usage, USAGES, errors);
         }
         for (index, usage) in usages.iter().enumerate().filter(|(index, usage)| usages[..*index].contains(usage)) {
             errors.duplicate(&path.child("usages").index(index), usage.clone());
@@ -64,6 +105,7 @@ impl Kind for CertificateSigningRequest {
 
     fn validate_subresource(new: &Value, old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
         let status = Path::new("status");
+        complete_conditions(new, old, &status.child("conditions"), errors);
         exclusive_decisions(new, old, &status.child("conditions"), errors);
         lasting_conditions(new, old, cx.subresource, &status.child("conditions"), errors);
         if cx.subresource == "status" {
@@ -86,6 +128,25 @@ fn stamp_conditions(new: &mut Value, old: &Value, now: &str) {
 
 fn has(doc: &Value, condition: &str) -> bool {
     doc.items_at("status.conditions").iter().any(|one| one.str_at("type") == condition)
+}
+
+/// Each type once and with a status; what is decided is `True`. Old objects that are otherwise may stay so.
+fn complete_conditions(new: &Value, old: &Value, path: &Path, errors: &mut FieldErrors) {
+    let has_twins = |conditions: &[Value]| {
+        conditions.iter().enumerate().any(|(at, one)| conditions[..at].iter().any(|before| before.str_at("type") == one.str_at("type")))
+    };
+    let (conditions, before) = (new.items_at("status.conditions"), old.items_at("status.conditions"));
+    for (at, condition) in conditions.iter().enumerate() {
+        let (kind, path) = (condition.str_at("type"), path.index(at));
+        if kind.is_empty() && !before.iter().any(|one| one.str_at("type").is_empty()) {
+            errors.required(&path.child("type"), "");
+        }
+        let supported: &[&str] = if LASTING.contains(&kind) { &["True"] } else { &["False", "True", "Unknown"] };
+        one_of(condition, "status", supported, &path, errors);
+        if conditions[..at].iter().any(|one| one.str_at("type") == kind) && !has_twins(before) {
+            errors.duplicate(&path.child("type"), kind);
+        }
+    }
 }
 
 fn exclusive_decisions(new: &Value, old: &Value, path: &Path, errors: &mut FieldErrors) {
@@ -165,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_decision_is_made_once_and_through_approval_alone() {
-        let of = |types: &[&str]| json!({"status": {"conditions": types.iter().map(|one| json!({"type": one})).collect::<Vec<_>>()}});
+        let of = |types: &[&str]| json!({"status": {"conditions": types.iter().map(|one| json!({"type": one, "status": "True"})).collect::<Vec<_>>()}});
         let rows: &[(&str, &[&str], &[&str], &[&str])] = &[
             ("approval", &[], &["Approved"], &[]),
             (

@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json};
 use serde::{Deserialize, Serialize};
 
 use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::lens::{is_default, null_default};
 use crate::rules::{non_negative, qualified_name};
 
@@ -19,6 +19,7 @@ pub struct Lease {
 
 impl Kind for Lease {
     const META: Meta = Meta::namespaced("coordination.k8s.io", "Lease", "leases");
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::path("Holder", "spec.holderIdentity"), AGE];
 
     fn fill_defaults(doc: &mut Value) {

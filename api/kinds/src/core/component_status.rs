@@ -4,7 +4,7 @@ use schema::{DocExt, Value, json};
 
 use crate::cells::NAME;
 use crate::descriptor::Verbs;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 
 /// Health of the control plane's parts, computed on each read.
 pub struct ComponentStatus;
@@ -12,6 +12,8 @@ pub struct ComponentStatus;
 impl Kind for ComponentStatus {
     const META: Meta =
         Meta { short: &["cs"], verbs: Verbs::These(&["get", "list"]), ..Meta::cluster("", "ComponentStatus", "componentstatuses") };
+    const NOTHING: &[Question] =
+        &[Question::Fields, Question::Defaults, Question::Rules, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Status", |doc| {

@@ -6,7 +6,7 @@ use schema::{DocExt, FieldErrors, ObjectMeta, Path, Value, json, names};
 use serde::{Deserialize, Serialize};
 
 use crate::cells::{AGE, NAME, count};
-use crate::kind::{Col, Kind, Meta, same};
+use crate::kind::{Col, Kind, Meta, Question, same};
 use crate::lens::{is_default, null_default};
 use crate::rules::each;
 
@@ -29,6 +29,7 @@ pub struct ConfigMap {
 
 impl Kind for ConfigMap {
     const META: Meta = Meta { short: &["cm"], ..Meta::namespaced("", "ConfigMap", "configmaps") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Data", |doc| json!(count(doc.at("data")) + count(doc.at("binaryData")))), AGE];
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::ObjectReference;
 use crate::cells::{AGE, NAME, first_few};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::lens::{is_default, null_default};
 use crate::rules::{dns_label, dns_subdomain, ip, non_special_ip, one_of, port_number, qualified_name};
 
@@ -21,6 +21,7 @@ pub struct Endpoints {
 
 impl Kind for Endpoints {
     const META: Meta = Meta { short: &["ep"], ..Meta::namespaced("", "Endpoints", "endpoints") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Endpoints", addresses), AGE];
 
     fn fill_defaults(doc: &mut Value) {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ObjectReference;
 use crate::cells::since;
-use crate::kind::{Col, Kind, Meta, Selectable};
+use crate::kind::{Col, Kind, Meta, Question, Selectable};
 use crate::lens::{is_default, null_default};
 use crate::rules::qualified_name;
 
@@ -49,6 +49,7 @@ pub struct Event {
 
 impl Kind for Event {
     const META: Meta = Meta { short: &["ev"], ..Meta::namespaced("", "Event", "events") };
+    const NOTHING: &[Question] = &[Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         Col::timed("Last Seen", last_seen),
         Col::path("Type", "type"),

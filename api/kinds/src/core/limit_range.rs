@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schema::{DocExt, FieldErrors, Path, Quantity, Value, names};
 
 use crate::cells::NAME_AND_CREATED_AT;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::{each, is_given};
 
 /// Bounds and defaults for what one pod or claim of a namespace may ask.
@@ -13,6 +13,7 @@ pub struct LimitRange;
 
 impl Kind for LimitRange {
     const META: Meta = Meta { short: &["limits"], ..Meta::namespaced("", "LimitRange", "limitranges") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {

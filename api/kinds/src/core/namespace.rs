@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
 use crate::descriptor::{Verbs, WriteContext};
-use crate::kind::{Col, Kind, Meta, Selectable, Sub, copy_member};
+use crate::kind::{Col, Kind, Meta, Question, Selectable, Sub, copy_member};
 use crate::lens::{is_default, null_default};
 use crate::rules::qualified_name;
 
@@ -34,6 +34,7 @@ impl Kind for Namespace {
         subresources: &[Sub { name: "finalize", kind: None, verbs: &["update"] }, Sub::STATUS],
         ..Meta::cluster("", "Namespace", "namespaces")
     };
+    const NOTHING: &[Question] = &[Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::path("Status", "status.phase"), AGE];
     const FIELDS: &[Selectable] = &[Selectable::new("status.phase", |doc| doc.str_at("status.phase").to_owned())];
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cells::{AGE, NAME, condition, or_none};
 use crate::core::pod::rules::{requirements, scheduling};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Selectable, Sub, same};
+use crate::kind::{Col, Kind, Meta, Question, Selectable, Sub, same};
 use crate::lens::{Resources, is_default, null_default, quantities};
 use crate::rules::{cidr, qualified_name};
 
@@ -42,6 +42,7 @@ impl Kind for Node {
         subresources: &[Sub::proxy("NodeProxyOptions"), Sub::STATUS],
         ..Meta::cluster("", "Node", "nodes")
     };
+    const NOTHING: &[Question] = &[Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Status", status),

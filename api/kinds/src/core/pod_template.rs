@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::cells::{NAME, labels};
 use crate::core::pod::{defaults, rules};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::workload;
 
 /// A pod template kept on its own.
@@ -12,6 +12,7 @@ pub struct PodTemplate;
 
 impl Kind for PodTemplate {
     const META: Meta = Meta { generation: true, ..Meta::namespaced("", "PodTemplate", "podtemplates") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Containers", |doc| workload::list_of(doc.items_at("template.spec.containers"), "name")),

@@ -1,10 +1,12 @@
 //! ReplicationController: the older way to keep N copies of a pod.
 
-use schema::{DocExt, Map, Value};
+use schema::{DocExt, FieldErrors, Map, Path, Value};
 
 use crate::cells::{AGE, NAME, labels};
-use crate::core::pod::defaults;
-use crate::kind::{Col, Kind, Meta, Selectable, Sub};
+use crate::core::pod::{defaults, rules};
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Question, Selectable, Sub};
+use crate::rules::{non_negative, sub};
 use crate::workload;
 
 /// The older way to keep N copies of a pod.
@@ -19,6 +21,7 @@ impl Kind for ReplicationController {
         generation: true,
         ..Meta::namespaced("", "ReplicationController", "replicationcontrollers")
     };
+    const NOTHING: &[Question] = &[Question::Updates];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Desired", "spec.replicas").ty("integer"),
@@ -41,6 +44,34 @@ impl Kind for ReplicationController {
             if doc.map_at(path).is_none_or(Map::is_empty) {
                 doc.set_at(path, labels.clone());
             }
+        }
+    }
+
+    fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
+        let (spec, path) = (sub(new, "spec"), Path::new("spec"));
+        non_negative(spec, &["minReadySeconds"], &path, errors);
+        let selector = spec.map_at("selector").filter(|selector| !selector.is_empty());
+        if selector.is_none() {
+            errors.required(&path.child("selector"), "");
+        }
+        non_negative(spec, &["replicas"], &path, errors);
+        let (template, path) = (sub(spec, "template"), path.child("template"));
+        if template.is_null() {
+            return errors.required(&path, "");
+        }
+        let own = sub(template, "metadata.labels");
+        if selector.is_some_and(|selector| selector.iter().any(|(key, value)| own.get(key) != Some(value))) {
+            errors.invalid(&path.child("metadata.labels"), own.clone(), "`selector` does not match template `labels`");
+        }
+        rules::template(template, &path, errors);
+        workload::always_restarts(template, "ReplicationController", &path, errors);
+    }
+
+    fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            let counters = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+            let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+            workload::replica_status(new, &counters, &parts, "readyReplicas", errors);
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cells::{AGE, NAME, count};
 use crate::core::config_map::{BYTES_MAX, decoded_len, immutable_once_set};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta, Selectable, immutable};
+use crate::kind::{Col, Kind, Meta, Question, Selectable, immutable};
 use crate::lens::{is_default, null_default};
 use crate::rules::each;
 
@@ -32,6 +32,7 @@ pub struct Secret {
 
 impl Kind for Secret {
     const META: Meta = Meta::namespaced("", "Secret", "secrets");
+    const NOTHING: &[Question] = &[Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::path("Type", "type"), Col::of("Data", |doc| json!(count(doc.at("data")))), AGE];
     const FIELDS: &[Selectable] = &[Selectable::new("type", |doc| doc.str_at("type").to_owned())];
 

@@ -7,7 +7,7 @@ use super::ObjectReference;
 use super::pod::spec::LocalObjectReference;
 use crate::cells::{AGE, NAME, count};
 use crate::descriptor::WriteContext;
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 use crate::lens::{is_default, null_default};
 
 /// Who a pod is.
@@ -29,6 +29,8 @@ impl Kind for ServiceAccount {
         subresources: &[Sub::create("token", "authentication.k8s.io", "TokenRequest")],
         ..Meta::namespaced("", "ServiceAccount", "serviceaccounts")
     };
+    const NOTHING: &[Question] =
+        &[Question::Fields, Question::Defaults, Question::Rules, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Secrets", |doc| json!(count(doc.at("secrets")))), AGE];
 
     fn prepare_create(doc: &mut Value, _cx: &WriteContext<'_>) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cells::{AGE, NAME, first_few};
 use crate::core::ObjectReference;
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta, immutable};
+use crate::kind::{Col, Kind, Meta, Question, immutable};
 use crate::lens::{is_default, null_default};
 use crate::rules::{dns_label, dns_subdomain, each, is_given, non_special_ip, one_of, port_number, qualified_name};
 
@@ -33,6 +33,7 @@ pub struct EndpointSlice {
 
 impl Kind for EndpointSlice {
     const META: Meta = Meta { generation: true, ..Meta::namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::path("AddressType", "addressType"), Col::of("Ports", ports), Col::of("Endpoints", addresses), AGE];
 
     fn fill_defaults(doc: &mut Value) {

@@ -3,7 +3,7 @@
 use schema::{DocExt, FieldErrors, Path, Value, json};
 
 use crate::core::event;
-use crate::kind::{Col, Kind, Meta, Selectable, immutable, same};
+use crate::kind::{Col, Kind, Meta, Question, Selectable, immutable, same};
 use crate::rules::{is_given, required};
 
 /// Names here and in core/v1.
@@ -46,6 +46,7 @@ pub struct Event;
 
 impl Kind for Event {
     const META: Meta = Meta { stored: Some(("", "v1")), short: &["ev"], ..Meta::namespaced("events.k8s.io", "Event", "events") };
+    const NOTHING: &[Question] = &[Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         Col::timed("Last Seen", |doc, env| event::last_seen(&as_core(doc), env)),
         Col::path("Type", "type"),

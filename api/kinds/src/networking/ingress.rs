@@ -1,9 +1,12 @@
 //! Ingress: routes HTTP from outside to services.
 
-use schema::{DocExt, Value, json};
+mod rules;
+
+use schema::{DocExt, FieldErrors, Value, json};
 
 use crate::cells::{AGE, NAME, first_few, load_balancer, or_none};
-use crate::kind::{Col, Kind, Meta, Sub};
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Question, Sub};
 
 /// Routes HTTP from outside to services.
 pub struct Ingress;
@@ -16,6 +19,7 @@ impl Kind for Ingress {
         generation: true,
         ..Meta::namespaced("networking.k8s.io", "Ingress", "ingresses")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Updates];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Class", |doc| or_none(doc.str_at("spec.ingressClassName"))),
@@ -24,6 +28,20 @@ impl Kind for Ingress {
         Col::of("Ports", |doc| json!(if doc.items_at("spec.tls").is_empty() { "80" } else { "80, 443" })),
         AGE,
     ];
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        rules::ingress(new, old, errors);
+    }
+
+    fn validate_subresource(new: &Value, old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            rules::status(new, old, errors);
+        }
+    }
+
+    fn warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_none() { rules::warnings(new) } else { Vec::new() }
+    }
 }
 
 fn hosts(doc: &Value) -> Value {

@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, LabelSelector, Path, Value, json};
 
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::{cidr, is_given, not_supported, port_number_or_name};
 use crate::workload;
 
@@ -14,6 +14,7 @@ pub struct NetworkPolicy;
 impl Kind for NetworkPolicy {
     const META: Meta =
         Meta { short: &["netpol"], generation: true, ..Meta::namespaced("networking.k8s.io", "NetworkPolicy", "networkpolicies") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Pod-Selector", |doc| workload::selector_text(doc.at("spec.podSelector"))), AGE];
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
@@ -35,6 +36,11 @@ impl Kind for NetworkPolicy {
         }
     }
 
+    /// Upstream asks the whole object again where it changes, and tells what is wrong twice.
+    fn validate_update(new: &Value, _old: &Value, errors: &mut FieldErrors) {
+        Self::validate(new, None, errors);
+    }
+
     fn fill_defaults(doc: &mut Value) {
         for list in ["spec.ingress", "spec.egress"] {
             for rule in doc.items_at_mut(list) {
@@ -48,7 +54,7 @@ impl Kind for NetworkPolicy {
     }
 }
 
-const TYPES: &[&str] = &["Egress", "Ingress"];
+const TYPES: &[&str] = &["Ingress", "Egress"];
 
 fn each_of(rule: &Value, list: &str, path: &Path, errors: &mut FieldErrors, check: fn(&Value, &Path, &mut FieldErrors)) {
     for (index, item) in rule.items_at(list).iter().enumerate() {
@@ -59,7 +65,7 @@ fn each_of(rule: &Value, list: &str, path: &Path, errors: &mut FieldErrors, chec
 fn port(port: &Value, path: &Path, errors: &mut FieldErrors) {
     let protocol = port.str_at("protocol");
     if !["TCP", "UDP", "SCTP"].contains(&protocol) {
-        not_supported(&path.child("protocol"), &protocol.into(), &["SCTP", "TCP", "UDP"], errors);
+        not_supported(&path.child("protocol"), &protocol.into(), &["TCP", "UDP", "SCTP"], errors);
     }
     let end = port.i64_at("endPort");
     match port.at("port").filter(|port| !port.is_null()) {

@@ -4,7 +4,8 @@ use schema::{DocExt, FieldErrors, Path, Quantity, Value};
 
 use crate::cells::{AGE, NAME};
 use crate::core::pod::rules::scheduling::tolerations;
-use crate::kind::{Col, Kind, Meta};
+use crate::core::pod::warnings::node_selector;
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::{NEGATIVE, dns_label, labels};
 
 /// How a pod's containers are run.
@@ -12,6 +13,7 @@ pub struct RuntimeClass;
 
 impl Kind for RuntimeClass {
     const META: Meta = Meta::cluster("node.k8s.io", "RuntimeClass", "runtimeclasses");
+    const NOTHING: &[Question] = &[Question::Fields, Question::Defaults, Question::Subresources];
     const COLUMNS: &[Col] = &[NAME, Col::path("Handler", "handler"), AGE];
 
     fn validate(new: &Value, _old: Option<&Value>, errors: &mut FieldErrors) {
@@ -28,6 +30,10 @@ impl Kind for RuntimeClass {
         for (index, one) in all.iter().enumerate().filter(|(index, one)| all[..*index].contains(one)) {
             errors.duplicate(&path.child("tolerations").index(index), one.clone());
         }
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        node_selector(new.map_at("scheduling.nodeSelector"), &Path::new("scheduling.nodeSelector"))
     }
 
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {

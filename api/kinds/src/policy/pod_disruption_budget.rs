@@ -1,10 +1,11 @@
 //! PodDisruptionBudget: how many pods may be down at once by choice.
 
-use schema::{DocExt, FieldErrors, LabelSelector, Path, Value, json, names};
+use schema::{DocExt, FieldErrors, LabelSelector, Path, Value, json};
 
 use crate::cells::{AGE, NAME};
-use crate::kind::{Col, Kind, Meta, Sub};
-use crate::rules::{NEGATIVE, each, is_given};
+use crate::descriptor::WriteContext;
+use crate::kind::{Col, Kind, Meta, Question, Sub};
+use crate::rules::{amounts, conditions, is_given, non_negative, one_of_if_set, sub};
 
 /// How many pods may be down at once by choice.
 pub struct PodDisruptionBudget;
@@ -17,6 +18,7 @@ impl Kind for PodDisruptionBudget {
         generation: true,
         ..Meta::namespaced("policy", "PodDisruptionBudget", "poddisruptionbudgets")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::of("Min Available", |doc| amount(doc.at("spec.minAvailable"))),
@@ -31,9 +33,20 @@ impl Kind for PodDisruptionBudget {
             errors.invalid(&path, spec.clone(), "minAvailable and maxUnavailable cannot be both set");
         }
         for member in ["minAvailable", "maxUnavailable"].into_iter().filter(|member| is_given(spec, member)) {
-            share(&spec[member], &path.child(member), errors);
+            let amount = amounts::int_or_percent(spec, member);
+            amounts::positive_int_or_percent(&amount, &path.child(member), errors);
+            amounts::at_most_100_percent(&amount, &path.child(member), errors);
         }
         LabelSelector::validate(spec.at("selector").unwrap_or(&Value::Null), &path.child("selector"), errors);
+        one_of_if_set(spec, "unhealthyPodEvictionPolicy", &["AlwaysAllow", "IfHealthyBudget"], &path, errors);
+    }
+
+    fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
+        if cx.subresource == "status" {
+            let (status, path) = (sub(new, "status"), Path::new("status"));
+            conditions(status.items_at("conditions"), &path.child("conditions"), errors);
+            non_negative(status, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"], &path, errors);
+        }
     }
 
     fn fill_defaults(doc: &mut Value) {
@@ -46,21 +59,5 @@ fn amount(value: Option<&Value>) -> Value {
         Some(Value::Number(number)) => json!(number.to_string()),
         Some(Value::String(text)) => json!(text),
         _ => json!("N/A"),
-    }
-}
-
-/// A number of pods, or a percentage of at most all.
-fn share(value: &Value, path: &Path, errors: &mut FieldErrors) {
-    match value {
-        Value::String(text) => {
-            let wrong = names::is_percent(text);
-            let is_over = wrong.is_empty() && text.trim_end_matches('%').parse::<i64>().map_or(true, |percent| percent > 100);
-            each(path, text.as_str(), wrong, errors);
-            if is_over {
-                errors.invalid(path, text.as_str(), "must not be greater than 100%");
-            }
-        }
-        number if number.as_i64().is_some_and(|number| number < 0) => errors.invalid(path, number.clone(), NEGATIVE),
-        _ => {}
     }
 }

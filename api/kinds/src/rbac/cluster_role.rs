@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::{self, PolicyRule};
 use crate::cells::NAME_AND_CREATED_AT;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::lens::{is_default, null_default};
 use crate::rules::is_given;
 
@@ -23,6 +23,7 @@ pub struct ClusterRole {
 impl Kind for ClusterRole {
     const META: Meta =
         Meta { name: names::is_path_segment_name, ..Meta::cluster("rbac.authorization.k8s.io", "ClusterRole", "clusterroles") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 
     fn fill_defaults(doc: &mut Value) {

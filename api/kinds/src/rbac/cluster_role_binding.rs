@@ -4,7 +4,7 @@ use schema::{FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::{self, RoleRef, Subject};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::lens::{is_default, null_default};
 
 /// Gives a cluster role to subjects everywhere.
@@ -23,6 +23,7 @@ impl Kind for ClusterRoleBinding {
         name: names::is_path_segment_name,
         ..Meta::cluster("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings")
     };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = rule::BINDING_COLUMNS;
 
     fn fill_defaults(doc: &mut Value) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::{self, PolicyRule};
 use crate::cells::NAME_AND_CREATED_AT;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::lens::null_default;
 
 /// Rules within one namespace.
@@ -19,6 +19,7 @@ pub struct Role {
 
 impl Kind for Role {
     const META: Meta = Meta { name: names::is_path_segment_name, ..Meta::namespaced("rbac.authorization.k8s.io", "Role", "roles") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 
     fn fill_defaults(doc: &mut Value) {

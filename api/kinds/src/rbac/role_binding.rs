@@ -4,7 +4,7 @@ use schema::{FieldErrors, ObjectMeta, Value, names};
 use serde::{Deserialize, Serialize};
 
 use super::rule::{self, RoleRef, Subject};
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::lens::{is_default, null_default};
 
 /// Gives a role to subjects within one namespace.
@@ -21,6 +21,7 @@ pub struct RoleBinding {
 impl Kind for RoleBinding {
     const META: Meta =
         Meta { name: names::is_path_segment_name, ..Meta::namespaced("rbac.authorization.k8s.io", "RoleBinding", "rolebindings") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = rule::BINDING_COLUMNS;
 
     fn fill_defaults(doc: &mut Value) {

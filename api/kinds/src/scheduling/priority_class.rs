@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value};
 
 use crate::cells::{AGE, NAME};
 use crate::core::pod::defaults::default_text;
-use crate::kind::{Col, Kind, Meta};
+use crate::kind::{Col, Kind, Meta, Question};
 use crate::rules::one_of;
 
 /// A named pod priority.
@@ -12,6 +12,7 @@ pub struct PriorityClass;
 
 impl Kind for PriorityClass {
     const META: Meta = Meta { short: &["pc"], generation: true, ..Meta::cluster("scheduling.k8s.io", "PriorityClass", "priorityclasses") };
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[
         NAME,
         Col::path("Value", "value").ty("integer"),
@@ -29,7 +30,7 @@ impl Kind for PriorityClass {
             let why = format!("maximum allowed value of a user defined priority is {USER_MAX}");
             errors.forbidden(&Path::new("value"), &why);
         }
-        one_of(new, "preemptionPolicy", &["Never", "PreemptLowerPriority"], &Path::root(), errors);
+        one_of(new, "preemptionPolicy", &["PreemptLowerPriority", "Never"], &Path::root(), errors);
     }
 
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {

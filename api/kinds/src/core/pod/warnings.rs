@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schema::{DocExt, Path, Quantity, Value};
+use schema::{DocExt, Map, Path, Quantity, Value};
 
 use crate::rules::is_given;
 
@@ -31,6 +31,17 @@ const NODE_LABELS: &[(&str, &str)] = &[
     ("failure-domain.beta.kubernetes.io/zone", "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"),
     ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
 ];
+
+/// What a node label that has a new name says: `deprecated since …; use … instead`.
+pub(crate) fn old_label(key: &str) -> Option<&'static str> {
+    NODE_LABELS.iter().find(|(old, _)| *old == key).map(|(_, instead)| *instead)
+}
+
+/// Warnings about a map of node labels at `path`.
+pub(crate) fn node_selector(selector: Option<&Map<String, Value>>, path: &Path) -> Vec<String> {
+    let keys = selector.into_iter().flatten().map(|(key, _)| key);
+    keys.filter_map(|key| old_label(key).map(|instead| format!("{}: {instead}", path.key(key)))).collect()
+}
 
 /// Warnings about a pod (`at` is the root) or a template.
 pub(crate) fn of(pod: &Value, at: &Path) -> Vec<String> {

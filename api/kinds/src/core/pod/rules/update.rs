@@ -11,7 +11,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// Annotations with a meaning of their own.
-pub(super) fn annotations(doc: &Value, path: &Path, errors: &mut FieldErrors) {
+pub(crate) fn annotations(doc: &Value, path: &Path, errors: &mut FieldErrors) {
     let value = doc.map_at("metadata.annotations").and_then(|map| map.get(MIRROR)).and_then(Value::as_str);
     if let Some(value) = value.filter(|_| doc.str_at("spec.nodeName").is_empty()) {
         errors.invalid(&path.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set");

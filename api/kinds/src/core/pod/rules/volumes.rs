@@ -286,16 +286,25 @@ fn iscsi(source: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-fn csi(source: &Value, path: &Path, errors: &mut FieldErrors) {
-    let (driver, path_of) = (source.str_at("driver"), path.child("driver"));
+/// A persistent volume's source that a pod's volume can have too.
+pub(crate) fn persistent_source(name: &str, given: &Value, path: &Path, errors: &mut FieldErrors) {
+    source(name, given, path, errors);
+}
+
+/// The name of a storage driver.
+pub(crate) fn driver_name(driver: &str, path: &Path, errors: &mut FieldErrors) {
     if driver.is_empty() {
-        errors.required(&path_of, "");
+        errors.required(path, "");
     } else {
-        dns_subdomain(&driver.to_lowercase(), &path_of, errors);
+        dns_subdomain(&driver.to_lowercase(), path, errors);
     }
     if driver.len() > 63 {
-        errors.too_long(&path_of, 63);
+        errors.too_long(path, 63);
     }
+}
+
+fn csi(source: &Value, path: &Path, errors: &mut FieldErrors) {
+    driver_name(source.str_at("driver"), &path.child("driver"), errors);
     if is_given(source, "nodePublishSecretRef") {
         required(&source["nodePublishSecretRef"], "name", &path.child("nodePublishSecretRef "), errors);
     }
