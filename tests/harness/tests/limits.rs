@@ -173,12 +173,12 @@ async fn a_claim_stays_while_a_pod_uses_it_and_a_volume_while_it_is_bound() {
         cluster.admin.delete(volumes().named(name), Options::default()).await.unwrap();
     }
     let classes = || Target::of("storage.k8s.io/v1", "volumeattributesclasses", "");
-    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": {"name": "gold"}, "driverName": "example.com/d", "parameters": {"iops": "9"}});
+    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "metadata": {"name": "gold"}, "driverName": "d.example.com", "parameters": {"iops": "9"}});
     cluster.admin.create(classes(), class).await.unwrap();
     let mut golden = volume("golden");
     golden.set_at("spec.volumeAttributesClassName", "gold");
     golden["spec"].as_object_mut().unwrap().remove("hostPath");
-    golden.set_at("spec.csi", json!({"driver": "example.com/d", "volumeHandle": "h"}));
+    golden.set_at("spec.csi", json!({"driver": "d.example.com", "volumeHandle": "h"}));
     cluster.admin.create(volumes(), golden).await.unwrap();
     cluster.admin.delete(classes().named("gold"), Options::default()).await.unwrap();
     // The free one goes, which shows that the controller has looked; the bound one and the claim are still there.
