@@ -17,8 +17,8 @@
 //! | [`managed`] | `metadata.managedFields` |
 //! | [`conflict`] | upstream's sentence for fields of others |
 //! | `ownership` | the rules of the drawing above |
+//! | `quick` | the same for small updates, without reading what they do not touch |
 //! | `last_applied` | taking over from client-side apply |
-//!
 //! | [`view`] | a built-in document as Go prints it, the form that ownership is told by |
 //! | [`scale`] | ownership through the `scale` subresource |
 //!
@@ -28,6 +28,7 @@ mod compare;
 mod last_applied;
 mod merge;
 mod ownership;
+mod quick;
 mod typed;
 
 pub mod conflict;
@@ -43,6 +44,8 @@ pub use managed::{Managed, Operation, Owner};
 pub use set::FieldSet;
 pub use shape::{Custom, Place};
 
+use std::borrow::Cow;
+
 use crate::{DocExt, Value};
 
 /// Who owns what was there before the first apply.
@@ -56,6 +59,10 @@ pub trait Kind {
     fn convert(&self, doc: &Value, api_version: &str) -> Option<Value>;
     /// An object of which nothing is said yet.
     fn empty(&self, api_version: &str) -> Value;
+    /// Whether documents leave out what Go's types would print ([`view`]).
+    fn prints_structs(&self) -> bool {
+        false
+    }
 }
 
 /// One write.
@@ -87,17 +94,35 @@ pub enum ApplyError {
 }
 
 impl Write<'_> {
-    /// `new` with its managedFields, as it replaces `live`. A new object has an empty one of its kind for `live`.
-    /// managedFields in `new` replace those of `live` if they can be read; `[]` and `[{}]` reset them.
+    /// `new` with its managedFields, as it replaces `live`.
     pub fn update(&self, live: &Value, mut new: Value) -> Result<Value, ApplyError> {
-        let mut managed = self.given(live, &new);
-        new.remove_at("metadata.managedFields");
-        let is_created = live.str_at("metadata.uid").is_empty();
-        if !managed.owners.is_empty() || is_created {
-            managed = self.updated(self.manager, live, &new, managed)?;
-        }
-        managed.encode_into(&mut new);
+        self.tell(live, &mut new)?;
         Ok(new)
+    }
+
+    /// Tells in `new` who owns what, as it replaces `live`. A new object has an empty one of its kind for `live`.
+    /// managedFields in `new` replace those of `live` if they can be read; `[]` and `[{}]` reset them. After an error `new` has none.
+    pub fn tell(&self, live: &Value, new: &mut Value) -> Result<(), ApplyError> {
+        let given = new.remove_at("metadata.managedFields");
+        let is_created = live.str_at("metadata.uid").is_empty();
+        let entries = self.given(live, given);
+        let is_tracked = is_created || !entries.is_empty();
+        let entries = if is_tracked { self.entries_after(live, new, &entries, is_created)? } else { Vec::new() };
+        if !entries.is_empty() {
+            new.set_at("metadata.managedFields", entries);
+        }
+        Ok(())
+    }
+
+    fn entries_after(&self, live: &Value, new: &Value, entries: &[Value], is_created: bool) -> Result<Vec<Value>, ApplyError> {
+        if let Some(after) = self.updated_entries(live, new, entries) {
+            return Ok(after);
+        }
+        let managed = Managed::of_entries(entries).unwrap_or_default();
+        if managed.owners.is_empty() && !is_created {
+            return Ok(Vec::new());
+        }
+        Ok(self.updated(self.manager, live, new, managed)?.encode())
     }
 
     /// What applying `config` makes of `live` (an empty object of the kind where there is none yet).
@@ -127,14 +152,19 @@ impl Write<'_> {
         Err(ApplyError::BadRequest(format!("invalid object type: {}", go_kind(config.str_at("apiVersion"), config.str_at("kind")))))
     }
 
-    /// The entries that an update starts from.
-    fn given(&self, live: &Value, new: &Value) -> Managed {
-        let of_live = || Managed::decode(live).unwrap_or_default();
-        let entries = new.at("metadata.managedFields").and_then(Value::as_array);
-        match entries.filter(|_| self.subresource.is_empty()) {
-            Some(entries) if entries.is_empty() || is_one_empty(entries) => Managed::default(),
-            Some(_) => Managed::decode(new).ok().filter(|managed| !managed.owners.is_empty()).unwrap_or_else(of_live),
-            None => of_live(),
+    /// The entries that an update starts from; none where neither side has any that can be read.
+    fn given<'l>(&self, live: &'l Value, given: Option<Value>) -> Cow<'l, [Value]> {
+        let of_live = live.items_at("metadata.managedFields");
+        let Some(Value::Array(entries)) = given.filter(|_| self.subresource.is_empty()) else { return Cow::Borrowed(of_live) };
+        if entries == of_live {
+            return Cow::Borrowed(of_live);
+        }
+        if entries.is_empty() || is_one_empty(&entries) {
+            return Cow::Owned(Vec::new());
+        }
+        match Managed::of_entries(&entries) {
+            Ok(managed) if !managed.owners.is_empty() => Cow::Owned(managed.encode()),
+            _ => Cow::Borrowed(of_live),
         }
     }
 }

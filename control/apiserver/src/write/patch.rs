@@ -14,6 +14,9 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, S
     let Body::Patch { kind: how, bytes } = body else {
         return Err(Status::bad_request("the body of a patch must be a patch"));
     };
+    if how == Patch::Apply {
+        return super::apply::apply(call, &bytes).await;
+    }
     let patch = Parsed::new(how, &bytes)?;
     let (kind, expected, options) = (call.kind.clone(), Expected::of(&call.kind), call.options);
     let object = modify(call, |old, warnings| {
@@ -37,10 +40,8 @@ impl Parsed {
             Patch::Json => Ok(Self::Json(bytes.to_vec())),
             Patch::Merge => object(bytes, "invalid JSON patch").map(Self::Merge),
             Patch::Strategic => object(bytes, "error decoding patch: invalid JSON document").map(Self::Strategic),
-            // Server-side apply has its place here: it needs managedFields, which the next release keeps.
-            Patch::Apply => Err(Status::unsupported_media_type(
-                "server-side apply (application/apply-patch+yaml) is not served yet; use kubectl apply without --server-side",
-            )),
+            // It merges by owners, which only the places that keep them know (`apply`, `scale`).
+            Patch::Apply => Err(Status::internal("a configuration to apply is no patch of a document")),
         }
     }
 
