@@ -13,7 +13,8 @@ use crate::failure;
 /// Generated names keep this much of their prefix: 63 less the random part.
 const GENERATED_PREFIX_MAX: usize = 58;
 const SUFFIX: usize = 5;
-const MANAGED_FIELDS: &str = "managedFields";
+/// Who owns which fields of the object.
+pub const MANAGED_FIELDS: &str = "managedFields";
 
 /// The metadata object of `doc`, made if absent.
 pub fn of(doc: &mut Value) -> &mut Map<String, Value> {

@@ -34,7 +34,7 @@ pub(crate) async fn create_as(call: &mut Call<'_>, mut doc: Value, ownership: Ow
     meta::stamp_created(&mut doc, &call.kind, &call.core.env)?;
     let strategy = Arc::clone(&call.kind.strategy);
     strategy.fill_defaults(&mut doc);
-    if ownership == Ownership::Writer {
+    if ownership != Ownership::Told {
         ownership::tell_new(call, &mut doc);
     }
     strategy.prepare_create(&mut doc, &context(call));
@@ -115,9 +115,9 @@ async fn admit(call: &mut Call<'_>, name: &str, doc: &mut Value, guards: &mut Ve
 fn validate(admission: &Admission<'_>, doc: &Value) -> Result<(), Status> {
     let kind = &admission.kind;
     let mut errors = FieldErrors::default();
-    let metadata = doc.at("metadata").cloned().unwrap_or_default();
-    meta::on_create(&metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
-    meta::standard_finalizers(&kind.group, &metadata, &mut errors);
+    let metadata = doc.at("metadata").unwrap_or(&Value::Null);
+    meta::on_create(metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
+    meta::standard_finalizers(&kind.group, metadata, &mut errors);
     kind.strategy.validate_create(doc, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, admission.name, &errors)) }
 }

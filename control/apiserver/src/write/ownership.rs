@@ -16,8 +16,10 @@ use crate::{convert, failure};
 /// Whose a change is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ownership {
-    /// The caller's manager owns what the change changes.
+    /// The caller's manager owns what the change changes. The change is not shown managedFields: it need not copy them.
     Writer,
+    /// The same, and the change sees managedFields, which it may change as well.
+    Editor,
     /// The managedFields of the changed document are right as they are.
     Told,
 }

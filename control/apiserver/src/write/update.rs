@@ -124,8 +124,12 @@ pub(crate) async fn modify_as(
     let warnings = call.warnings.len();
     for _ in 0..ATTEMPTS_MAX {
         call.warnings.truncate(warnings);
-        let current = current(call).await?;
+        let mut current = current(call).await?;
+        let unseen = if ownership == Ownership::Writer { meta::of(&mut current.doc).remove(meta::MANAGED_FIELDS) } else { None };
         let new = change(&current.doc, &mut call.warnings)?;
+        if let Some(entries) = unseen {
+            meta::of(&mut current.doc).insert(meta::MANAGED_FIELDS.into(), entries);
+        }
         if let Some(object) = attempt(call, current, new, ownership).await? {
             return Ok(object);
         }
@@ -144,7 +148,7 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value, ownershi
     allocate::carry_over(&call.kind, &mut new, old);
     let mut guards = vec![unchanged(&current)];
     prepared(call, &mut new, old);
-    if ownership == Ownership::Writer {
+    if ownership != Ownership::Told {
         ownership::tell(call, old, &mut new);
     }
     admit(call, &mut new, old, &mut guards).await?;
@@ -210,9 +214,9 @@ async fn admit(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut V
         meta::bump_generation(new);
     }
     let mut errors = FieldErrors::default();
-    let metadata = |doc: &Value| doc.at("metadata").cloned().unwrap_or_default();
-    meta::on_update(&metadata(new), &metadata(old), &mut errors);
-    meta::standard_finalizers(&kind.group, &metadata(new), &mut errors);
+    let (metadata, before) = (new.at("metadata").unwrap_or(&Value::Null), old.at("metadata").unwrap_or(&Value::Null));
+    meta::on_update(metadata, before, &mut errors);
+    meta::standard_finalizers(&kind.group, metadata, &mut errors);
     kind.strategy.validate_update(new, old, &context, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &call.target.name, &errors));
