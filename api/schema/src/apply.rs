@@ -17,7 +17,7 @@
 //! | [`managed`] | `metadata.managedFields` |
 //! | [`conflict`] | upstream's sentence for fields of others |
 //! | `ownership` | the rules of the drawing above |
-//! | `quick` | the same for small updates, without reading what they do not touch |
+//! | `quick`, `created` | the same for small updates, without reading what they do not touch, and for new objects in one walk |
 //! | `last_applied` | taking over from client-side apply |
 //! | [`view`] | a built-in document as Go prints it, the form that ownership is told by |
 //! | [`scale`] | ownership through the `scale` subresource |
@@ -25,6 +25,7 @@
 //! Left out: sets written under an older schema, in which a list was atomic that merges now (upstream mends them).
 
 mod compare;
+mod created;
 mod last_applied;
 mod merge;
 mod ownership;
@@ -46,7 +47,7 @@ pub use shape::{Custom, Place};
 
 use std::borrow::Cow;
 
-use crate::{DocExt, Value};
+use crate::{DocExt, TypeId, Value};
 
 /// Who owns what was there before the first apply.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -66,6 +67,7 @@ pub trait Kind {
 }
 
 /// One write.
+#[derive(Clone, Copy)]
 pub struct Write<'a> {
     pub kind: &'a dyn Kind,
     /// The version of the request.
@@ -131,6 +133,26 @@ impl Write<'_> {
         if config.at("metadata.managedFields").is_some_and(|entries| !entries.is_null()) {
             return Err(ApplyError::BadRequest("metadata.managedFields must be nil".into()));
         }
+        match self.kind.shape(self.api_version) {
+            Some(Place::Object(ty)) if self.kind.prints_structs() => self.apply_printed(ty, live, config, force),
+            _ => self.apply_as_is(live, config, force),
+        }
+    }
+
+    /// Who owns what is told by the printed form of what is live, laid under a configuration that is as it was sent: an empty
+    /// map there is a field. The document itself is made of what is stored.
+    fn apply_printed(&self, ty: TypeId, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {
+        let printed = Printed { kind: self.kind, api_version: self.api_version, ty };
+        let mut told = Write { kind: &printed, ..*self }.apply_as_is(&view::as_printed(ty, live), config, force)?;
+        let mut object = self.apply_as_is(live, config, true)?;
+        object.remove_at("metadata.managedFields");
+        if let Some(entries) = told.remove_at("metadata.managedFields") {
+            object.set_at("metadata.managedFields", entries);
+        }
+        Ok(object)
+    }
+
+    fn apply_as_is(&self, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {
         let mut managed = Managed::decode(live).map_err(|why| ApplyError::Shape(format!("failed to decode managed fields: {why}")))?;
         let mut bare = live.clone();
         bare.remove_at("metadata.managedFields");
@@ -169,6 +191,34 @@ impl Write<'_> {
     }
 }
 
+/// A kind whose documents have been printed by Go's types already.
+struct Printed<'k> {
+    kind: &'k dyn Kind,
+    api_version: &'k str,
+    ty: TypeId,
+}
+
+impl Kind for Printed<'_> {
+    fn shape(&self, api_version: &str) -> Option<Place<'_>> {
+        self.kind.shape(api_version)
+    }
+
+    fn convert(&self, doc: &Value, api_version: &str) -> Option<Value> {
+        if doc.str_at("apiVersion") == api_version {
+            return Some(doc.clone());
+        }
+        match (self.kind.convert(doc, api_version)?, self.shape(api_version)?) {
+            (doc, Place::Object(ty)) => Some(view::as_printed(ty, &doc)),
+            (doc, _) => Some(doc),
+        }
+    }
+
+    fn empty(&self, api_version: &str) -> Value {
+        let empty = self.kind.empty(api_version);
+        if api_version == self.api_version { view::as_go(self.ty, &empty) } else { empty }
+    }
+}
+
 fn is_one_empty(entries: &[Value]) -> bool {
     matches!(entries, [Value::Object(only)] if only.values().all(Value::is_null))
 }
@@ -182,7 +232,7 @@ fn go_kind(api_version: &str, kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Facts, TypeId, json};
+    use crate::{Facts, json};
 
     struct Deployments(TypeId);
 

@@ -6,6 +6,7 @@
 
 use super::Write;
 use super::compare;
+use super::created;
 use super::managed::{Operation, UPDATERS_MAX};
 use super::ownership::UNOWNED;
 use super::set::FieldSet;
@@ -23,6 +24,12 @@ impl Write<'_> {
         let place = self.kind.shape(self.api_version)?;
         let Some((live, new)) = view::differing(place, self.kind.prints_structs(), live, new) else { return Some(entries.to_vec()) };
         typed::check(place, &new, true).ok()?;
+        if entries.is_empty()
+            && let Some(fields) = created::fields(place, &live, &new, self.ignored)
+        {
+            let is_none = fields.as_object().is_none_or(Map::is_empty);
+            return Some(if is_none { Vec::new() } else { vec![self.first_entry(fields)] });
+        }
         let changes = compare::changes(place, &live, &new).without(self.ignored);
         let set = changes.modified.union(&changes.added);
         let touched = set.union(&changes.removed);
@@ -39,7 +46,7 @@ impl Write<'_> {
             }
         }
         if !won.is_empty() && !entries.iter().any(|entry| self.is_own(entry)) {
-            after.push(self.first_entry(&won));
+            after.push(self.first_entry(won.encode()));
         }
         after.sort_by(|one, other| order(one).cmp(&order(other)));
         Some(after)
@@ -67,7 +74,7 @@ impl Write<'_> {
         Value::Object(entry)
     }
 
-    fn first_entry(&self, won: &FieldSet) -> Value {
+    fn first_entry(&self, fields: Value) -> Value {
         let texts = [
             ("apiVersion", self.api_version),
             ("fieldsType", "FieldsV1"),
@@ -77,7 +84,7 @@ impl Write<'_> {
             ("time", self.now),
         ];
         let texts = texts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| (name.to_owned(), text.into()));
-        Value::Object(texts.chain([("fieldsV1".to_owned(), won.encode())]).collect())
+        Value::Object(texts.chain([("fieldsV1".to_owned(), fields)]).collect())
     }
 }
 

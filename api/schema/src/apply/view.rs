@@ -26,6 +26,15 @@ pub fn as_go(ty: TypeId, doc: &Value) -> Value {
     Value::Object(out)
 }
 
+/// The same with managedFields as they are.
+pub(super) fn as_printed(ty: TypeId, doc: &Value) -> Value {
+    let mut printed = as_go(ty, doc);
+    if let Some(entries) = doc.get("metadata").and_then(|meta| meta.get(MANAGED_FIELDS)) {
+        printed["metadata"][MANAGED_FIELDS] = entries.clone();
+    }
+    printed
+}
+
 /// The parts of two documents in which they differ: what is the same in a member of an object of named fields is left out
 /// of both, so that a small write costs little. With `as_go` they come as [`as_go`] prints them. None: nothing differs.
 pub(super) fn differing(place: Place<'_>, as_go: bool, old: &Value, new: &Value) -> Option<(Value, Value)> {
