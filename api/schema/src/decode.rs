@@ -95,6 +95,18 @@ pub fn yaml_value(bytes: &[u8]) -> Result<Value, DecodeError> {
     }
 }
 
+/// YAML (or JSON, which is read faster) without a schema; members given twice are reported, the last one counts.
+pub fn yaml_reported(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    if bytes.trim_ascii_start().starts_with(b"{")
+        && let Ok(decoded) = json_value(bytes)
+        && decoded.strict_errors.is_empty()
+    {
+        return Ok(decoded);
+    }
+    let document = yaml::document(bytes)?;
+    Ok(Decoded { value: document.value, strict_errors: document.duplicates.into_iter().collect() })
+}
+
 /// What a plain scalar is to a reader of YAML 1.1.
 pub(crate) fn yaml_scalar(text: &str) -> Result<Value, DecodeError> {
     yaml::plain_scalar(text)

@@ -144,7 +144,8 @@ impl Core {
 
     /// The way in for a component of this process, as `user`.
     pub fn transport(self: &Arc<Self>, user: UserInfo) -> Arc<dyn Transport> {
-        Arc::new(InProcess { core: Arc::clone(self), user })
+        let manager = manager_of(&user);
+        Arc::new(InProcess { core: Arc::clone(self), user, manager })
     }
 
     /// Authorizes, then finds the kind: who may not ask is not told what exists.
@@ -270,11 +271,27 @@ pub(crate) fn key(kind: &KindRef, namespace: &str, name: &str) -> String {
 struct InProcess {
     core: Arc<Core>,
     user: UserInfo,
+    /// The field manager of writes that name none.
+    manager: String,
+}
+
+/// The program that a component of this process stands for, as the original's managedFields name it.
+fn manager_of(user: &UserInfo) -> String {
+    let name = user.name.strip_prefix("system:").unwrap_or(&user.name);
+    match name.split(':').next().unwrap_or_default() {
+        "controller" | "serviceaccount" => "kube-controller-manager".to_owned(),
+        "node" => "kubelet".to_owned(),
+        "apiserver" => "kube-apiserver".to_owned(),
+        _ => name.to_owned(),
+    }
 }
 
 #[async_trait]
 impl Transport for InProcess {
-    async fn call(&self, request: Request) -> Result<Answer, Status> {
+    async fn call(&self, mut request: Request) -> Result<Answer, Status> {
+        if request.options.field_manager.is_empty() {
+            request.options.field_manager.clone_from(&self.manager);
+        }
         let kind = self.core.admit(&self.user, request.verb, &request.target, &request.options).await?;
         self.core.run(&self.user, kind, request).await
     }

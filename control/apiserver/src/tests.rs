@@ -1,10 +1,12 @@
 //! The core on the memory store, with the real kinds and authorization on.
 
 mod admission;
+mod apply;
 mod create;
 mod delete;
 mod golden;
 mod lists;
+mod ownership;
 mod patch;
 mod review;
 mod service;
@@ -76,6 +78,12 @@ impl Cluster {
         object(self.call(Verb::Patch, target, Options::default(), body).await?)
     }
 
+    /// Server-side apply by `manager`.
+    pub(crate) async fn apply(&self, target: Target, manager: &str, force: bool, config: Value) -> Result<Value, Status> {
+        let body = Body::Patch { kind: Patch::Apply, bytes: Bytes::from(config.to_string()) };
+        object(self.call(Verb::Patch, target, Options { force, ..by(manager) }, body).await?)
+    }
+
     pub(crate) async fn delete(&self, target: Target, options: Options) -> Result<Value, Status> {
         object(self.call(Verb::Delete, target, options, Body::None).await?)
     }
@@ -105,6 +113,19 @@ pub(crate) fn pod(name: &str) -> Value {
 /// The default account of `default`, which a controller makes elsewhere.
 pub(crate) async fn with_account(cluster: &Cluster) {
     cluster.create(Target::of("v1", "serviceaccounts", "default"), json!({"metadata": {"name": "default"}})).await.unwrap();
+}
+
+/// The options of a write by `manager`.
+pub(crate) fn by(manager: &str) -> Options {
+    Options { field_manager: manager.into(), ..Options::default() }
+}
+
+/// `manager Operation [subresource]: {fields}` of each entry.
+pub(crate) fn owners(doc: &Value) -> Vec<String> {
+    let entries = schema::DocExt::items_at(doc, "metadata.managedFields").iter();
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    let named = |entry: &Value| format!("{} {} {}", text(entry, "manager"), text(entry, "operation"), text(entry, "subresource"));
+    entries.map(|entry| format!("{}: {}", named(entry).trim_end(), entry["fieldsV1"])).collect()
 }
 
 pub(crate) fn object(answer: Answer) -> Result<Value, Status> {

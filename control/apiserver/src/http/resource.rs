@@ -86,6 +86,9 @@ where
         let wanted = negotiate::resource(self.headers, self.query, false)?;
         let include = Include::of(self.query)?;
         let mut options = self.query.options(verb)?;
+        if verb == Verb::Patch {
+            self.query.check_patch(patch_kind(content_type(self.headers))?, &options)?;
+        }
         if options.field_manager.is_empty() {
             options.field_manager = user_agent_manager(self.headers);
         }
@@ -133,6 +136,10 @@ fn user_agent_manager(headers: &HeaderMap) -> String {
     agent.split('/').next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(128).collect()
 }
 
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
 async fn body<B>(verb: Verb, headers: &HeaderMap, body: B) -> Result<Sent, Status>
 where
     B: http_body::Body<Data = Bytes> + Send,
@@ -141,7 +148,7 @@ where
     if matches!(verb, Verb::Get) {
         return Ok(Sent::None);
     }
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type(headers);
     // Before the body: a client with the wrong type need not send it.
     let patch = if verb == Verb::Patch { Some(patch_kind(content_type)?) } else { None };
     let bytes = read(headers, body).await?;

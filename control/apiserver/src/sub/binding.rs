@@ -8,7 +8,7 @@ use crate::body::{self, Expected};
 use crate::core::{Call, no_such_resource};
 use crate::failure;
 use crate::meta;
-use crate::write;
+use crate::write::{self, Ownership};
 
 pub(super) async fn bind(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
     let binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
@@ -31,7 +31,8 @@ async fn assign(call: &mut Call<'_>, binding: &Value) -> Result<Response, Status
     let node = binding.str_at("target.name").to_owned();
     let (name, now) = (call.target.name.clone(), time::format(call.core.env().now()));
     let conflict = |why: String| Status::conflict("", "pods/binding", &name, &why);
-    write::modify(call, |pod, _| {
+    // Who binds owns nothing by it, in the original as here.
+    write::modify_as(call, Ownership::Told, |pod, _| {
         let (uid, asked) = (pod.str_at("metadata.uid"), binding.str_at("metadata.uid"));
         if !asked.is_empty() && asked != uid {
             return Err(conflict(format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}")));

@@ -1,12 +1,15 @@
 //! `scale`: the one number of everything that has replicas.
 
-use client::{Body, Response, Target, Verb};
+mod owners;
+
+use client::{Body, Patch, Response, Target, Verb};
 use schema::{DocExt, FieldErrors, LabelSelector, Path, Status, Value, json};
 
 use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::meta;
-use crate::write::{self, Parsed};
+use crate::write::{self, Applied, Ownership, Parsed};
+use owners::Owners;
 
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -21,28 +24,47 @@ pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Resu
             let mut asked = body::document(&expected, body, call.options, &mut call.warnings)?;
             meta::name(&mut asked, &call.target.name)?;
             meta::place(&mut asked, &call.target.namespace)?;
-            set(call, |_| Ok(asked.clone())).await
+            set(call, Change::Made(&|_| Ok(asked.clone()))).await
         }
         Verb::Patch => {
             let Body::Patch { kind, bytes } = body else { return Err(Status::bad_request("the body of a patch must be a patch")) };
+            if *kind == Patch::Apply {
+                let config = Applied::read(bytes)?;
+                config.report(call.options.field_validation, &mut call.warnings)?;
+                return set(call, Change::Applied(&config.doc)).await;
+            }
             let patch = Parsed::new(*kind, bytes)?;
-            set(call, |scale| patch.apply_as(expected.ty, scale)).await
+            set(call, Change::Made(&|scale| patch.apply_as(expected.ty, scale))).await
         }
         _ => Err(Status::method_not_supported(&call.kind.group, &call.kind.resource, verb.as_str())),
     }
 }
 
+/// What is to become of a scale.
+enum Change<'c> {
+    Made(&'c (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
+    /// Server-side apply of this configuration.
+    Applied(&'c Value),
+}
+
 /// Sets the replicas to what `change` makes of the current scale.
-async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync) -> Result<Response, Status> {
+async fn set(call: &mut Call<'_>, change: Change<'_>) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
     let name = target.name.clone();
     let mut object = call.about(&target, call.options);
-    let written = write::modify(&mut object, |old, _| {
-        let scale = change(&of(old)?)?;
+    let owners = Owners::of(&object);
+    let written = write::modify_as(&mut object, Ownership::Told, |old, _| {
+        let mut live = of(old)?;
+        owners.lend(old, &mut live);
+        let scale = match &change {
+            Change::Made(change) => owners.tell(&live, change(&live)?)?,
+            Change::Applied(config) => owners.apply(&live, config)?,
+        };
         check(&scale, &name)?;
         let mut new = old.clone();
         new.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
         new.set_at("metadata.resourceVersion", scale.str_at("metadata.resourceVersion"));
+        owners.give_back(&mut new, &scale)?;
         Ok(new)
     });
     let written = written.await;

@@ -7,6 +7,7 @@ use kinds::WriteContext;
 use schema::{DocExt, FieldErrors, Status, Value};
 use store::{Guard, Key, Txn};
 
+use super::ownership::{self, Ownership};
 use super::{ATTEMPTS_MAX, Outcome, commit};
 use crate::admission::{Admission, Operation};
 use crate::body::{self, Expected};
@@ -21,7 +22,11 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Response, 
 }
 
 /// Creates a decoded document in the namespace of the call.
-pub(crate) async fn create_document(call: &mut Call<'_>, mut doc: Value) -> Result<Arc<Object>, Status> {
+pub(crate) async fn create_document(call: &mut Call<'_>, doc: Value) -> Result<Arc<Object>, Status> {
+    create_as(call, doc, Ownership::Writer).await
+}
+
+pub(crate) async fn create_as(call: &mut Call<'_>, mut doc: Value, ownership: Ownership) -> Result<Arc<Object>, Status> {
     meta::place(&mut doc, &call.target.namespace)?;
     if !call.target.name.is_empty() {
         meta::name(&mut doc, &call.target.name)?;
@@ -29,6 +34,9 @@ pub(crate) async fn create_document(call: &mut Call<'_>, mut doc: Value) -> Resu
     meta::stamp_created(&mut doc, &call.kind, &call.core.env)?;
     let strategy = Arc::clone(&call.kind.strategy);
     strategy.fill_defaults(&mut doc);
+    if ownership != Ownership::Told {
+        ownership::tell_new(call, &mut doc);
+    }
     strategy.prepare_create(&mut doc, &context(call));
     let warnings = call.warnings.len();
     for _ in 0..ATTEMPTS_MAX {
@@ -107,9 +115,9 @@ async fn admit(call: &mut Call<'_>, name: &str, doc: &mut Value, guards: &mut Ve
 fn validate(admission: &Admission<'_>, doc: &Value) -> Result<(), Status> {
     let kind = &admission.kind;
     let mut errors = FieldErrors::default();
-    let metadata = doc.at("metadata").cloned().unwrap_or_default();
-    meta::on_create(&metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
-    meta::standard_finalizers(&kind.group, &metadata, &mut errors);
+    let metadata = doc.at("metadata").unwrap_or(&Value::Null);
+    meta::on_create(metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
+    meta::standard_finalizers(&kind.group, metadata, &mut errors);
     kind.strategy.validate_create(doc, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, admission.name, &errors)) }
 }

@@ -3,20 +3,26 @@
 use client::{Body, Patch, Response};
 use kinds::KindRef;
 use schema::patch::{self, PatchError};
-use schema::{FieldErrors, Path, Status, Value, decode};
+use schema::{DocExt, FieldErrors, Path, Status, Value, decode};
 
-use super::modify;
+use super::modify_as;
+use super::ownership::Ownership;
 use crate::body::{self, Expected};
 use crate::core::Call;
+use crate::meta;
 
 /// Applies the patch in `body`.
 pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
     let Body::Patch { kind: how, bytes } = body else {
         return Err(Status::bad_request("the body of a patch must be a patch"));
     };
+    if how == Patch::Apply {
+        return super::apply::apply(call, &bytes).await;
+    }
     let patch = Parsed::new(how, &bytes)?;
     let (kind, expected, options) = (call.kind.clone(), Expected::of(&call.kind), call.options);
-    let object = modify(call, |old, warnings| {
+    let ownership = if patch.speaks_of_owners() { Ownership::Editor } else { Ownership::Writer };
+    let object = modify_as(call, ownership, |old, warnings| {
         let patched = patch.apply(&kind, old)?;
         let text = || patch.apply(&kind, old).map(|doc| doc.to_string()).unwrap_or_default();
         body::patched(&expected, patched, text, options, warnings)
@@ -37,10 +43,22 @@ impl Parsed {
             Patch::Json => Ok(Self::Json(bytes.to_vec())),
             Patch::Merge => object(bytes, "invalid JSON patch").map(Self::Merge),
             Patch::Strategic => object(bytes, "error decoding patch: invalid JSON document").map(Self::Strategic),
-            // Server-side apply has its place here: it needs managedFields, which the next release keeps.
-            Patch::Apply => Err(Status::unsupported_media_type(
-                "server-side apply (application/apply-patch+yaml) is not served yet; use kubectl apply without --server-side",
-            )),
+            // It merges by owners, which only the places that keep them know (`apply`, `scale`).
+            Patch::Apply => Err(Status::internal("a configuration to apply is no patch of a document")),
+        }
+    }
+
+    /// Whether it may read or write managedFields.
+    fn speaks_of_owners(&self) -> bool {
+        match self {
+            Self::Json(_) => true,
+            Self::Merge(patch) | Self::Strategic(patch) => {
+                // A directive may speak of all members at once.
+                patch
+                    .at("metadata")
+                    .is_some_and(|meta| !meta.is_object() || meta.get(meta::MANAGED_FIELDS).is_some() || meta.get("$patch").is_some())
+                    || patch.get("$patch").is_some()
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use schema::{DocExt, FieldErrors, Path, Status, Value, json};
 use store::{Guard, Op, Txn};
 
 use super::commit::unchanged;
+use super::ownership::{self, Ownership};
 use super::{ATTEMPTS_MAX, Current, Outcome, commit, create_document, current, transact};
 use crate::admission::{Admission, Operation};
 use crate::body::{self, Expected};
@@ -106,17 +107,30 @@ fn check_conditional(call: &Call<'_>, doc: &Value) -> Result<(), Status> {
 }
 
 /// Changes the call's object to what `change` makes of its current state, until no race is lost. `change` may also add warnings.
-/// A resourceVersion in what it makes must be the current one, else 409.
+/// A resourceVersion in what it makes must be the current one, else 409. What changes is the caller's manager's.
 pub(crate) async fn modify(
     call: &mut Call<'_>,
+    change: impl FnMut(&Value, &mut Vec<String>) -> Result<Value, Status> + Send,
+) -> Result<Arc<Object>, Status> {
+    modify_as(call, Ownership::Writer, change).await
+}
+
+/// As [`modify`], with a word on whose the change is.
+pub(crate) async fn modify_as(
+    call: &mut Call<'_>,
+    ownership: Ownership,
     mut change: impl FnMut(&Value, &mut Vec<String>) -> Result<Value, Status> + Send,
 ) -> Result<Arc<Object>, Status> {
     let warnings = call.warnings.len();
     for _ in 0..ATTEMPTS_MAX {
         call.warnings.truncate(warnings);
-        let current = current(call).await?;
+        let mut current = current(call).await?;
+        let unseen = if ownership == Ownership::Writer { meta::of(&mut current.doc).remove(meta::MANAGED_FIELDS) } else { None };
         let new = change(&current.doc, &mut call.warnings)?;
-        if let Some(object) = attempt(call, current, new).await? {
+        if let Some(entries) = unseen {
+            meta::of(&mut current.doc).insert(meta::MANAGED_FIELDS.into(), entries);
+        }
+        if let Some(object) = attempt(call, current, new, ownership).await? {
             return Ok(object);
         }
     }
@@ -124,7 +138,7 @@ pub(crate) async fn modify(
 }
 
 /// One attempt; None when something that it relied on has changed.
-async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Result<Option<Arc<Object>>, Status> {
+async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value, ownership: Ownership) -> Result<Option<Arc<Object>>, Status> {
     let old = &current.doc;
     check_version(call, &new, &current)?;
     meta::name(&mut new, &call.target.name)?;
@@ -133,9 +147,13 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Resul
     meta::carry_over(&mut new, old);
     allocate::carry_over(&call.kind, &mut new, old);
     let mut guards = vec![unchanged(&current)];
-    prepare(call, &mut new, old, &mut guards).await?;
-    if new == *old {
-        return Object::from_value(&new).map(Some);
+    prepared(call, &mut new, old);
+    if ownership != Ownership::Told {
+        ownership::tell(call, old, &mut new);
+    }
+    admit(call, &mut new, old, &mut guards).await?;
+    if meta::is_same(&new, old) {
+        return Object::from_value(old).map(Some);
     }
     if call.target.subresource.is_empty() {
         call.warnings.extend(call.kind.strategy.warnings(&new, Some(old)));
@@ -164,12 +182,20 @@ fn check_version(call: &Call<'_>, new: &Value, current: &Current) -> Result<(), 
     if seen == current.revision.0 { Ok(()) } else { Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name)) }
 }
 
-/// Defaults, the kind's own preparation, admission, generation, validation.
-async fn prepare(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
+/// Defaults and the kind's own preparation.
+fn prepared(call: &Call<'_>, new: &mut Value, old: &Value) {
+    call.kind.strategy.fill_defaults(new);
+    call.kind.strategy.prepare_update(new, old, &context(call));
+}
+
+fn context<'a>(call: &'a Call<'_>) -> WriteContext<'a> {
+    WriteContext { env: &call.core.env, user: &call.user.name, subresource: &call.target.subresource }
+}
+
+/// Admission, generation, validation.
+async fn admit(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
     let kind = Arc::clone(&call.kind);
     let context = WriteContext { env: &call.core.env, user: &call.user.name, subresource: &call.target.subresource };
-    kind.strategy.fill_defaults(new);
-    kind.strategy.prepare_update(new, old, &context);
     let mut admission = Admission {
         core: call.core,
         user: call.user,
@@ -188,9 +214,9 @@ async fn prepare(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut
         meta::bump_generation(new);
     }
     let mut errors = FieldErrors::default();
-    let metadata = |doc: &Value| doc.at("metadata").cloned().unwrap_or_default();
-    meta::on_update(&metadata(new), &metadata(old), &mut errors);
-    meta::standard_finalizers(&kind.group, &metadata(new), &mut errors);
+    let (metadata, before) = (new.at("metadata").unwrap_or(&Value::Null), old.at("metadata").unwrap_or(&Value::Null));
+    meta::on_update(metadata, before, &mut errors);
+    meta::standard_finalizers(&kind.group, metadata, &mut errors);
     kind.strategy.validate_update(new, old, &context, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &call.target.name, &errors));
