@@ -11,6 +11,7 @@ mod service;
 mod sub;
 mod update;
 mod watches;
+mod webhooks;
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 use client::{Body, Response, Target, Verb};
 use schema::{DocExt, FieldErrors, LabelSelector, Path, Status, Value, json};
 
+use crate::admission::Facet;
 use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::meta;
@@ -36,12 +37,12 @@ pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Resu
 async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
     let name = target.name.clone();
-    let mut object = call.about(&target, call.options);
+    let mut object = Call { facet: Facet::Scale, ..call.about(&target, call.options) };
     let written = write::modify(&mut object, |old, _| {
         let scale = change(&of(old)?)?;
         check(&scale, &name)?;
         let mut new = old.clone();
-        new.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
+        set_replicas(&mut new, &scale);
         new.set_at("metadata.resourceVersion", scale.str_at("metadata.resourceVersion"));
         Ok(new)
     });
@@ -73,8 +74,13 @@ fn check(scale: &Value, name: &str) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("autoscaling", "Scale", name, &errors)) }
 }
 
+/// Makes the document as large as `scale` says.
+pub(crate) fn set_replicas(doc: &mut Value, scale: &Value) {
+    doc.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
+}
+
 /// The scale of a document.
-fn of(doc: &Value) -> Result<Value, Status> {
+pub(crate) fn of(doc: &Value) -> Result<Value, Status> {
     let mut metadata = json!({});
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = doc.at("metadata").and_then(|meta| meta.get(name)) {
