@@ -7,7 +7,7 @@ use super::*;
 /// What a failing webhook does to a request under both policies.
 async fn check(world: &World, what: &str, hook: Value, want: &str) {
     let started = Instant::now();
-    world.validating("closed", &[hook.clone()]).await;
+    world.validating("closed", std::slice::from_ref(&hook)).await;
     let (code, message) = message(world.create("a").await);
     assert_eq!(code, 500, "{what}: {message}");
     assert!(message.starts_with("Internal error occurred: failed calling webhook \"x.example.com\": "), "{what}: {message}");

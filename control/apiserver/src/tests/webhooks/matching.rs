@@ -154,7 +154,7 @@ async fn conditions_that_cannot_be_evaluated_fail_as_the_policy_says() {
     let world = World::start().await;
     let condition = json!([{"name": "mine", "expression": "object.metadata.name == 'a'"}]);
     let hook = with(world.hook("x.example.com", "/deny"), &[("matchConditions", condition.clone())]);
-    world.validating("v", &[hook.clone()]).await;
+    world.validating("v", std::slice::from_ref(&hook)).await;
     let want = "configmaps \"a\" is forbidden: failed to evaluate the match conditions of webhook \"x.example.com\": matchConditions cannot be evaluated by this build";
     assert_eq!(message(world.create("a").await), (403, want.to_owned()));
     world.remove("Validating", "v").await;
