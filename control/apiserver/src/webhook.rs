@@ -42,6 +42,8 @@ pub const ANSWER_BYTES_MAX: usize = 8 << 20;
 const CALLS_MAX: usize = 64;
 /// Addresses tried when connections fail.
 const TRIES_MAX: usize = 3;
+/// What a host's name means is asked again after this.
+const NAME_FRESH: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -107,13 +109,15 @@ pub struct Endpoint {
 struct Ready {
     config: ClientConfig,
     pool: Pool,
+    /// The addresses of a host outside, and when they were found.
+    named: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
 
 impl Endpoint {
     fn new(client_config: &Value, dial: Arc<dyn Dial>) -> Self {
         let ready = ClientConfig::parse(client_config).and_then(|config| {
             let trust = Trust::new(&config.ca, config.server_name())?;
-            Ok(Ready { pool: Pool::new(trust, dial), config })
+            Ok(Ready { pool: Pool::new(trust, dial), config, named: Mutex::default() })
         });
         Self { ready, calls: Semaphore::new(CALLS_MAX) }
     }
@@ -173,12 +177,23 @@ impl Ready {
 
     async fn addresses(&self, world: World<'_>, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
         match &self.config.place {
-            Place::Url { host, port, .. } => names::addresses(world.env, host, *port, deadline).await,
+            Place::Url { host, port, .. } => self.named(world.env, host, *port, deadline).await,
             Place::Service { namespace, name, port, .. } => match resolve::service(world.cache, namespace, name, *port)? {
                 resolve::Found::Endpoints(addresses) => Ok(addresses),
-                resolve::Found::Name(host) => names::addresses(world.env, &host, *port, deadline).await,
+                resolve::Found::Name(host) => self.named(world.env, &host, *port, deadline).await,
             },
         }
+    }
+
+    async fn named(&self, env: &Env, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+        let is_fresh = |found: &Instant| env.instant().duration_since(*found) < NAME_FRESH;
+        let known = self.named.lock().expect("no holder of addresses panics").clone();
+        if let Some((_, addresses)) = known.filter(|(found, _)| is_fresh(found)) {
+            return Ok(addresses);
+        }
+        let addresses = names::addresses(env, host, port, deadline).await?;
+        *self.named.lock().expect("no holder of addresses panics") = Some((env.instant(), addresses.clone()));
+        Ok(addresses)
     }
 
     /// For HTTP/2; HTTP/1.1 takes the path alone.

@@ -327,4 +327,16 @@ mod tests {
             assert_eq!((status.code, status.message.as_str(), status.status.as_str()), (code, message, "Failure"));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_answered_is_read_or_refused(bytes: Vec<u8>, allowed: bool, patch in ".{0,40}", kind in "(JSONPatch|.{0,4})", code: i32) {
+            let _ = read(Type::Mutating, Version::V1, "u", &bytes);
+            let response = json!({"uid": "u", "allowed": allowed, "patch": patch, "patchType": kind, "status": {"code": code, "message": patch}});
+            if let Ok(verdict) = read(Type::Mutating, Version::V1, "u", &answer(response)) {
+                let status = denied("x", verdict.denial);
+                proptest::prop_assert!(verdict.allowed == allowed && (400..=999).contains(&status.code));
+            }
+        }
+    }
 }
