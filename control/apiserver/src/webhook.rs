@@ -11,6 +11,7 @@
 
 mod config;
 mod dial;
+mod ending;
 mod names;
 mod pool;
 mod resolve;

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use super::dial::{Dial, unconnected};
+use super::ending::Ending;
 use super::tls::{self, Trust};
 
 /// Connections that wait for work, per address.
@@ -130,7 +131,7 @@ impl Pool {
 }
 
 async fn over_http1(env: &Env, tls: TlsStream<TcpStream>) -> hyper::Result<Connection> {
-    let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(Ending(tls))).await?;
     run(env, connection);
     Ok(Connection::Http1(sender))
 }

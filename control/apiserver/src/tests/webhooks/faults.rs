@@ -129,6 +129,42 @@ async fn connections_are_used_again() {
     }
 }
 
+/// A server that neither says how long its answer is nor that it ends.
+async fn curt(world: &World) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let dir = tempfile::tempdir().unwrap();
+    let pki = auth::Pki::ensure(dir.path(), &world.env).unwrap();
+    let identity = pki.leaf(&Leaf::node_server("curt", &["127.0.0.1".to_owned()])).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(identity.chain(), identity.private_key());
+    let (acceptor, socket) = (tokio_rustls::TlsAcceptor::from(Arc::new(config.unwrap())), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let port = socket.local_addr().unwrap().port();
+    let hook = json!({"url": format!("https://127.0.0.1:{port}/"), "caBundle": STANDARD.encode(pki.ca())});
+    let beta = json!(["v1beta1"]);
+    world
+        .validating("curt", &[with(world.hook("curt.example.com", "/"), &[("clientConfig", hook), ("admissionReviewVersions", beta)])])
+        .await;
+    world.env.spawn("curt", async move {
+        while let Ok((tcp, _)) = socket.accept().await {
+            let mut tls = acceptor.accept(tcp).await.unwrap();
+            let _ = tls.read(&mut [0; 65_536]).await;
+            let answer = br#"HTTP/1.0 200 OK
+
+{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1beta1","response":{"allowed":true}}"#;
+            tls.write_all(answer).await.unwrap();
+            tls.flush().await.unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_server_that_just_closes_has_answered() {
+    let world = World::start().await;
+    curt(&world).await;
+    for name in ["a", "b"] {
+        world.create(name).await.unwrap();
+    }
+}
+
 /// Leads every address to the program.
 struct ToProgram(u16);
 
