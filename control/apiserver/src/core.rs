@@ -11,7 +11,7 @@ use schema::Status;
 use store::Store;
 use tokio::sync::OnceCell;
 
-use crate::admission::Chain;
+use crate::admission::{Annotations, Chain, Facet};
 use crate::cache::cursor::Cursor;
 use crate::cache::{Cache, KindCache};
 use crate::flow::Flow;
@@ -47,6 +47,9 @@ pub(crate) struct Call<'a> {
     pub kind: KindRef,
     pub target: &'a Target,
     pub options: &'a Options,
+    /// What admission sees of the change.
+    pub facet: Facet,
+    pub annotations: &'a Annotations,
     /// Texts for Warning headers, gathered on the way.
     pub warnings: Vec<String>,
 }
@@ -106,6 +109,11 @@ impl Core {
         &self.authorizer
     }
 
+    /// The ordered plug-ins that every change passes.
+    pub fn admission(&self) -> &Chain {
+        &self.admission
+    }
+
     /// The newest revision that reads show.
     pub fn revision(&self) -> u64 {
         self.cache.applied()
@@ -117,9 +125,14 @@ impl Core {
 
     /// Answers a request of `user`.
     pub async fn call(&self, user: &UserInfo, request: Request) -> Result<Answer, Status> {
+        self.call_annotated(user, request, &Annotations::default()).await
+    }
+
+    /// As [`Core::call`]; what admission has to say for the audit log is in `annotations`, also when the request is denied.
+    pub async fn call_annotated(&self, user: &UserInfo, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
         let kind = self.admit(user, request.verb, &request.target, &request.options).await?;
         let _place = self.flow.enter(user, request.verb)?;
-        self.run(user, kind, request).await
+        self.run(user, kind, request, annotations).await
     }
 
     /// As [`Core::call`] for a list, without going through [`Answer`].
@@ -154,9 +167,10 @@ impl Core {
         self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)
     }
 
-    async fn run(&self, user: &UserInfo, kind: KindRef, request: Request) -> Result<Answer, Status> {
+    async fn run(&self, user: &UserInfo, kind: KindRef, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
         check_scope(&kind, &request.target)?;
-        let mut call = Call { core: self, user, kind, target: &request.target, options: &request.options, warnings: Vec::new() };
+        let (target, options, facet) = (&request.target, &request.options, Facet::Whole);
+        let mut call = Call { core: self, user, kind, target, options, facet, annotations, warnings: Vec::new() };
         let response = call.respond(request.verb, request.body).await?;
         Ok(Answer { response, warnings: call.warnings })
     }
@@ -196,7 +210,8 @@ impl<'a> Call<'a> {
         'a: 'b,
     {
         let warnings = std::mem::take(&mut self.warnings);
-        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options, warnings }
+        let (facet, annotations) = (Facet::Whole, self.annotations);
+        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options, facet, annotations, warnings }
     }
 
     async fn respond(&mut self, verb: Verb, body: client::Body) -> Result<Response, Status> {
@@ -293,7 +308,7 @@ impl Transport for InProcess {
             request.options.field_manager.clone_from(&self.manager);
         }
         let kind = self.core.admit(&self.user, request.verb, &request.target, &request.options).await?;
-        self.core.run(&self.user, kind, request).await
+        self.core.run(&self.user, kind, request, &Annotations::default()).await
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `route.rs`, `query.rs` | what a path and a query ask for |
 //! | `negotiate.rs`, `shape.rs`, `answer.rs` | media types; objects, lists, tables; bodies and headers |
 //! | `resource.rs`, `watch.rs` | requests to the core |
+//! | `connect.rs` | admission of connections, before anything is dialled |
 //! | `agent.rs`, `upgrade.rs` | what a node's agent answers |
 //! | `proxy.rs` | what listens in a pod answers |
 //! | `relief.rs` | when memory is worth giving back |
@@ -20,6 +21,7 @@
 
 pub mod agent;
 pub mod answer;
+mod connect;
 pub mod discovery;
 mod gather;
 pub mod health;
@@ -94,13 +96,15 @@ impl Face {
         base_url: &str,
     ) -> Arc<Self> {
         let env = core.env().clone();
+        let metrics = Metrics::new();
+        metrics.extend(|registry| core.admission().webhooks().register(registry));
         Arc::new(Self {
             core,
             authenticator,
             tokens,
             agents,
             health: Health::default(),
-            metrics: Metrics::new(),
+            metrics,
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
             encodings: Budget::new(ENCODINGS_BYTES_MAX),

@@ -16,6 +16,7 @@
 //! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
 //! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
 //! | [`admission`] | the ordered chain of plug-ins |
+//! | [`webhook`] | calls to programs outside that are asked |
 //! | [`allocate`] | ClusterIPs and node ports, inside the write's own transaction |
 //! | [`meta`] | the rules of `metadata` |
 //! | [`bootstrap`] | what every cluster has from its first second |
@@ -42,6 +43,7 @@ pub mod review;
 pub mod select;
 pub mod sub;
 pub mod watch;
+pub mod webhook;
 pub mod write;
 
 pub use cache::cursor::{Cursor, Delivery, Step};

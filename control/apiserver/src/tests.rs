@@ -13,6 +13,7 @@ mod service;
 mod sub;
 mod update;
 mod watches;
+mod webhooks;
 
 use std::sync::Arc;
 

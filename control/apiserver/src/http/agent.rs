@@ -25,10 +25,10 @@ use schema::{DocExt, Status, Value};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::answer::{Answer, Body, answer as plain_answer};
+use super::answer::{Answer, Body, answer as plain_answer, warn};
 use super::query::Query;
 use super::route::Asked;
-use super::{Face, Refusal, upgrade};
+use super::{Face, Refusal, connect, upgrade};
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers that concern one hop, or say who the caller is.
@@ -84,16 +84,19 @@ pub(crate) async fn answer(
         face.authorize_as(user, asked, "create").await?;
     }
     check_method(asked, request.method())?;
+    let (query, warnings) = connect::admit(face, user, asked, query).await?;
     let (node, path) = match asked.target.resource.as_str() {
         "nodes" => (asked.target.name.clone(), node_path(asked, request.uri().query())),
-        _ => of_pod(face, asked, query).await?,
+        _ => of_pod(face, asked, &query).await?,
     };
     let agent = find(face, &node).await?;
     if is_interactive(asked) && !upgrade::is_wanted(request.headers()) {
         let why = "Upgrade request required";
         return Err(Status::bad_request(why).into());
     }
-    Ok(forward(face, &agent, &path, request).await?)
+    let mut answer = forward(face, &agent, &path, request).await?;
+    warn(&mut answer, &warnings);
+    Ok(answer)
 }
 
 /// Paths of the node's own API that run something, however they are asked for; and whatever becomes a pipe.

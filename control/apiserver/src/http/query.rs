@@ -19,6 +19,11 @@ impl Query {
         Self(pairs.collect())
     }
 
+    /// Of decoded pairs.
+    pub fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
     /// The first value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

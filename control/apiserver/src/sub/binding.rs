@@ -4,6 +4,7 @@ use client::{Body, Response, Target};
 use kinds::KindRef;
 use schema::{DocExt, Status, Value, json, time};
 
+use crate::admission::Facet;
 use crate::body::{self, Expected};
 use crate::core::{Call, no_such_resource};
 use crate::failure;
@@ -11,16 +12,19 @@ use crate::meta;
 use crate::write::{self, Ownership};
 
 pub(super) async fn bind(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
-    let binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
+    let mut binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
+    call.pass(&mut binding).await?;
+    call.facet = Facet::Passed;
     assign(call, &binding).await
 }
 
 pub(super) async fn bind_named(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
-    let binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
+    let mut binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
+    call.pass(&mut binding).await?;
     let name = binding.str_at("metadata.name").to_owned();
     let pods: KindRef = call.core.registry().resource("", "v1", "pods").ok_or_else(no_such_resource)?;
     let target = Target { resource: "pods".into(), name, subresource: "binding".into(), ..call.target.clone() };
-    let mut pod = Call { kind: pods, ..call.about(&target, call.options) };
+    let mut pod = Call { kind: pods, facet: Facet::Passed, ..call.about(&target, call.options) };
     let answer = assign(&mut pod, &binding).await;
     call.warnings = pod.warnings;
     answer

@@ -8,11 +8,12 @@ use crate::core::Call;
 use crate::write;
 
 pub(super) async fn evict(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
-    let eviction = body::document(&Expected::option("policy/v1", "Eviction")?, body, call.options, &mut call.warnings)?;
+    let mut eviction = body::document(&Expected::option("policy/v1", "Eviction")?, body, call.options, &mut call.warnings)?;
     let name = eviction.str_at("metadata.name");
     if !name.is_empty() && name != call.target.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    call.pass(&mut eviction).await?;
     allowed(call, &eviction)?;
     let options = write::overlaid(call.options, eviction.at("deleteOptions").unwrap_or(&Value::Null))?;
     write::delete_whole(call, &options).await?;

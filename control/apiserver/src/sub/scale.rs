@@ -5,6 +5,7 @@ mod owners;
 use client::{Body, Patch, Response, Target, Verb};
 use schema::{DocExt, FieldErrors, LabelSelector, Path, Status, Value, json};
 
+use crate::admission::Facet;
 use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::meta;
@@ -51,7 +52,7 @@ enum Change<'c> {
 async fn set(call: &mut Call<'_>, change: Change<'_>) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
     let name = target.name.clone();
-    let mut object = call.about(&target, call.options);
+    let mut object = Call { facet: Facet::Scale, ..call.about(&target, call.options) };
     let owners = Owners::of(&object);
     let written = write::modify_as(&mut object, Ownership::Told, |old, _| {
         let mut live = of(old)?;
@@ -62,7 +63,7 @@ async fn set(call: &mut Call<'_>, change: Change<'_>) -> Result<Response, Status
         };
         check(&scale, &name)?;
         let mut new = old.clone();
-        new.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
+        set_replicas(&mut new, &scale);
         new.set_at("metadata.resourceVersion", scale.str_at("metadata.resourceVersion"));
         owners.give_back(&mut new, &scale)?;
         Ok(new)
@@ -95,8 +96,13 @@ fn check(scale: &Value, name: &str) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("autoscaling", "Scale", name, &errors)) }
 }
 
+/// Makes the document as large as `scale` says.
+pub(crate) fn set_replicas(doc: &mut Value, scale: &Value) {
+    doc.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
+}
+
 /// The scale of a document.
-fn of(doc: &Value) -> Result<Value, Status> {
+pub(crate) fn of(doc: &Value) -> Result<Value, Status> {
     let mut metadata = json!({});
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = doc.at("metadata").and_then(|meta| meta.get(name)) {

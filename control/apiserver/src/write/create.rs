@@ -43,7 +43,7 @@ pub(crate) async fn create_as(call: &mut Call<'_>, mut doc: Value, ownership: Ow
         call.warnings.truncate(warnings);
         let mut named = doc.clone();
         let generated = meta::generate_name(&mut named, &call.core.env);
-        match attempt(call, named).await? {
+        match attempt(call, named, generated).await? {
             Attempt::Done(object) => return Ok(object),
             Attempt::Taken(_) if generated => {}
             Attempt::Taken(name) => return Err(taken(call, &name)),
@@ -71,11 +71,11 @@ enum Attempt {
     Again,
 }
 
-async fn attempt(call: &mut Call<'_>, mut doc: Value) -> Result<Attempt, Status> {
-    let name = doc.str_at("metadata.name").to_owned();
+async fn attempt(call: &mut Call<'_>, mut doc: Value, generated: bool) -> Result<Attempt, Status> {
+    let mut guards = Vec::new();
+    let name = admit(call, &mut doc, generated, &mut guards).await?;
     let key: Key = call.key_of(&name).into();
-    let mut guards = vec![Guard::Absent(Arc::clone(&key))];
-    admit(call, &name, &mut doc, &mut guards).await?;
+    guards.push(Guard::Absent(Arc::clone(&key)));
     if call.core.kind_cache(&call.kind)?.get(&key).is_some() {
         return Ok(Attempt::Taken(name));
     }
@@ -92,24 +92,18 @@ async fn attempt(call: &mut Call<'_>, mut doc: Value) -> Result<Attempt, Status>
     }
 }
 
-/// Mutating admission, defaults of what it added, validation, validating admission.
-async fn admit(call: &mut Call<'_>, name: &str, doc: &mut Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
-    let mut admission = Admission {
-        core: call.core,
-        user: call.user,
-        kind: Arc::clone(&call.kind),
-        operation: Operation::Create,
-        namespace: &call.target.namespace,
-        name,
-        subresource: "",
-        dry_run: call.options.dry_run,
-        guards,
-        warnings: &mut call.warnings,
-    };
-    call.core.admission.mutate(&mut admission, doc, None).await?;
+/// Mutating admission, defaults of what it added, validation, validating admission. Returns the name, which a webhook may change.
+async fn admit(call: &mut Call<'_>, doc: &mut Value, generated: bool, guards: &mut Vec<Guard>) -> Result<String, Status> {
+    let (core, asked) = (call.core, doc.str_at("metadata.name").to_owned());
+    let mut admission = call.admission(Operation::Create, guards);
+    (admission.name, admission.subresource, admission.generated) = (&asked, "", generated);
+    core.admission.mutate(&mut admission, doc, None).await?;
     admission.kind.strategy.fill_defaults(doc);
+    let name = doc.str_at("metadata.name").to_owned();
+    admission.name = &name;
     validate(&admission, doc)?;
-    call.core.admission.validate(&mut admission, Some(doc), None).await
+    core.admission.validate(&mut admission, Some(doc), None).await?;
+    Ok(name)
 }
 
 fn validate(admission: &Admission<'_>, doc: &Value) -> Result<(), Status> {

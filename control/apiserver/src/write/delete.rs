@@ -14,7 +14,7 @@ use store::{Op, Txn};
 
 use super::commit::unchanged;
 use super::{ATTEMPTS_MAX, Current, Outcome, commit, current, transact};
-use crate::admission::{Admission, Operation};
+use crate::admission::{Facet, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::{allocate, meta};
@@ -42,17 +42,17 @@ const ANSWERS_OBJECT: &[(&str, &str)] = &[
 pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
     let options = delete_options(call, &body)?;
     let target = call.target.clone();
-    delete_one(call, &target, &options).await
+    delete_one(call, &target, &options, Facet::Whole).await
 }
 
-/// Deletes the object that the call is about, whatever subresource it came by, as `options` say.
+/// Deletes the object that the call is about and that admission has been asked for, whatever subresource it came by, as `options` say.
 pub(crate) async fn delete_whole(call: &mut Call<'_>, options: &Options) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
-    delete_one(call, &target, options).await
+    delete_one(call, &target, options, Facet::Passed).await
 }
 
-async fn delete_one(call: &mut Call<'_>, target: &Target, options: &Options) -> Result<Response, Status> {
-    let mut one = call.about(target, options);
+async fn delete_one(call: &mut Call<'_>, target: &Target, options: &Options, facet: Facet) -> Result<Response, Status> {
+    let mut one = Call { facet, ..call.about(target, options) };
     let answer = delete_with(&mut one, &options.delete).await;
     call.warnings = one.warnings;
     answer
@@ -66,7 +66,7 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
         let this_one = Delete { uid: Some(object.meta.uid.clone()), ..options.delete.clone() };
         let options = Options { delete: this_one, ..options.clone() };
         let target = Target { namespace: object.meta.namespace.clone(), name: object.meta.name.clone(), ..call.target.clone() };
-        match delete_one(call, &target, &options).await {
+        match delete_one(call, &target, &options, Facet::Whole).await {
             Ok(_) => {}
             Err(status) if status.is_not_found() || status.is_conflict() => {} // somebody else was faster
             Err(status) => return Err(status),
@@ -223,20 +223,12 @@ fn check_preconditions(call: &Call<'_>, current: &Current, options: &Delete) -> 
 }
 
 async fn admit(call: &mut Call<'_>, current: &Current) -> Result<(), Status> {
-    let mut guards = Vec::new();
-    let mut admission = Admission {
-        core: call.core,
-        user: call.user,
-        kind: Arc::clone(&call.kind),
-        operation: Operation::Delete,
-        namespace: &call.target.namespace,
-        name: &call.target.name,
-        subresource: "",
-        dry_run: call.options.dry_run,
-        guards: &mut guards,
-        warnings: &mut call.warnings,
-    };
-    call.core.admission.validate(&mut admission, None, Some(&current.doc)).await
+    if call.facet == Facet::Passed {
+        return Ok(());
+    }
+    let (core, mut guards) = (call.core, Vec::new());
+    let mut admission = call.admission(Operation::Delete, &mut guards);
+    core.admission.delete(&mut admission, &current.doc).await
 }
 
 /// Decides what a delete with `options` does to `doc`. Pure but for the clock.

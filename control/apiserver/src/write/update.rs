@@ -11,10 +11,10 @@ use store::{Guard, Op, Txn};
 use super::commit::unchanged;
 use super::ownership::{self, Ownership};
 use super::{ATTEMPTS_MAX, Current, Outcome, commit, create_document, current, transact};
-use crate::admission::{Admission, Operation};
+use crate::admission::{Admission, Facet, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
-use crate::{allocate, failure, list, meta};
+use crate::{allocate, failure, list, meta, sub};
 
 /// Replaces the object (or what its subresource may change) by the one in `body`.
 pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
@@ -195,22 +195,12 @@ fn context<'a>(call: &'a Call<'_>) -> WriteContext<'a> {
 /// Admission, generation, validation.
 async fn admit(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
     let kind = Arc::clone(&call.kind);
-    let context = WriteContext { env: &call.core.env, user: &call.user.name, subresource: &call.target.subresource };
-    let mut admission = Admission {
-        core: call.core,
-        user: call.user,
-        kind: Arc::clone(&kind),
-        operation: Operation::Update,
-        namespace: &call.target.namespace,
-        name: &call.target.name,
-        subresource: &call.target.subresource,
-        dry_run: call.options.dry_run,
-        guards,
-        warnings: &mut call.warnings,
-    };
-    call.core.admission.mutate(&mut admission, new, Some(old)).await?;
+    let (core, target, facet) = (call.core, call.target, call.facet);
+    let context = WriteContext { env: &core.env, user: &call.user.name, subresource: &target.subresource };
+    let mut admission = call.admission(Operation::Update, guards);
+    mutate(&mut admission, facet, new, old).await?;
     kind.strategy.fill_defaults(new);
-    if kind.has_generation && counts(&call.target.subresource) && kind.strategy.bumps_generation(new, old) {
+    if kind.has_generation && counts(&target.subresource) && kind.strategy.bumps_generation(new, old) {
         meta::bump_generation(new);
     }
     let mut errors = FieldErrors::default();
@@ -219,9 +209,33 @@ async fn admit(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut V
     meta::standard_finalizers(&kind.group, metadata, &mut errors);
     kind.strategy.validate_update(new, old, &context, &mut errors);
     if !errors.is_empty() {
-        return Err(Status::invalid(&kind.group, &kind.kind, &call.target.name, &errors));
+        return Err(Status::invalid(&kind.group, &kind.kind, &target.name, &errors));
     }
-    call.core.admission.validate(&mut admission, Some(new), Some(old)).await
+    validate(&mut admission, facet, new, old).await
+}
+
+/// Mutating admission of what the chain may see of the change.
+async fn mutate(admission: &mut Admission<'_>, facet: Facet, new: &mut Value, old: &Value) -> Result<(), Status> {
+    let chain = &admission.core.admission;
+    match facet {
+        Facet::Whole => chain.mutate(admission, new, Some(old)).await,
+        Facet::Scale => {
+            let mut scale = sub::scale_of(new)?;
+            chain.mutate(admission, &mut scale, Some(&sub::scale_of(old)?)).await?;
+            sub::set_scale(new, &scale);
+            Ok(())
+        }
+        Facet::Passed => Ok(()),
+    }
+}
+
+async fn validate(admission: &mut Admission<'_>, facet: Facet, new: &Value, old: &Value) -> Result<(), Status> {
+    let chain = &admission.core.admission;
+    match facet {
+        Facet::Whole => chain.validate(admission, Some(new), Some(old)).await,
+        Facet::Scale => chain.validate(admission, Some(&sub::scale_of(new)?), Some(&sub::scale_of(old)?)).await,
+        Facet::Passed => Ok(()),
+    }
 }
 
 /// Subresources through which the spec is changed; a status, a binding or an approval is no new generation.
