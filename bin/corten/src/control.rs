@@ -37,6 +37,8 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let config = Config::new(&instance, IpAddr::V4(instance.node_ip()));
     let assembled = assemble::assemble(Arc::clone(&store) as _, &env, config, pki.signing_key()).await.context("API server")?;
     let face = serve(&instance, &env, &pki, &assembled).await?;
+    let tokens = Client::new(assembled.core.transport(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
+    assembled.legacy.keep_filled(&env, tokens, pki.ca());
     start_deciders(&env, &assembled.core, &pki, face.metrics());
     tracing::info!(port = instance.api_port(), revision = assembled.core.revision(), "the API server answers");
     tokio::select! {

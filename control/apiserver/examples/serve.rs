@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config { service_range: (services, 16), api_address: (endpoint, port), ..Config::default() };
     let server = pki.leaf(&Leaf::api_server(&[config.kubernetes_ip().to_string()]))?;
     let settings = Settings::load(&dir)?;
-    let Assembled { core, tokens, reviewers } = assemble(Memory::new(), &env, config, pki.signing_key()).await?;
+    let Assembled { core, tokens, reviewers, .. } = assemble(Memory::new(), &env, config, pki.signing_key()).await?;
     let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, Arc::clone(&reviewers) as _, &env)
         .with_static_token("golden-admin", UserInfo { uid: "admin-uid".into(), ..UserInfo::new("admin", &[MASTERS]) })
         .with_static_token("golden-alice", UserInfo::new("alice", &["dev"]));

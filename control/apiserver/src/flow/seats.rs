@@ -196,14 +196,15 @@ impl Seats {
         if add_below(&self.own_used, &self.own_max) {
             return Some(Seat { level: Arc::clone(self), borrowed: false });
         }
-        if !add_below(&self.borrowed_used, &self.borrowed_max) {
+        // Looked at, not reserved: to give a reservation back could leave somebody waiting beside a free seat. At worst a level borrows
+        // one more for each thread; the pool itself is exact.
+        if self.borrowed_used.load(Ordering::SeqCst) >= self.borrowed_max.load(Ordering::SeqCst)
+            || !add_below(&self.pool.used, &self.pool.size)
+        {
             return None;
         }
-        if add_below(&self.pool.used, &self.pool.size) {
-            return Some(Seat { level: Arc::clone(self), borrowed: true });
-        }
-        self.borrowed_used.fetch_sub(1, Ordering::SeqCst);
-        None
+        self.borrowed_used.fetch_add(1, Ordering::SeqCst);
+        Some(Seat { level: Arc::clone(self), borrowed: true })
     }
 
     fn enqueue(self: &Arc<Self>, flow: u64) -> Result<(Place, oneshot::Receiver<Seat>), Refused> {

@@ -58,7 +58,7 @@ impl World {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
         let pki = Pki::ensure(dir.path(), &env).unwrap();
         let config = Config { api_address: ("192.0.2.1".parse().unwrap(), 6443), ..Config::default() };
-        let Assembled { core, tokens, reviewers } = assemble(Memory::new(), &env, config, pki.signing_key()).await.unwrap();
+        let Assembled { core, tokens, reviewers, legacy } = assemble(Memory::new(), &env, config, pki.signing_key()).await.unwrap();
         let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env).unwrap(), reviewers, &env)
             .with_static_token("admin", UserInfo::new("admin", &[MASTERS]))
             .with_static_token("alice", UserInfo::new("alice", &["dev"]));
@@ -70,6 +70,7 @@ impl World {
         let listener = Listener::new(&pki.leaf(&Leaf::api_server(&[])).unwrap(), limits).unwrap();
         env.spawn("serve", serve(face, listener, socket));
         let loopback = Client::new(core.transport(auth::loopback_user()));
+        legacy.keep_filled(&env, loopback.clone(), pki.ca());
         Self { env, pki, core, tokens, address, loopback, _dir: dir }
     }
 

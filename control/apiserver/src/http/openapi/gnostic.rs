@@ -190,7 +190,7 @@ mod tests {
         found
     }
 
-    fn at<'a>(fields: &'a [(u64, Vec<u8>)], number: u64) -> &'a [u8] {
+    fn at(fields: &[(u64, Vec<u8>)], number: u64) -> &[u8] {
         &fields.iter().find(|(field, _)| *field == number).unwrap_or_else(|| panic!("no field {number}")).1
     }
 
