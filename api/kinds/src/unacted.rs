@@ -71,8 +71,6 @@ const UNACTED: &[Unacted] = &[
     kind("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", "policy admission"),
     kind("apiextensions.k8s.io", "CustomResourceDefinition", "custom resources"),
     kind("apiregistration.k8s.io", "APIService", "aggregation"),
-    kind("flowcontrol.apiserver.k8s.io", "FlowSchema", "flow control by these objects"),
-    kind("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", "flow control by these objects"),
     kind("resource.k8s.io", "DeviceClass", "device allocation"),
     kind("resource.k8s.io", "DeviceTaintRule", "device allocation"),
     kind("resource.k8s.io", "ResourceClaim", "device allocation"),

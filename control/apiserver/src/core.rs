@@ -1,4 +1,4 @@
-//! The entrance: who asks, may they, is there room, and which room answers.
+//! The entrance: who asks, may they, and which room answers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +29,7 @@ pub struct Core {
     pub(crate) registry: Registry,
     pub(crate) cache: Arc<Cache>,
     pub(crate) admission: Chain,
-    flow: Flow,
+    flow: Arc<Flow>,
     tokens: OnceLock<Tokens>,
     loaded: OnceCell<()>,
 }
@@ -60,7 +60,7 @@ impl Core {
         let registry = Registry::new(kinds);
         let stored = registry.table().stored().cloned().collect();
         let cache = Arc::new(Cache::new(Arc::clone(&store), env.clone(), stored, config.ring_bytes_max));
-        let flow = Flow::new(&config);
+        let flow = Flow::new(&config, &env);
         Arc::new(Self {
             store,
             env,
@@ -105,6 +105,11 @@ impl Core {
         &self.registry
     }
 
+    /// Priority and fairness: whoever lets requests of others in asks it first.
+    pub fn flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+
     pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
         &self.authorizer
     }
@@ -131,14 +136,12 @@ impl Core {
     /// As [`Core::call`]; what admission has to say for the audit log is in `annotations`, also when the request is denied.
     pub async fn call_annotated(&self, user: &UserInfo, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
         let kind = self.admit(user, request.verb, &request.target, &request.options).await?;
-        let _place = self.flow.enter(user, request.verb)?;
         self.run(user, kind, request, annotations).await
     }
 
     /// As [`Core::call`] for a list, without going through [`Answer`].
     pub async fn list(&self, user: &UserInfo, target: &Target, options: &Options) -> Result<(KindRef, List), Status> {
         let kind = self.admit(user, Verb::List, target, options).await?;
-        let _place = self.flow.enter(user, Verb::List)?;
         let list = self.read_list(&kind, target, options).await?;
         Ok((kind, list))
     }

@@ -5,12 +5,13 @@
 //! same authorization and admission as everybody else.
 //!
 //! ```text
-//! call ─► authorize ─► flow ─► decode ─► defaults ─► prepare ─► admission ─► validate ─► transaction ─► cache shows it ─► answer
+//! call ─► authorize ─► decode ─► defaults ─► prepare ─► admission ─► validate ─► transaction ─► cache shows it ─► answer
 //! ```
 //!
 //! | module | what |
 //! |---|---|
-//! | [`core`] | the entrance: authorization, flow control, dispatch by verb and subresource |
+//! | [`core`] | the entrance: authorization, dispatch by verb and subresource |
+//! | [`flow`] | priority and fairness of what comes over the network |
 //! | [`registry`] | which resources exist |
 //! | [`cache`] | every object in memory, events in rings, watchers as cursors |
 //! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
@@ -20,6 +21,7 @@
 //! | [`allocate`] | ClusterIPs and node ports, inside the write's own transaction |
 //! | [`meta`] | the rules of `metadata` |
 //! | [`bootstrap`] | what every cluster has from its first second |
+//! | [`settings`] | what an operator may set, and where |
 //! | [`http`] | the thin face: TLS, paths, media types, tables, discovery |
 
 pub mod admission;
@@ -41,6 +43,7 @@ pub mod page;
 pub mod registry;
 pub mod review;
 pub mod select;
+pub mod settings;
 pub mod sub;
 pub mod watch;
 pub mod webhook;

@@ -65,6 +65,36 @@ impl Body {
         Self::stream(stream.map(|item| item.map_err(|never| match never {})))
     }
 
+    /// Whether it is made while the client reads, for as long as that takes.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
+    /// All of it, where it is here already.
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.clone()),
+            Self::Pieces { pieces, length } => {
+                let mut whole = BytesMut::with_capacity(usize::try_from(*length).unwrap_or_default());
+                pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+                Some(whole.freeze())
+            }
+            Self::Gzip(_) | Self::Stream(_) => None,
+        }
+    }
+
+    /// A stream that lets `guard` go when it ends or is given up; of another body it goes at once.
+    pub(super) fn until_end(self, guard: impl Send + 'static) -> Self {
+        use futures::StreamExt;
+        match self {
+            Self::Stream(stream) => Self::stream(stream.map(move |item| {
+                let _held = &guard;
+                item
+            })),
+            other => other,
+        }
+    }
+
     /// None where it is not known beforehand.
     pub(super) fn length(&self) -> Option<u64> {
         match self {

@@ -105,17 +105,22 @@ pub fn alternative(headers: &HeaderMap, query: &Query, kind: &str, group: &str, 
             return Ok((false, encoding));
         }
         let same = clause.parameter("as") == kind && clause.parameter("g") == group && clause.parameter("v") == version;
-        if same && matches!(encoding, Encoding::Json { .. }) {
+        if same && encoding != Encoding::Yaml {
             return Ok((true, encoding));
         }
     }
     Err(Status::not_acceptable(&format!("{JSON}, {YAML}, {PROTOBUF}")))
 }
 
-/// Whether any clause names one of `types` (parameters aside); `*/*` and no header do.
-pub fn accepts(headers: &HeaderMap, types: &[&str]) -> bool {
+/// The one of `types` that is liked best (parameters aside); wildcards and no header at all mean the first.
+pub fn preferred(headers: &HeaderMap, types: &[&'static str]) -> Option<&'static str> {
     let header = accept(headers);
-    clauses(&header).iter().any(|clause| clause.media == "*/*" || clause.media == "application/*" || types.contains(&clause.media))
+    let mut clauses = clauses(&header);
+    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
+    clauses.iter().find_map(|clause| match clause.media {
+        "*/*" | "application/*" => types.first().copied(),
+        media => types.iter().find(|ty| **ty == media).copied(),
+    })
 }
 
 fn accept(headers: &HeaderMap) -> String {
