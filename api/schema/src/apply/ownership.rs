@@ -58,6 +58,9 @@ impl Write<'_> {
         let owner = Owner::applier(self.manager, self.subresource);
         let last = managed.owners.remove(&owner);
         let set = typed::fields(place, config).without_trees(self.ignored);
+        // What the applier still names is given back by pruning, so there is something to prune only where it names less.
+        let names_less = |last: &Owned| last.api_version != self.api_version || !last.set.difference(&set).is_empty();
+        let last = last.filter(names_less);
         managed.owners.insert(owner.clone(), Owned { set, api_version: self.api_version.into() });
         let merged = merge::merge(place, live, config);
         let object = match last.filter(|last| !last.set.is_empty()) {

@@ -188,10 +188,8 @@ async fn racing_appliers_all_get_what_they_asked_for() {
 }
 
 #[tokio::test]
-async fn who_may_not_create_makes_nothing_by_applying() {
+async fn who_has_no_rights_applies_nothing() {
     let cluster = Cluster::bare().await;
-    let role = json!({"metadata": {"name": "p"}, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}]});
-    drop(role);
     let nobody = UserInfo::new("nobody", &[]);
     let body = Body::Patch { kind: Patch::Apply, bytes: Bytes::from(config(json!({})).to_string()) };
     let request = Request { verb: Verb::Patch, target: one(), options: by("one"), body };
