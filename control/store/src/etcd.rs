@@ -36,8 +36,8 @@ use self::grpc::CallError;
 use self::layout::{FORMAT, Layout, PREFIX};
 use self::leases::Leases;
 use self::messages::{
-    COMPACT, CompactRequest, Compare, HeaderOnly, KeyValue, PutRequest, RangeRequest, RequestOp, STATUS, StatusRequest, StatusResponse,
-    TXN, Test, TxnRequest, TxnResponse,
+    COMPACT, CompactRequest, Compare, HeaderOnly, KeyValue, PUT, PutRequest, RangeRequest, RequestOp, STATUS, StatusRequest,
+    StatusResponse, TXN, Test, TxnRequest, TxnResponse,
 };
 use self::replica::{Replica, format_entry};
 use crate::contract::{Committed, Entry, Guard, Key, Op, Range, Revision, Store, StoreError, Txn, WatchStream};
@@ -97,12 +97,7 @@ pub struct Etcd {
 impl Etcd {
     /// Connects, loads, and starts the tasks that follow etcd and bound its history.
     pub async fn open(config: EtcdConfig, env: &Env) -> Result<Arc<Self>, EtcdError> {
-        let endpoints: Result<Vec<_>, _> = config.endpoints.iter().map(|text| Endpoint::parse(text)).collect();
-        let endpoints = endpoints.map_err(EtcdError::Endpoint)?;
-        if endpoints.is_empty() {
-            return Err(EtcdError::Endpoint("no etcd endpoint; write them like https://10.0.0.1:2379".into()));
-        }
-        let channel = Channel::new(endpoints, config.tls, config.deadline);
+        let channel = connect(&config)?;
         let status = check_version(&channel).await?;
         let layout = settle(&channel, &config.prefix).await?;
         let replica = Replica::load(channel, layout, status.header.cluster_id, env, config.history.bytes_max, config.deadline).await?;
@@ -112,6 +107,17 @@ impl Etcd {
         store.replica.catch_up(newest).await.map_err(|error| EtcdError::Unusable(error.to_string()))?;
         store.bound_history(config.history);
         Ok(store)
+    }
+
+    /// Whether [`Etcd::open`] could succeed. Writes nothing.
+    pub async fn probe(config: EtcdConfig) -> Result<(), EtcdError> {
+        let channel = connect(&config)?;
+        check_version(&channel).await?;
+        let unknown = Layout::new(&config.prefix, 0);
+        match format_entry(&channel, &unknown).await?.kvs.first() {
+            Some(found) => known_layout(&channel, &config.prefix, found).map(drop),
+            None => Ok(()),
+        }
     }
 
     fn bound_history(&self, config: HistoryConfig) {
@@ -132,6 +138,12 @@ impl Etcd {
     pub async fn failed(&self) -> StoreError {
         self.replica.hub.closed.cancelled().await;
         self.replica.stopped()
+    }
+
+    /// One put of any key, unanswered by the feed: what the bench holds the engine beside.
+    pub(crate) async fn bare_put(&self, key: &str, value: &Bytes) -> Result<(), StoreError> {
+        let put = PutRequest { key: Bytes::copy_from_slice(key.as_bytes()), value: value.clone(), lease: 0 };
+        self.replica.channel.call::<HeaderOnly>(PUT, &put).await.map(drop).map_err(failure::of_write)
     }
 
     async fn request(&self, txn: &Txn) -> Result<TxnRequest, StoreError> {
@@ -179,6 +191,15 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         self.replica.hub.stop(StoreError::Failed("it was closed".into()));
     }
+}
+
+fn connect(config: &EtcdConfig) -> Result<Channel, EtcdError> {
+    let endpoints: Result<Vec<_>, _> = config.endpoints.iter().map(|text| Endpoint::parse(text)).collect();
+    let endpoints = endpoints.map_err(EtcdError::Endpoint)?;
+    if endpoints.is_empty() {
+        return Err(EtcdError::Endpoint("no etcd endpoint; write them like https://10.0.0.1:2379".into()));
+    }
+    Ok(Channel::new(endpoints, config.tls.clone(), config.deadline))
 }
 
 async fn check_version(channel: &Channel) -> Result<StatusResponse, EtcdError> {

@@ -121,7 +121,7 @@ impl EtcdServer {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().map(|child| Pid::from_child(child)).expect("it runs");
+        let pid = self.child.as_ref().map(Pid::from_child).expect("it runs");
         kill_process(pid, signal).expect("a child of ours can be signalled");
     }
 

@@ -52,7 +52,8 @@ impl World {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
         let pki = Pki::ensure(dir.path(), &env).unwrap();
         let config = Config { api_address: ("192.0.2.1".parse().unwrap(), 6443), ..Config::default() };
-        let Assembled { core, tokens } = assemble(crate::tests::on_etcd::fresh_store().await, &env, config, pki.signing_key()).await.unwrap();
+        let Assembled { core, tokens } =
+            assemble(crate::tests::on_etcd::fresh_store().await, &env, config, pki.signing_key()).await.unwrap();
         let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env).unwrap(), tokens.clone(), &env)
             .with_static_token("admin", UserInfo::new("admin", &[MASTERS]))
             .with_static_token("alice", UserInfo::new("alice", &["dev"]));

@@ -192,5 +192,5 @@ async fn raw_get(store: &Etcd, key: &str) -> Option<Bytes> {
 /// As any other program would.
 pub(super) async fn raw_put(store: &Etcd, key: &str, value: &str) {
     let [key, value] = [key, value].map(|text| Bytes::copy_from_slice(text.as_bytes()));
-    let _: HeaderOnly = store.replica.channel.call(messages::PUT, &PutRequest { key, value, lease: 0 }).await.unwrap();
+    let _: HeaderOnly = store.replica.channel.call(PUT, &PutRequest { key, value, lease: 0 }).await.unwrap();
 }
