@@ -35,6 +35,8 @@ const PAGE: i64 = 500;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// The feed is usually there sooner; if not, nothing of ours may be on its way, and the marker tells.
 const MARK_AFTER: Duration = Duration::from_millis(50);
+/// A watch that begins in the past waits for etcd's next round of ten in a second.
+const MARK_AFTER_LOADING: Duration = Duration::from_secs(1);
 
 pub(crate) struct Replica {
     pub(crate) channel: Channel,
@@ -233,7 +235,7 @@ impl Replica {
     pub(crate) async fn catch_up(&self, revision: i64) -> Result<(), StoreError> {
         loop {
             let before = *self.seen.borrow();
-            match self.reach(revision, false).await {
+            match self.reach_or_mark(revision, MARK_AFTER_LOADING).await {
                 Err(StoreError::Unavailable(_)) if *self.seen.borrow() > before => {}
                 outcome => return outcome,
             }
@@ -242,21 +244,34 @@ impl Replica {
 
     /// Resolves when everything up to etcd's `revision` is in the map. `is_ours`: an event of ours has that revision.
     pub(crate) async fn reach(&self, revision: i64, is_ours: bool) -> Result<(), StoreError> {
-        if *self.seen.borrow() >= revision {
+        if !is_ours {
+            return self.reach_or_mark(revision, MARK_AFTER).await;
+        }
+        if self.comes(revision, self.deadline).await? { Ok(()) } else { Err(self.late(revision)) }
+    }
+
+    async fn reach_or_mark(&self, revision: i64, patience: Duration) -> Result<(), StoreError> {
+        if self.comes(revision, patience).await? {
             return Ok(());
+        }
+        self.mark(revision).await?;
+        if *self.seen.borrow() >= revision { Ok(()) } else { Err(self.late(revision)) }
+    }
+
+    /// Whether the feed reaches `revision` in time.
+    async fn comes(&self, revision: i64, patience: Duration) -> Result<bool, StoreError> {
+        if *self.seen.borrow() >= revision {
+            return Ok(true);
         }
         tokio::select! {
-            () = self.hub.closed.cancelled() => return Err(self.stopped()),
-            () = self.wait(revision) => return Ok(()),
-            () = self.env.sleep(if is_ours { self.deadline } else { MARK_AFTER }) => {}
+            () = self.hub.closed.cancelled() => Err(self.stopped()),
+            () = self.wait(revision) => Ok(true),
+            () = self.env.sleep(patience) => Ok(false),
         }
-        if !is_ours {
-            self.mark(revision).await?;
-        }
-        if *self.seen.borrow() >= revision {
-            return Ok(());
-        }
-        Err(StoreError::Unavailable(format!("{}: revision {revision} did not come within {:?}", self.channel.name(), self.deadline)))
+    }
+
+    fn late(&self, revision: i64) -> StoreError {
+        StoreError::Unavailable(format!("{}: revision {revision} did not come within {:?}", self.channel.name(), self.deadline))
     }
 
     async fn wait(&self, revision: i64) {
