@@ -30,6 +30,8 @@ pub struct EtcdServer {
     client_port: u16,
     peer_port: u16,
     arguments: Vec<String>,
+    /// What starts it: itself, or a program that becomes it.
+    launcher: Vec<String>,
     is_tls: bool,
     child: Option<Child>,
 }
@@ -37,6 +39,15 @@ pub struct EtcdServer {
 impl EtcdServer {
     /// None, said on stdout, where there is no etcd. `arguments` are added to its own.
     pub fn start(arguments: &[&str], tls: Option<&ServerTls>) -> Option<Self> {
+        Self::start_by(&[], arguments, tls)
+    }
+
+    /// By a program that becomes etcd after some change of its own: `nsenter --net=…`.
+    pub fn within(launcher: &[&str]) -> Option<Self> {
+        Self::start_by(launcher, &[], None)
+    }
+
+    fn start_by(launcher: &[&str], arguments: &[&str], tls: Option<&ServerTls>) -> Option<Self> {
         if !is_installed() {
             say_skipped();
             return None;
@@ -45,14 +56,15 @@ impl EtcdServer {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let dir = std::env::temp_dir().join(format!("corten-etcd-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a temporary folder can be made");
-        let mut arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let (mut arguments, launcher) = (owned(arguments), owned(&[launcher, &["etcd"]].concat()));
         if let Some(tls) = tls {
             let files = [("--cert-file", &tls.certificate), ("--key-file", &tls.key), ("--trusted-ca-file", &tls.client_ca)];
             arguments.extend(files.map(|(flag, path)| format!("{flag}={}", path.display())));
             arguments.push("--client-cert-auth".into());
         }
         let (client_port, peer_port) = free_ports();
-        let mut server = Self { dir, client_port, peer_port, arguments, is_tls: tls.is_some(), child: None };
+        let mut server = Self { dir, client_port, peer_port, arguments, launcher, is_tls: tls.is_some(), child: None };
         server.run();
         Some(server)
     }
@@ -131,9 +143,10 @@ impl EtcdServer {
 
     fn command(&self) -> Command {
         #[expect(clippy::disallowed_methods, reason = "tests start a process of their own")]
-        let mut command = Command::new("etcd");
+        let mut command = Command::new(&self.launcher[0]);
         let (client, peer) = (self.url(), format!("http://127.0.0.1:{}", self.peer_port));
         command
+            .args(&self.launcher[1..])
             .args(["--name=test", &format!("--data-dir={}", self.data_dir().display())])
             .args([&format!("--listen-client-urls={client}"), &format!("--advertise-client-urls={client}")])
             .args([&format!("--listen-peer-urls={peer}"), &format!("--initial-advertise-peer-urls={peer}")])
