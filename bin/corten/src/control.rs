@@ -1,7 +1,7 @@
 //! The process `control`: store, API server, controllers, scheduler. Its own uid, no capabilities.
 //!
 //! The API listens as soon as the store is loaded; controllers and the scheduler follow and speak to it in this process, each
-//! under its own identity. A store that fails ends the process: the keeper starts it anew from what is on disk.
+//! under its own identity. A store that fails ends the process: the keeper starts it anew from what the store has.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,9 +19,10 @@ use client::Client;
 use env::Env;
 use reconcile::{Informers, Manager};
 use stdx::Instance;
-use store::{Log, LogConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::engine::{self, Engine};
 
 /// How long requests may take to end when the process is asked to.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -29,13 +30,10 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let env = Env::real();
     let mut terminate = signal(SignalKind::terminate())?;
-    let store = Log::open(&instance.control_dir().join("store"), &env, LogConfig::default()).context("store")?;
-    if let Some(repair) = store.repair() {
-        tracing::warn!(?repair, "the store was repaired");
-    }
+    let Engine { store, failed } = engine::open(&instance, &env).await?;
     let pki = Arc::new(Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?);
     let config = Config::new(&instance, IpAddr::V4(instance.node_ip()));
-    let assembled = assemble::assemble(Arc::clone(&store) as _, &env, config, pki.signing_key()).await.context("API server")?;
+    let assembled = assemble::assemble(store, &env, config, pki.signing_key()).await.context("API server")?;
     let face = serve(&instance, &env, &pki, &assembled).await?;
     let tokens = Client::new(assembled.core.transport(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
     assembled.legacy.keep_filled(&env, tokens, pki.ca());
@@ -43,7 +41,7 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     tracing::info!(port = instance.api_port(), revision = assembled.core.revision(), "the API server answers");
     tokio::select! {
         _ = terminate.recv() => {}
-        error = store.failed() => anyhow::bail!("store: {error}"),
+        error = failed => anyhow::bail!("store: {error}"),
     }
     env.stop(STOP_GRACE).await;
     Ok(())

@@ -90,7 +90,7 @@ impl Cache {
 
     /// Resolves when everything that is committed now shows.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
-        self.wait(self.store.revision().0).await
+        self.wait(self.store.current().await?.0).await
     }
 
     /// Reads the state and starts to follow the store; resolves when the newest revision shows.

@@ -253,7 +253,7 @@ impl<'a> Call<'a> {
 
     async fn get(&self) -> Result<Response, Status> {
         let asked = match self.options.resource_version.as_deref() {
-            None | Some("") => self.core.store.revision().0,
+            None | Some("") => list::newest(&*self.core.store).await?,
             Some(text) => list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?,
         };
         list::wait(&self.core.cache, asked).await?;

@@ -1,4 +1,4 @@
-//! The core on the memory store, with the real kinds and authorization on.
+//! The core on the memory store (and on an etcd: on_etcd.rs), with the real kinds and authorization on.
 
 mod admission;
 mod apply;
@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod golden;
 mod lists;
+pub(crate) mod on_etcd;
 mod ownership;
 mod patch;
 mod review;
@@ -21,14 +22,14 @@ use auth::UserInfo;
 use client::{Answer, Body, Bytes, Client, List, Object, Options, Patch, Request, Response, Target, Verb};
 use env::Env;
 use schema::{Status, Value, json};
-use store::{Memory, Store};
+use store::Store;
 
 use crate::{Config, Core};
 
 /// An API server of its own for one test.
 pub(crate) struct Cluster {
     pub core: Arc<Core>,
-    pub store: Arc<Memory>,
+    pub store: Arc<dyn Store>,
     pub admin: UserInfo,
 }
 
@@ -39,7 +40,7 @@ impl Cluster {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let cluster = Self::on(Memory::new(), config).await;
+        let cluster = Self::on(on_etcd::fresh_store().await, config).await;
         for name in ["default", "other"] {
             cluster.create(Target::of("v1", "namespaces", ""), json!({"metadata": {"name": name}})).await.unwrap();
         }
@@ -47,9 +48,8 @@ impl Cluster {
     }
 
     /// On a store that may hold something already.
-    pub(crate) async fn on(store: Arc<Memory>, config: Config) -> Self {
-        let core =
-            Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), config, auth::Chain::new(Vec::new()), kinds::all().to_vec());
+    pub(crate) async fn on(store: Arc<dyn Store>, config: Config) -> Self {
+        let core = Core::new(Arc::clone(&store), Env::sim(7), config, auth::Chain::new(Vec::new()), kinds::all().to_vec());
         core.load().await.unwrap();
         Self { core, store, admin: UserInfo::new("admin", &[auth::MASTERS]) }
     }

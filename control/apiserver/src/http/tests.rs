@@ -25,7 +25,6 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use schema::{Value, json};
-use store::Memory;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 
@@ -58,7 +57,8 @@ impl World {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
         let pki = Pki::ensure(dir.path(), &env).unwrap();
         let config = Config { api_address: ("192.0.2.1".parse().unwrap(), 6443), ..Config::default() };
-        let Assembled { core, tokens, reviewers, legacy } = assemble(Memory::new(), &env, config, pki.signing_key()).await.unwrap();
+        let store = crate::tests::on_etcd::fresh_store().await;
+        let Assembled { core, tokens, reviewers, legacy } = assemble(store, &env, config, pki.signing_key()).await.unwrap();
         let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env).unwrap(), reviewers, &env)
             .with_static_token("admin", UserInfo::new("admin", &[MASTERS]))
             .with_static_token("alice", UserInfo::new("alice", &["dev"]));

@@ -12,7 +12,7 @@ use super::Context;
 use crate::apply::{Applied, apply};
 use crate::check::Level;
 use crate::phases::Phases;
-use crate::{Admin, Failure, Kind, kubeconfig, manifest, out, ready};
+use crate::{Admin, Failure, Kind, StoreArgs, kubeconfig, manifest, out, ready};
 
 const API_DEADLINE: Duration = Duration::from_secs(30);
 const NODE_DEADLINE: Duration = Duration::from_secs(30);
@@ -33,6 +33,8 @@ pub struct Args {
     /// Leave ~/.kube/config alone
     #[arg(long)]
     no_kubeconfig: bool,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
@@ -43,6 +45,9 @@ pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
     let running = cx.host.state(&cx.instance)?.is_some();
     phases.run("check", async { preflight(cx, running) }).await?;
     phases.run("prepare", async { cx.host.prepare(&cx.instance) }).await?;
+    if args.store.store.is_some() {
+        phases.run("store", cx.host.choose_store(&cx.instance, &args.store)).await?;
+    }
     if args.foreground {
         return Ok(u8::try_from(cx.host.foreground(&cx.instance)).unwrap_or(1));
     }
