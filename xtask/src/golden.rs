@@ -21,8 +21,6 @@ pub(crate) struct Arguments {
 /// Files whose engine lives in a room that does not replay them yet.
 const NOT_REPLAYED: &[(&str, &str)] = &[
     ("cel.jsonl", "CEL comes with admission policies and CRDs"),
-    ("crd.jsonl", "custom resources come next"),
-    ("crd-schemas.jsonl", "custom resources come next"),
     ("jsonpath.jsonl", "the command line's output forms come later"),
     ("managed-fields.jsonl", "the migration from client-side apply comes later"),
     ("output.jsonl", "the command line's output forms come later"),
