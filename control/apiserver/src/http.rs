@@ -189,7 +189,7 @@ impl Face {
         let target = &asked.target;
         let registry = self.core.registry();
         registry.resource(&target.group, &target.version, &target.resource).is_some()
-            || registry.table().rows().iter().any(|row| row.group == target.group && row.version == target.version)
+            || registry.table().serves_version(&target.group, &target.version)
     }
 
     /// 403 unless `user` may do what is asked.

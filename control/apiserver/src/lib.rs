@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`core`] | the entrance: authorization, flow control, dispatch by verb and subresource |
 //! | [`registry`] | which resources exist |
+//! | [`custom`] | what definitions of custom kinds ask of the server |
 //! | [`cache`] | every object in memory, events in rings, watchers as cursors |
 //! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
 //! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
@@ -30,6 +31,7 @@ pub mod cache;
 pub mod config;
 pub mod convert;
 pub mod core;
+pub mod custom;
 pub mod document;
 pub mod failure;
 pub mod flow;

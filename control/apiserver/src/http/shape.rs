@@ -321,7 +321,7 @@ fn column(
     description: &'static str,
     cell: fn(&Value, &Env) -> Value,
 ) -> Column {
-    Column { name: name.into(), ty, format, priority: 0, description: description.into(), cell: Arc::new(cell) }
+    Column { name: name.into(), ty: ty.into(), format: format.into(), priority: 0, description: description.into(), cell: Arc::new(cell) }
 }
 
 /// What a kind without columns of its own shows.

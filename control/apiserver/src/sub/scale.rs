@@ -1,6 +1,10 @@
 //! `scale`: the one number of everything that has replicas.
 
+use std::sync::Arc;
+
 use client::{Body, Response, Target, Verb};
+use kinds::Descriptor;
+use kinds::custom::Scale;
 use schema::{DocExt, FieldErrors, LabelSelector, Path, Status, Value, json};
 
 use crate::body::{self, Expected};
@@ -15,7 +19,7 @@ pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Resu
     match verb {
         Verb::Get => {
             let current = write::current(call).await.map_err(|status| about_scale(call, status))?;
-            respond(&current.doc)
+            respond(call, &current.doc)
         }
         Verb::Update => {
             let mut asked = body::document(&expected, body, call.options, &mut call.warnings)?;
@@ -37,17 +41,19 @@ async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Statu
     let target = Target { subresource: String::new(), ..call.target.clone() };
     let name = target.name.clone();
     let mut object = call.about(&target, call.options);
+    let kind = Arc::clone(&call.kind);
     let written = write::modify(&mut object, |old, _| {
-        let scale = change(&of(old)?)?;
+        let scale = change(&of(&kind, old)?)?;
         check(&scale, &name)?;
         let mut new = old.clone();
-        new.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
+        new.set_at(replicas_path(&kind), scale.i64_at("spec.replicas").unwrap_or_default());
         new.set_at("metadata.resourceVersion", scale.str_at("metadata.resourceVersion"));
         Ok(new)
     });
     let written = written.await;
     call.warnings = object.warnings;
-    respond(&written.map_err(|status| about_scale(call, status))?.value())
+    let written = written.map_err(|status| about_scale(call, status))?;
+    respond(call, &written.value())
 }
 
 /// A missing object is missed as a scale: `deployments/scale.apps "web" not found`.
@@ -60,8 +66,17 @@ fn about_scale(call: &Call<'_>, status: Status) -> Status {
     }
 }
 
-fn respond(doc: &Value) -> Result<Response, Status> {
-    Ok(Response::Value { value: of(doc)?, code: 200 })
+fn respond(call: &Call<'_>, doc: &Value) -> Result<Response, Status> {
+    Ok(Response::Value { value: of(&call.kind, doc)?, code: 200 })
+}
+
+fn replicas_path(kind: &Descriptor) -> &str {
+    scale_of(kind).map_or("spec.replicas", |scale| &scale.replicas)
+}
+
+/// Where a custom kind says that its numbers are.
+fn scale_of(kind: &Descriptor) -> Option<&Scale> {
+    kind.custom.as_ref().and_then(|custom| custom.scale.as_ref())
 }
 
 fn check(scale: &Value, name: &str) -> Result<(), Status> {
@@ -74,7 +89,7 @@ fn check(scale: &Value, name: &str) -> Result<(), Status> {
 }
 
 /// The scale of a document.
-fn of(doc: &Value) -> Result<Value, Status> {
+fn of(kind: &Descriptor, doc: &Value) -> Result<Value, Status> {
     let mut metadata = json!({});
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = doc.at("metadata").and_then(|meta| meta.get(name)) {
@@ -82,11 +97,15 @@ fn of(doc: &Value) -> Result<Value, Status> {
         }
     }
     let mut scale = json!({"apiVersion": API_VERSION, "kind": "Scale", "metadata": metadata, "spec": {}});
-    if let Some(replicas) = doc.i64_at("spec.replicas").filter(|replicas| *replicas != 0) {
+    if let Some(replicas) = doc.i64_at(replicas_path(kind)).filter(|replicas| *replicas != 0) {
         scale.set_at("spec.replicas", replicas);
     }
-    scale.set_at("status.replicas", doc.i64_at("status.replicas").unwrap_or_default());
-    let selector = selector(doc)?;
+    let observed = scale_of(kind).map_or("status.replicas", |scale| &scale.observed);
+    scale.set_at("status.replicas", doc.i64_at(observed).unwrap_or_default());
+    let selector = match scale_of(kind) {
+        Some(custom) => doc.str_at(&custom.selector).to_owned(),
+        None => selector(doc)?,
+    };
     if !selector.is_empty() {
         scale.set_at("status.selector", selector);
     }

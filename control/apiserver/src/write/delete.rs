@@ -244,8 +244,11 @@ fn plan(call: &Call<'_>, doc: &Value, options: &Delete) -> Plan {
     let mut marked = doc.clone();
     let finalizers = finalizers_after(call, doc, options);
     meta::set_finalizers(&mut marked, &finalizers);
+    if !meta::is_deleting(doc) {
+        call.kind.strategy.prepare_delete(&mut marked, call.core.env.now());
+    }
     let grace = grace(call, doc, options);
-    let held = !finalizers.is_empty() || holds_namespace(call, doc);
+    let held = !meta::finalizers(&marked).is_empty() || holds_namespace(call, doc);
     if meta::is_deleting(doc) {
         let left = doc.i64_at("metadata.deletionGracePeriodSeconds").unwrap_or_default();
         return match grace {
@@ -275,6 +278,9 @@ fn mark(call: &Call<'_>, doc: &mut Value, seconds: i64) {
     let deadline = call.core.env.now() + Duration::from_secs(seconds.unsigned_abs());
     let meta = meta::of(doc);
     meta.insert("deletionTimestamp".into(), json!(time::format(deadline)));
+    if is_definition(call) {
+        return; // upstream marks these itself, without grace and without counting
+    }
     meta.insert("deletionGracePeriodSeconds".into(), json!(seconds));
     if doc.i64_at("metadata.generation").is_some_and(|generation| generation > 0) {
         meta::bump_generation(doc);
@@ -340,6 +346,10 @@ fn orphans_by_default(call: &Call<'_>) -> bool {
 /// A namespace stays until the namespace controller has emptied it.
 fn holds_namespace(call: &Call<'_>, doc: &Value) -> bool {
     is_namespace(call) && !doc.items_at("spec.finalizers").is_empty()
+}
+
+fn is_definition(call: &Call<'_>) -> bool {
+    call.kind.group == "apiextensions.k8s.io" && call.kind.resource == "customresourcedefinitions"
 }
 
 fn is_namespace(call: &Call<'_>) -> bool {

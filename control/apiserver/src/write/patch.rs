@@ -9,11 +9,18 @@ use super::modify;
 use crate::body::{self, Expected};
 use crate::core::Call;
 
+/// How custom kinds are patched.
+const CUSTOM_PATCHES: &[&str] = &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// Applies the patch in `body`.
 pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
     let Body::Patch { kind: how, bytes } = body else {
         return Err(Status::bad_request("the body of a patch must be a patch"));
     };
+    if call.kind.custom.is_some() && how == Patch::Strategic {
+        // Nothing says how the lists of a custom kind merge.
+        return Err(body::unknown_media_of(CUSTOM_PATCHES));
+    }
     let patch = Parsed::new(how, &bytes)?;
     let (kind, expected, options) = (call.kind.clone(), Expected::of(&call.kind), call.options);
     let object = modify(call, |old, warnings| {

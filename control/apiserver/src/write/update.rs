@@ -114,10 +114,15 @@ pub(crate) async fn modify(
     let warnings = call.warnings.len();
     for _ in 0..ATTEMPTS_MAX {
         call.warnings.truncate(warnings);
+        call.renew()?;
         let current = current(call).await?;
         let new = change(&current.doc, &mut call.warnings)?;
         if let Some(object) = attempt(call, current, new).await? {
             return Ok(object);
+        }
+        if call.kind.custom.is_some() {
+            // Perhaps it was the definition that changed.
+            call.core.cache.catch_up().await.map_err(|error| failure::of_store(&error))?;
         }
     }
     Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name))
@@ -190,7 +195,9 @@ async fn prepare(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut
     let mut errors = FieldErrors::default();
     let metadata = |doc: &Value| doc.at("metadata").cloned().unwrap_or_default();
     meta::on_update(&metadata(new), &metadata(old), &mut errors);
-    meta::standard_finalizers(&kind.group, &metadata(new), &mut errors);
+    if kind.custom.is_none() {
+        meta::standard_finalizers(&kind.group, &metadata(new), &mut errors);
+    }
     kind.strategy.validate_update(new, old, &context, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &call.target.name, &errors));
