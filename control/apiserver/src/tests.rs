@@ -2,6 +2,7 @@
 
 mod admission;
 mod create;
+mod custom;
 mod delete;
 mod golden;
 mod lists;
