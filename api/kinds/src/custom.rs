@@ -199,7 +199,11 @@ impl Maker<'_> {
     /// Since when the schema is what it is.
     fn since(&self, version: &Value) -> u64 {
         let name = version.str_at("name");
-        let same = self.earlier.items_at("spec.versions").iter().any(|held| held.str_at("name") == name && held.get("schema") == version.get("schema"));
+        let same = self
+            .earlier
+            .items_at("spec.versions")
+            .iter()
+            .any(|held| held.str_at("name") == name && held.get("schema") == version.get("schema"));
         let held = self.before.filter(|_| same).and_then(|before| before.all().find(|kind| kind.version == name));
         held.and_then(|kind| kind.custom.as_ref()).map_or(self.revision, |custom| custom.since)
     }

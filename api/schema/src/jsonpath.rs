@@ -14,10 +14,17 @@ enum Step {
     Member(String),
     /// All values of a map or list.
     All,
-    Slice { start: Option<i64>, end: Option<i64>, step: Option<i64> },
+    Slice {
+        start: Option<i64>,
+        end: Option<i64>,
+        step: Option<i64>,
+    },
     /// `[0,2]`: each in turn.
     Union(Vec<Vec<Step>>),
-    Filter { left: Operand, compared: Option<(Comparison, Operand)> },
+    Filter {
+        left: Operand,
+        compared: Option<(Comparison, Operand)>,
+    },
     /// `..`: everything below, this value included.
     Below,
 }
@@ -56,10 +63,12 @@ impl JsonPath {
 
     /// The names on the way, where the path is nothing but names.
     pub fn names(&self) -> Option<Vec<&str>> {
-        let name = |step| match step {
-            &Step::Member(ref name) => Some(name.as_str()),
-            _ => None,
-        };
+        fn name(step: &Step) -> Option<&str> {
+            match step {
+                Step::Member(name) => Some(name),
+                _ => None,
+            }
+        }
         self.steps.iter().map(name).collect()
     }
 }

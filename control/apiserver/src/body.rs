@@ -125,7 +125,7 @@ fn encoded_custom(expected: &Expected, custom: &Custom, media: &str, bytes: &[u8
     let free = match media {
         "" | "application/json" | "*/*" => decode::json_object(bytes).map_err(as_json),
         "application/yaml" => decode::yaml_object(bytes),
-        _ => return Err(unknown_media_of(&["application/json", "application/yaml"])),
+        _ => return Err(unknown_media()),
     };
     let free = free.map_err(|error| refused(expected, &error, bytes))?;
     if free.value.str_at("kind").is_empty() {

@@ -69,7 +69,8 @@ impl Cache {
     /// An empty cache of the registry's kinds; [`Cache::load`] fills it.
     pub fn new(store: Arc<dyn Store>, env: Env, registry: Arc<Registry>, ring_bytes_max: usize) -> Self {
         let table = registry.table();
-        let kinds = table.stored().map(|kind| (kind.storage_prefix.to_string(), Arc::new(KindCache::new(Arc::clone(kind), ring_bytes_max))));
+        let kinds =
+            table.stored().map(|kind| (kind.storage_prefix.to_string(), Arc::new(KindCache::new(Arc::clone(kind), ring_bytes_max))));
         Self {
             store,
             env,

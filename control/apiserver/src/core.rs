@@ -177,7 +177,14 @@ impl Core {
         check_scope(kind, target)?;
         check_verb(kind, Verb::Watch)?;
         let kind_cache = self.kind_cache(kind)?;
-        let watcher = Watcher { cache: &self.cache, store: &*self.store, env: &self.env, kind, kind_cache: &kind_cache, namespace: &target.namespace };
+        let watcher = Watcher {
+            cache: &self.cache,
+            store: &*self.store,
+            env: &self.env,
+            kind,
+            kind_cache: &kind_cache,
+            namespace: &target.namespace,
+        };
         watcher.watch(&named_only(target, options)).await
     }
 
@@ -231,8 +238,14 @@ impl<'a> Call<'a> {
     /// The subresource asked for; 404 when the kind has none of that name, 405 when it does not know the verb.
     fn subresource(&self, verb: Verb) -> Result<Subresource, Status> {
         let name = &self.target.subresource;
-        let found = self.kind.subresource(name).cloned().ok_or_else(no_such_resource)?;
-        if found.verbs.contains(&verb.as_str()) { Ok(found) } else { Err(no_such_method()) }
+        let custom = self.kind.custom.is_some();
+        let missing = || if custom { self.not_found() } else { no_such_resource() };
+        let found = self.kind.subresource(name).cloned().ok_or_else(missing)?;
+        match found.verbs.contains(&verb.as_str()) {
+            true => Ok(found),
+            false if custom => Err(Status::method_not_supported(&self.kind.group, &self.kind.resource, verb.as_str())),
+            false => Err(no_such_method()),
+        }
     }
 
     async fn get(&self) -> Result<Response, Status> {

@@ -184,12 +184,16 @@ impl Face {
         }
     }
 
-    /// Of the core group only resources can be unknown; a named group may not exist at all.
+    /// Of a built-in group and version only resources can be unknown; in others a path that leads to no custom kind in its
+    /// scope leads nowhere.
     fn serves_group(&self, asked: &Asked) -> bool {
         let target = &asked.target;
-        let registry = self.core.registry();
-        registry.resource(&target.group, &target.version, &target.resource).is_some()
-            || registry.table().serves_version(&target.group, &target.version)
+        let table = self.core.registry().table();
+        match table.resource(&target.group, &target.version, &target.resource) {
+            Some(kind) if kind.custom.is_some() => custom_path_exists(&kind, asked),
+            Some(_) => true,
+            None => table.is_built_in(&target.group, &target.version),
+        }
     }
 
     /// 403 unless `user` may do what is asked.
@@ -217,6 +221,16 @@ impl Face {
         if let Some(id) = id {
             answer.headers_mut().insert(AUDIT_ID, id);
         }
+    }
+}
+
+/// Whether a path of a custom kind exists: in its scope, and for all namespaces only to read.
+fn custom_path_exists(kind: &kinds::Descriptor, asked: &Asked) -> bool {
+    let target = &asked.target;
+    match (kind.is_namespaced(), target.namespace.is_empty()) {
+        (true, true) => target.name.is_empty() && !matches!(asked.verb, Some(client::Verb::DeleteCollection | client::Verb::Create)),
+        (false, false) => false,
+        _ => true,
     }
 }
 

@@ -22,7 +22,6 @@ pub struct Table {
     /// The same by kind: `Widget.example.com`.
     by_kind: HashMap<Arc<str>, Arc<Family>>,
     rows: OnceLock<Vec<KindRef>>,
-    versions: OnceLock<HashSet<(String, String)>>,
 }
 
 /// The rows that never change, and their indexes.
@@ -31,6 +30,7 @@ struct BuiltIn {
     rows: Vec<KindRef>,
     by_resource: HashMap<(String, String, String), KindRef>,
     by_kind: HashMap<(String, String), KindRef>,
+    versions: HashSet<(String, String)>,
     /// The descriptor of the stored version, by storage prefix.
     stored: HashMap<String, KindRef>,
 }
@@ -80,13 +80,7 @@ impl Registry {
 impl Table {
     /// The same without what is derived.
     fn successor(&self) -> Self {
-        Self {
-            built_in: Arc::clone(&self.built_in),
-            families: self.families.clone(),
-            by_kind: self.by_kind.clone(),
-            rows: OnceLock::new(),
-            versions: OnceLock::new(),
-        }
+        Self { built_in: Arc::clone(&self.built_in), families: self.families.clone(), by_kind: self.by_kind.clone(), rows: OnceLock::new() }
     }
 
     fn put(&mut self, family: Arc<Family>) {
@@ -124,10 +118,9 @@ impl Table {
         })
     }
 
-    /// Whether anything is served in this group and version.
-    pub fn serves_version(&self, group: &str, version: &str) -> bool {
-        let versions = self.versions.get_or_init(|| self.rows().iter().map(|row| (row.group.to_string(), row.version.to_string())).collect());
-        versions.contains(&(group.to_owned(), version.to_owned()))
+    /// Whether built-in kinds are served in this group and version.
+    pub fn is_built_in(&self, group: &str, version: &str) -> bool {
+        self.built_in.versions.contains(&(group.to_owned(), version.to_owned()))
     }
 
     /// One descriptor per storage prefix of the built-in kinds, at the stored version.
@@ -162,6 +155,7 @@ impl BuiltIn {
         let mut table = Self::default();
         for row in &rows {
             let resource = (row.group.to_string(), row.version.to_string(), row.resource.to_string());
+            table.versions.insert((row.group.to_string(), row.version.to_string()));
             table.by_resource.insert(resource, Arc::clone(row));
             table.by_kind.insert((row.api_version(), row.kind.to_string()), Arc::clone(row));
             if is_stored(row) {

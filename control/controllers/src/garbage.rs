@@ -362,8 +362,9 @@ mod tests {
             name: "o".into(),
             ..OwnerReference::default()
         };
-        let key =
-            |namespace: &str, api_version: &str, kind: &str| place_of(&Collections::default(), &object(namespace), &owner(api_version, kind)).map(|place| place.key);
+        let key = |namespace: &str, api_version: &str, kind: &str| {
+            place_of(&Collections::default(), &object(namespace), &owner(api_version, kind)).map(|place| place.key)
+        };
         assert_eq!(key("d", "apps/v1", "Deployment").as_deref(), Some("d/o"));
         assert_eq!(key("d", "v1", "Node").as_deref(), Some("o"));
         assert_eq!(key("", "apps/v1", "Deployment"), None, "a cluster-scoped object cannot say in which namespace");

@@ -55,8 +55,12 @@ impl Controller for Namespaces {
         if !namespace.spec.finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(Action::AwaitChange);
         }
-        let (pods, others): (Vec<_>, Vec<_>) =
-            cx.collections.all().into_iter().filter(|kind| kind.is_namespaced()).partition(|kind| kind.group.is_empty() && kind.resource == "pods");
+        let (pods, others): (Vec<_>, Vec<_>) = cx
+            .collections
+            .all()
+            .into_iter()
+            .filter(|kind| kind.is_namespaced())
+            .partition(|kind| kind.group.is_empty() && kind.resource == "pods");
         let mut remaining = Remaining::default();
         for group in [pods, others] {
             for kind in group {

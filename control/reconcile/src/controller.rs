@@ -10,8 +10,8 @@ use client::informer::Change;
 use client::{Client, Informer, Lister, Object};
 use env::Env;
 use futures::FutureExt;
-use schema::Status;
 use kinds::KindRef;
+use schema::Status;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -178,8 +178,7 @@ impl Manager {
 
     /// Runs one controller with so many workers until shutdown.
     pub fn start(&self, controller: Arc<dyn Controller>, workers: usize) {
-        let mut wiring =
-            Wiring { informers: &self.informers, sources: Vec::new(), every: Vec::new(), collections: &self.collections };
+        let mut wiring = Wiring { informers: &self.informers, sources: Vec::new(), every: Vec::new(), collections: &self.collections };
         controller.wire(&mut wiring);
         let counters = self.metrics.of(controller.name());
         let queue = Arc::new(Queue::counted(counters.clone()));

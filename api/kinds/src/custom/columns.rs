@@ -28,13 +28,17 @@ pub(super) fn of(version: &Value) -> Vec<Column> {
 fn column(column: &Value) -> Option<Column> {
     let path = JsonPath::parse(column.str_at("jsonPath")).ok()?;
     let ty = column.str_at("type").to_owned();
+    let description = match column.str_at("description") {
+        "" => format!("Custom resource definition column (in JSONPath format): {}", column.str_at("jsonPath")),
+        own => own.to_owned(),
+    };
     let of = ty.clone();
     Some(Column {
         name: column.str_at("name").to_owned().into(),
         ty: ty.into(),
         format: column.str_at("format").to_owned().into(),
         priority: i32::try_from(column.i64_at("priority").unwrap_or_default()).unwrap_or_default(),
-        description: column.str_at("description").to_owned().into(),
+        description: description.into(),
         cell: Arc::new(move |doc, env| path.find(doc).first().map_or(Value::Null, |value| cell(&of, value, env))),
     })
 }
@@ -44,7 +48,9 @@ fn cell(ty: &str, value: &Value, env: &Env) -> Value {
     match (ty, value) {
         ("string", Value::String(_) | Value::Null) => value.clone(),
         ("string", other) => json!(other.to_string()),
-        ("integer", Value::Number(number)) => number.as_i64().map_or_else(|| json!(number.as_f64().unwrap_or_default() as i64), Value::from),
+        ("integer", Value::Number(number)) => {
+            number.as_i64().map_or_else(|| json!(number.as_f64().unwrap_or_default() as i64), Value::from)
+        }
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
         ("date", Value::String(text)) => match time::parse(text) {
             Some(then) => json!(duration::human_seconds(env.now().as_second() - then.as_second())),

@@ -132,7 +132,11 @@ fn whole_number(path: &str, doc: &Value, errors: &mut FieldErrors) {
     match doc.at(path) {
         None => {}
         Some(value) => match value.as_i64() {
-            None => errors.invalid(&at, 0, &format!(".{path} accessor error: {} is of the type {}, expected int64", plain(value), go_type(value))),
+            None => errors.invalid(
+                &at,
+                0,
+                &format!(".{path} accessor error: {} is of the type {}, expected int64", plain(value), go_type(value)),
+            ),
             Some(number) if number < 0 => errors.invalid(&at, number, "should be a non-negative integer"),
             Some(number) if number > i64::from(i32::MAX) => {
                 errors.invalid(&at, number, &format!("should be less than or equal to {}", i32::MAX));

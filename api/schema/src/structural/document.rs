@@ -12,7 +12,10 @@ impl Structural {
     /// Checks and prunes a decoded document. `strict_errors` are the unknown members, sorted.
     pub fn decode(&self, value: Value) -> Result<Decoded, DecodeError> {
         let Value::Object(mut members) = value else {
-            return Err(DecodeError::Type(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", word(&value))));
+            return Err(DecodeError::Type(format!(
+                "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                word(&value)
+            )));
         };
         let mut unknown = Vec::new();
         coerce(&mut members, "", &mut unknown)?;

@@ -79,7 +79,10 @@ fn is_duration(text: &str) -> bool {
     if duration::parse_nanos(text).is_ok() {
         return true;
     }
-    const UNITS: &[&str] = &["ns", "us", "µs", "ms", "s", "m", "h", "d", "w", "nano", "micro", "milli", "sec", "second", "min", "minute", "hr", "hour", "day", "week", "wk"];
+    const UNITS: &[&str] = &[
+        "ns", "us", "µs", "ms", "s", "m", "h", "d", "w", "nano", "micro", "milli", "sec", "second", "min", "minute", "hr", "hour", "day",
+        "week", "wk",
+    ];
     let digits = text.bytes().take_while(|byte| byte.is_ascii_digit()).count();
     let unit = text[digits..].trim();
     digits > 0 && (UNITS.contains(&unit) || unit.strip_suffix('s').is_some_and(|unit| unit.len() > 1 && UNITS.contains(&unit)))
@@ -129,7 +132,8 @@ fn is_isbn(text: &str, length: usize) -> bool {
 fn is_mac(text: &str) -> bool {
     let octets = |separator: char, width: usize| {
         let parts: Vec<&str> = text.split(separator).collect();
-        matches!(parts.len() * width, 12 | 16 | 40) && parts.iter().all(|part| part.len() == width && part.bytes().all(|b| b.is_ascii_hexdigit()))
+        matches!(parts.len() * width, 12 | 16 | 40)
+            && parts.iter().all(|part| part.len() == width && part.bytes().all(|b| b.is_ascii_hexdigit()))
     };
     octets(':', 2) || octets('-', 2) || octets('.', 4)
 }

@@ -72,13 +72,18 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
             Err(status) => return Err(status),
         }
     }
-    let items: Vec<Value> = list.items.iter().map(|object| untyped(object.value())).collect();
-    let value = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "items": items,
-        "metadata": {"resourceVersion": list.resource_version}});
+    let custom = call.kind.custom.is_some();
+    let item = |object: &Arc<Object>| if custom { object.value() } else { untyped(object.value()) };
+    let items: Vec<Value> = list.items.iter().map(item).collect();
+    let mut metadata = json!({"resourceVersion": list.resource_version});
+    if custom {
+        metadata["continue"] = json!("");
+    }
+    let value = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "items": items, "metadata": metadata});
     Ok(Response::Value { value, code: 200 })
 }
 
-/// An item of a list, which says once for all what its items are.
+/// An item of a list of built-in kinds, which says once for all what its items are.
 fn untyped(mut doc: Value) -> Value {
     doc.remove_at("apiVersion");
     doc.remove_at("kind");

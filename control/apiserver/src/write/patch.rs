@@ -3,7 +3,7 @@
 use client::{Body, Patch, Response};
 use kinds::KindRef;
 use schema::patch::{self, PatchError};
-use schema::{FieldErrors, Path, Status, Value, decode};
+use schema::{DocExt, FieldErrors, Path, Status, Value, decode};
 
 use super::modify;
 use crate::body::{self, Expected};
@@ -25,10 +25,25 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, S
     let (kind, expected, options) = (call.kind.clone(), Expected::of(&call.kind), call.options);
     let object = modify(call, |old, warnings| {
         let patched = patch.apply(&kind, old)?;
+        if kind.custom.is_some() {
+            check_identity(&kind, &patched)?;
+        }
         let text = || patch.apply(&kind, old).map(|doc| doc.to_string()).unwrap_or_default();
         body::patched(&expected, patched, text, options, warnings)
     });
     Ok(Response::Object { object: object.await?, created: false })
+}
+
+/// 422 for a custom object that a patch made into something else.
+fn check_identity(kind: &KindRef, doc: &Value) -> Result<(), Status> {
+    let mut errors = FieldErrors::default();
+    for (member, own) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_string())] {
+        let found = doc.str_at(member);
+        if found != own {
+            errors.invalid(&Path::new(member), found, &format!("must be {own}"));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, doc.str_at("kind"), doc.str_at("metadata.name"), &errors)) }
 }
 
 /// A patch that has been read.

@@ -97,7 +97,8 @@ async fn create_missing(call: &mut Call<'_>, doc: Value) -> Result<Response, Sta
 fn check_conditional(call: &Call<'_>, doc: &Value) -> Result<(), Status> {
     let blind = doc.str_at("metadata.resourceVersion").is_empty();
     let there = || call.core.kind_cache(&call.kind).is_ok_and(|cache| cache.get(&call.key()).is_some());
-    if !blind || !call.target.subresource.is_empty() || !is_one_of(call, CONDITIONAL) || !there() {
+    let conditional = call.kind.custom.is_some() || is_one_of(call, CONDITIONAL);
+    if !blind || !call.target.subresource.is_empty() || !conditional || !there() {
         return Ok(());
     }
     let mut errors = FieldErrors::default();

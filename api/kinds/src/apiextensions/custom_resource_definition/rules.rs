@@ -12,7 +12,7 @@ use crate::rules::{each, not_supported};
 pub(super) fn validate(doc: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let spec = Path::new("spec");
     let (group, plural) = (doc.str_at("spec.group"), doc.str_at("spec.names.plural"));
-    if doc.str_at("metadata.name") != format!("{plural}.{group}") {
+    if old.is_none() && doc.str_at("metadata.name") != format!("{plural}.{group}") {
         let why = "must be spec.names.plural+\".\"+spec.group";
         errors.invalid(&Path::new("metadata").child("name"), doc.str_at("metadata.name"), why);
     }
@@ -55,7 +55,9 @@ pub(super) fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors
     let names: Vec<&str> = new.items_at("spec.versions").iter().map(|version| version.str_at("name")).collect();
     for (at, stored) in new.items_at("status.storedVersions").iter().filter_map(Value::as_str).enumerate() {
         if !names.contains(&stored) {
-            let why = format!("missing from spec.versions; {stored} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {stored} and removes {stored} from status.storedVersions");
+            let why = format!(
+                "missing from spec.versions; {stored} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {stored} and removes {stored} from status.storedVersions"
+            );
             errors.invalid(&Path::new("status").child("storedVersions").index(at), stored, &why);
         }
     }
@@ -119,7 +121,8 @@ fn validate_deprecation(text: &str, is_deprecated: bool, path: &Path, errors: &m
 fn as_upstream(doc: &Value) -> String {
     let versions = doc.items_at("spec.versions").iter();
     let raw = versions.map(|version| {
-        let own = |name: &str| if shared(doc, name) { "null".to_owned() } else { version.get(name).cloned().unwrap_or_default().to_string() };
+        let own =
+            |name: &str| if shared(doc, name) { "null".to_owned() } else { version.get(name).cloned().unwrap_or_default().to_string() };
         let name = version.get("name").cloned().unwrap_or_else(|| json!(""));
         format!(
             "{{\"Name\":{name},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":{},\"Subresources\":{},\
@@ -144,13 +147,7 @@ fn shared(doc: &Value, member: &str) -> bool {
 }
 
 /// Calls `check` for what versions say of `member`: once, at `top`, where they all say the same.
-fn each_shared(
-    doc: &Value,
-    member: &str,
-    top: &str,
-    check: impl Fn(&Value, &Path, &mut FieldErrors),
-    errors: &mut FieldErrors,
-) {
+fn each_shared(doc: &Value, member: &str, top: &str, check: impl Fn(&Value, &Path, &mut FieldErrors), errors: &mut FieldErrors) {
     let versions = doc.items_at("spec.versions");
     let spec = Path::new("spec");
     if versions.is_empty() {
@@ -382,7 +379,9 @@ fn validate_approval(doc: &Value, group: &str, errors: &mut FieldErrors) {
         None => errors.required(&path, &format!("protected groups must have approval annotation {NAME:?}, {SEE}")),
         Some(text) if text.starts_with("unapproved") || text.starts_with("https://") || text.starts_with("http://") => {}
         Some(text) => {
-            let why = format!("protected groups must have approval annotation {NAME:?} with either a URL or a reason starting with \"unapproved\", {SEE}");
+            let why = format!(
+                "protected groups must have approval annotation {NAME:?} with either a URL or a reason starting with \"unapproved\", {SEE}"
+            );
             errors.invalid(&path, text, &why);
         }
     }
