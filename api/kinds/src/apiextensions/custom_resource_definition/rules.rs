@@ -355,7 +355,7 @@ fn validate_stored(doc: &Value, errors: &mut FieldErrors) {
     }
     let current = doc.items_at("spec.versions").iter().filter(|version| version.bool_at("storage"));
     // Upstream looks at the last of several: it has complained of the others.
-    if let Some(name) = current.map(|version| version.str_at("name")).last().filter(|name| !stored.contains(name) || is_doubled(doc)) {
+    if let Some(name) = current.map(|version| version.str_at("name")).next_back().filter(|name| !stored.contains(name) || is_doubled(doc)) {
         errors.invalid(&path, json!(stored), &format!("must have the storage version {name}"));
     }
 }
