@@ -69,7 +69,12 @@ const UNACTED: &[Unacted] = &[
     kind("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", "policy admission"),
     kind("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "policy admission"),
     kind("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", "policy admission"),
-    kind("apiextensions.k8s.io", "CustomResourceDefinition", "custom resources"),
+    Unacted {
+        group: "apiextensions.k8s.io",
+        kind: "CustomResourceDefinition",
+        what: What::FieldValue("spec.conversion.strategy", "Webhook"),
+        missing: "conversion webhooks (the stored version is served, the others are refused)",
+    },
     kind("apiregistration.k8s.io", "APIService", "aggregation"),
     kind("resource.k8s.io", "DeviceClass", "device allocation"),
     kind("resource.k8s.io", "DeviceTaintRule", "device allocation"),

@@ -86,6 +86,13 @@ pub fn yaml(ty: TypeId, bytes: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(decoded)
 }
 
+/// As [`json_object`] for YAML.
+pub fn yaml_object(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let document = yaml::document(bytes)?;
+    let value = if document.value.is_null() { Value::Object(Map::new()) } else { document.value };
+    Ok(Decoded { value, strict_errors: document.duplicates.into_iter().collect() })
+}
+
 /// YAML to plain JSON without a schema (manifests, patches). One document; a member given twice is an error.
 pub fn yaml_value(bytes: &[u8]) -> Result<Value, DecodeError> {
     let document = yaml::document(bytes)?;

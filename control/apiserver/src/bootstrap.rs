@@ -59,7 +59,7 @@ async fn namespace(core: &Core, client: &Client, name: &str) -> Result<(), Statu
 fn is_absent(core: &Core, doc: &Value) -> bool {
     let Some(kind) = core.registry.kind(doc.str_at("apiVersion"), doc.str_at("kind")) else { return false };
     let key = crate::core::key(&kind, doc.str_at("metadata.namespace"), doc.str_at("metadata.name"));
-    core.cache.kind(&kind.storage_prefix).is_some_and(|cache| cache.get(&key).is_none())
+    core.cache.of(&kind).is_some_and(|cache| cache.get(&key).is_none())
 }
 
 /// Creates `doc`; somebody else's is as good.
@@ -133,7 +133,7 @@ async fn ensure(core: &Core, client: &Client, doc: &Value, path: &str) -> Result
     let Some(kind) = core.registry.kind(doc.str_at("apiVersion"), doc.str_at("kind")) else { return Ok(()) };
     let (namespace, name) = (doc.str_at("metadata.namespace"), doc.str_at("metadata.name"));
     let key = crate::core::key(&kind, namespace, name);
-    let cache = core.cache.kind(&kind.storage_prefix).ok_or_else(|| failure::plain("no cache for a served kind"))?;
+    let cache = core.cache.of(&kind).ok_or_else(|| failure::plain("no cache for a served kind"))?;
     let Some(item) = cache.get(&key) else { return create(core, client, doc).await };
     let mut held = item.object.value();
     if held.at(path) == doc.at(path) {

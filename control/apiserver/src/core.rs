@@ -18,7 +18,7 @@ use crate::flow::Flow;
 use crate::list::Lister;
 use crate::registry::Registry;
 use crate::watch::{self, Watcher};
-use crate::{Config, bootstrap, convert, failure, list, review, sub, write};
+use crate::{Config, bootstrap, convert, custom, failure, list, review, sub, write};
 
 /// The API server without its HTTP face. Shared by everybody; holds no lock while it waits for anything.
 pub struct Core {
@@ -26,7 +26,7 @@ pub struct Core {
     pub(crate) env: Env,
     pub(crate) config: Config,
     pub(crate) authorizer: Arc<dyn Authorizer>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) admission: Chain,
     flow: Arc<Flow>,
@@ -57,9 +57,8 @@ pub(crate) struct Call<'a> {
 impl Core {
     /// `kinds` are the rows to serve (`kinds::all()`). [`Core::start`] must have returned before the first call.
     pub fn new(store: Arc<dyn Store>, env: Env, config: Config, authorizer: Arc<dyn Authorizer>, kinds: Vec<KindRef>) -> Arc<Self> {
-        let registry = Registry::new(kinds);
-        let stored = registry.table().stored().cloned().collect();
-        let cache = Arc::new(Cache::new(Arc::clone(&store), env.clone(), stored, config.ring_bytes_max));
+        let registry = Arc::new(Registry::new(kinds));
+        let cache = Arc::new(Cache::new(Arc::clone(&store), env.clone(), Arc::clone(&registry), config.ring_bytes_max));
         let flow = Flow::new(&config, &env);
         Arc::new(Self {
             store,
@@ -84,6 +83,7 @@ impl Core {
     /// roles and bindings). Resolves when calls can be answered.
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         self.load().await?;
+        custom::start(self);
         bootstrap::run(self).await
     }
 
@@ -167,10 +167,13 @@ impl Core {
     /// Authorizes, then finds the kind: who may not ask is not told what exists.
     async fn admit(&self, user: &UserInfo, verb: Verb, target: &Target, options: &Options) -> Result<KindRef, Status> {
         self.authorize(&attributes(user, verb, target, &options.field_selector)).await?;
-        self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)
+        let kind = self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)?;
+        custom::check_conversion(&kind)?;
+        Ok(kind)
     }
 
-    async fn run(&self, user: &UserInfo, kind: KindRef, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
+    /// Answers a request about `kind`, whoever may ask for it.
+    pub(crate) async fn run(&self, user: &UserInfo, kind: KindRef, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
         check_scope(&kind, &request.target)?;
         let (target, options, facet) = (&request.target, &request.options, Facet::Whole);
         let mut call = Call { core: self, user, kind, target, options, facet, annotations, warnings: Vec::new() };
@@ -181,10 +184,10 @@ impl Core {
     pub(crate) async fn read_list(&self, kind: &KindRef, target: &Target, options: &Options) -> Result<List, Status> {
         check_scope(kind, target)?;
         check_verb(kind, Verb::List)?;
-        let Some(kind_cache) = self.cache.kind(&kind.storage_prefix) else {
+        let Some(kind_cache) = self.cache.of(kind) else {
             return Ok(self.nothing()); // a kind that keeps no objects (component statuses)
         };
-        let lister = Lister { cache: &self.cache, store: &*self.store, kind, kind_cache, namespace: &target.namespace };
+        let lister = Lister { cache: &self.cache, store: &*self.store, kind, kind_cache: &kind_cache, namespace: &target.namespace };
         lister.list(&named_only(target, options)).await
     }
 
@@ -192,7 +195,14 @@ impl Core {
         check_scope(kind, target)?;
         check_verb(kind, Verb::Watch)?;
         let kind_cache = self.kind_cache(kind)?;
-        let watcher = Watcher { cache: &self.cache, store: &*self.store, env: &self.env, kind, kind_cache, namespace: &target.namespace };
+        let watcher = Watcher {
+            cache: &self.cache,
+            store: &*self.store,
+            env: &self.env,
+            kind,
+            kind_cache: &kind_cache,
+            namespace: &target.namespace,
+        };
         watcher.watch(&named_only(target, options)).await
     }
 
@@ -201,8 +211,8 @@ impl Core {
         List { items: Vec::new(), resource_version: self.revision().to_string(), continue_token: String::new(), remaining: None }
     }
 
-    pub(crate) fn kind_cache(&self, kind: &KindRef) -> Result<&Arc<KindCache>, Status> {
-        self.cache.kind(&kind.storage_prefix).ok_or_else(|| Status::method_not_supported(&kind.group, &kind.resource, "get"))
+    pub(crate) fn kind_cache(&self, kind: &KindRef) -> Result<Arc<KindCache>, Status> {
+        self.cache.of(kind).ok_or_else(|| Status::method_not_supported(&kind.group, &kind.resource, "get"))
     }
 }
 
@@ -247,8 +257,14 @@ impl<'a> Call<'a> {
     /// The subresource asked for; 404 when the kind has none of that name, 405 when it does not know the verb.
     fn subresource(&self, verb: Verb) -> Result<Subresource, Status> {
         let name = &self.target.subresource;
-        let found = self.kind.subresource(name).cloned().ok_or_else(no_such_resource)?;
-        if found.verbs.contains(&verb.as_str()) { Ok(found) } else { Err(no_such_method()) }
+        let custom = self.kind.custom.is_some();
+        let missing = || if custom { self.not_found() } else { no_such_resource() };
+        let found = self.kind.subresource(name).cloned().ok_or_else(missing)?;
+        match found.verbs.contains(&verb.as_str()) {
+            true => Ok(found),
+            false if custom => Err(Status::method_not_supported(&self.kind.group, &self.kind.resource, verb.as_str())),
+            false => Err(no_such_method()),
+        }
     }
 
     async fn get(&self) -> Result<Response, Status> {
@@ -257,7 +273,7 @@ impl<'a> Call<'a> {
             Some(text) => list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?,
         };
         list::wait(&self.core.cache, asked).await?;
-        let cached = self.core.cache.kind(&self.kind.storage_prefix).and_then(|cache| cache.get(&self.key()));
+        let cached = self.core.cache.of(&self.kind).and_then(|cache| cache.get(&self.key()));
         let item = cached.ok_or_else(|| self.not_found())?;
         Ok(Response::Object { object: convert::served(&self.kind, Arc::clone(&item.object))?, created: false })
     }
@@ -273,6 +289,15 @@ impl<'a> Call<'a> {
 
     pub(crate) fn not_found(&self) -> Status {
         Status::not_found(&self.kind.group, &self.kind.resource, &self.target.name)
+    }
+
+    /// The kind as its definition has it now; 404 where that is gone.
+    pub(crate) fn renew(&mut self) -> Result<(), Status> {
+        if self.kind.custom.is_some() {
+            let kind = &self.kind;
+            self.kind = self.core.registry.resource(&kind.group, &kind.version, &kind.resource).ok_or_else(no_such_resource)?;
+        }
+        Ok(())
     }
 
     /// The descriptor of the version that is stored.

@@ -338,12 +338,16 @@ impl Face {
         status.into()
     }
 
-    /// Of the core group only resources can be unknown; a named group may not exist at all.
+    /// Of a built-in group and version only resources can be unknown; in others a path that leads to no custom kind in its
+    /// scope leads nowhere.
     fn serves_group(&self, asked: &Asked) -> bool {
         let target = &asked.target;
-        let registry = self.core.registry();
-        registry.resource(&target.group, &target.version, &target.resource).is_some()
-            || registry.table().rows().iter().any(|row| row.group == target.group && row.version == target.version)
+        let table = self.core.registry().table();
+        match table.resource(&target.group, &target.version, &target.resource) {
+            Some(kind) if kind.custom.is_some() => custom_path_exists(&kind, asked),
+            Some(_) => true,
+            None => table.is_built_in(&target.group, &target.version),
+        }
     }
 
     /// 403 unless `user` may do what is asked.
@@ -401,6 +405,16 @@ fn full(journey: &mut Journey, sort: Arc<Sort>) -> Refusal {
     let mut answer = answer::text(429, "Too many requests, please try again later.\n");
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(flow::RETRY_AFTER));
     Refusal::Answer(answer)
+}
+
+/// Whether a path of a custom kind exists: in its scope, and for all namespaces only to read.
+fn custom_path_exists(kind: &kinds::Descriptor, asked: &Asked) -> bool {
+    let target = &asked.target;
+    match (kind.is_namespaced(), target.namespace.is_empty()) {
+        (true, true) => target.name.is_empty() && !matches!(asked.verb, Some(client::Verb::DeleteCollection | client::Verb::Create)),
+        (false, false) => false,
+        _ => true,
+    }
 }
 
 /// Why there is no ordinary answer.

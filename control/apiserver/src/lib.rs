@@ -13,6 +13,7 @@
 //! | [`core`] | the entrance: authorization, dispatch by verb and subresource |
 //! | [`flow`] | priority and fairness of what comes over the network |
 //! | [`registry`] | which resources exist |
+//! | [`custom`] | what definitions of custom kinds ask of the server |
 //! | [`cache`] | every object in memory, events in rings, watchers as cursors |
 //! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
 //! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
@@ -33,6 +34,7 @@ pub mod cache;
 pub mod config;
 pub mod convert;
 pub mod core;
+pub mod custom;
 pub mod document;
 pub mod failure;
 pub mod flow;

@@ -3,6 +3,7 @@
 mod admission;
 mod apply;
 mod create;
+mod custom;
 mod delete;
 mod golden;
 mod lists;

@@ -10,12 +10,15 @@ use client::informer::Change;
 use client::{Client, Informer, Lister, Object};
 use env::Env;
 use futures::FutureExt;
+use kinds::KindRef;
 use schema::Status;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Counters, Metrics};
 use crate::writes::{Expectations, Quarantine};
-use crate::{Informers, Queue};
+use crate::{Collections, Informers, Queue};
 
 /// What a reconcile wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Cx {
     /// For what must stay so for a while before it is acted on.
     pub quarantine: Quarantine,
     pub queue: Arc<Queue>,
+    /// Every collection that there is, custom ones included.
+    pub collections: Collections,
 }
 
 impl Cx {
@@ -92,6 +97,9 @@ impl Cx {
     }
 }
 
+/// Makes the mapper of one collection.
+pub type MapperOf = Arc<dyn Fn(&KindRef, &Lister) -> Option<Mapper> + Send + Sync>;
+
 /// Makes keys of a change.
 pub type Mapper = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
 
@@ -99,6 +107,8 @@ pub type Mapper = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
 pub struct Wiring<'a> {
     informers: &'a Informers,
     sources: Vec<(Arc<Informer>, Mapper)>,
+    every: Vec<MapperOf>,
+    collections: &'a Collections,
 }
 
 impl Wiring<'_> {
@@ -120,6 +130,23 @@ impl Wiring<'_> {
         self.sources.push((self.informers.of(api_version, resource), Arc::new(mapper)));
     }
 
+    /// As [`Wiring::maps`] for every collection that there is or will be; `mapper_of` passes over those that it does not want.
+    pub fn maps_every(&mut self, mapper_of: impl Fn(&KindRef, &Lister) -> Option<Mapper> + Send + Sync + 'static) {
+        for kind in crate::collections::built_in() {
+            let informer = || self.informers.of(&kind.api_version(), &kind.resource);
+            // Nobody starts an informer for a collection that is passed over.
+            let Some(mapper) = mapper_of(&kind, &Lister::default()).and_then(|_| mapper_of(&kind, &informer().store)) else { continue };
+            let informer = informer();
+            self.sources.push((informer, mapper));
+        }
+        self.every.push(Arc::new(mapper_of));
+    }
+
+    /// Which collections there are, for mappers that look at owners.
+    pub fn collections(&self) -> Collections {
+        self.collections.clone()
+    }
+
     /// For mappers that look at other objects.
     pub fn lister(&self, api_version: &str, resource: &str) -> Lister {
         self.informers.of(api_version, resource).store.clone()
@@ -135,12 +162,13 @@ pub struct Manager {
     informers: Informers,
     client_of: ClientOf,
     metrics: Metrics,
+    collections: Collections,
 }
 
 impl Manager {
     /// `client_of` gives the client of a user name (`system:serviceaccount:kube-system:replicaset-controller`).
     pub fn new(env: &Env, informers: Informers, client_of: ClientOf) -> Self {
-        Self { env: env.clone(), informers, client_of, metrics: Metrics::default() }
+        Self { env: env.clone(), informers, client_of, metrics: Metrics::default(), collections: Collections::default() }
     }
 
     /// What the controllers count, for a registry.
@@ -150,13 +178,24 @@ impl Manager {
 
     /// Runs one controller with so many workers until shutdown.
     pub fn start(&self, controller: Arc<dyn Controller>, workers: usize) {
-        let mut wiring = Wiring { informers: &self.informers, sources: Vec::new() };
+        let mut wiring = Wiring { informers: &self.informers, sources: Vec::new(), every: Vec::new(), collections: &self.collections };
         controller.wire(&mut wiring);
         let counters = self.metrics.of(controller.name());
         let queue = Arc::new(Queue::counted(counters.clone()));
-        let sources: Arc<[(Arc<Informer>, Mapper)]> = wiring.sources.into();
-        for at in 0..sources.len() {
-            self.feed(Arc::clone(&controller), Arc::clone(&sources), at, Arc::clone(&queue));
+        let Wiring { sources, every, .. } = wiring;
+        let sources: Arc<[(Arc<Informer>, Mapper)]> = sources.into();
+        let feeder = Feeder { env: self.env.clone(), controller: Arc::clone(&controller), sources, queue: Arc::clone(&queue) };
+        for at in 0..feeder.sources.len() {
+            feeder.feed(at);
+        }
+        for mapper_of in every {
+            let feeder = feeder.clone();
+            let hook = move |kind: &KindRef, informer: Arc<Informer>, ended: CancellationToken| {
+                if let Some(mapper) = mapper_of(kind, &informer.store) {
+                    feeder.feed_custom(informer, mapper, ended);
+                }
+            };
+            self.collections.follow(&self.env, &self.informers, Arc::new(hook));
         }
         let client = (self.client_of)(&format!("system:serviceaccount:kube-system:{}", controller.name()));
         let cx = Arc::new(Cx {
@@ -167,44 +206,11 @@ impl Manager {
             expectations: Expectations::default(),
             quarantine: Quarantine::default(),
             queue,
+            collections: self.collections.clone(),
         });
         for _ in 0..workers {
             self.work(Arc::clone(&controller), Arc::clone(&cx), counters.clone());
         }
-    }
-
-    /// Turns changes of one source into keys. Where changes were lost, deletes may be among them, and only the objects of the other
-    /// sources tell whom they concern: then everything of this controller is looked at again.
-    fn feed(&self, controller: Arc<dyn Controller>, sources: Arc<[(Arc<Informer>, Mapper)]>, at: usize, queue: Arc<Queue>) {
-        let shutdown = self.env.shutdown().clone();
-        let mut changes = sources[at].0.changes();
-        let feeder = async move {
-            let (informer, mapper) = &sources[at];
-            informer.synced().await;
-            enqueue_all(&queue, informer, mapper);
-            loop {
-                match changes.recv().await {
-                    Ok(Change::Upsert { old, new }) => {
-                        old.iter().for_each(|old| enqueue(&queue, mapper, old));
-                        enqueue(&queue, mapper, &new);
-                    }
-                    Ok(Change::Delete { old }) => enqueue(&queue, mapper, &old),
-                    Err(RecvError::Lagged(lost)) => {
-                        tracing::info!(
-                            controller = controller.name(),
-                            lost,
-                            "changes came faster than they were read, looking at everything"
-                        );
-                        sources.iter().for_each(|(informer, mapper)| enqueue_all(&queue, informer, mapper));
-                        controller.after_lost_changes().iter().for_each(|key| queue.add(key));
-                    }
-                    Err(RecvError::Closed) => return,
-                }
-            }
-        };
-        self.env.spawn("controller-feed", async move {
-            shutdown.run_until_cancelled(feeder).await;
-        });
     }
 
     fn work(&self, controller: Arc<dyn Controller>, cx: Arc<Cx>, counters: Counters) {
@@ -229,6 +235,66 @@ impl Manager {
         self.env.spawn("controller", async move {
             shutdown.run_until_cancelled(worker).await;
         });
+    }
+}
+
+/// Turns changes into the keys of one controller.
+#[derive(Clone)]
+struct Feeder {
+    env: Env,
+    controller: Arc<dyn Controller>,
+    sources: Arc<[(Arc<Informer>, Mapper)]>,
+    queue: Arc<Queue>,
+}
+
+impl Feeder {
+    /// Feeds from a built-in source until shutdown.
+    fn feed(&self, at: usize) {
+        let (informer, mapper) = self.sources[at].clone();
+        let shutdown = self.env.shutdown().clone();
+        self.spawn(informer, mapper, shutdown);
+    }
+
+    /// Feeds from a custom kind's collection until it is gone.
+    fn feed_custom(&self, informer: Arc<Informer>, mapper: Mapper, ended: CancellationToken) {
+        self.spawn(informer, mapper, ended);
+    }
+
+    fn spawn(&self, informer: Arc<Informer>, mapper: Mapper, ended: CancellationToken) {
+        let (this, shutdown) = (self.clone(), self.env.shutdown().clone());
+        let changes = informer.changes();
+        self.env.spawn("controller-feed", async move {
+            let feeding = ended.run_until_cancelled(this.run(&informer, &mapper, changes));
+            if shutdown.run_until_cancelled(feeding).await.is_some() {
+                // What was there is gone; whoever waits for it must hear of that.
+                enqueue_all(&this.queue, &informer, &mapper);
+            }
+        });
+    }
+
+    /// Where changes were lost, deletes may be among them, and only the objects of the other sources tell whom they concern:
+    /// then everything of this controller is looked at again.
+    async fn run(&self, informer: &Informer, mapper: &Mapper, mut changes: Receiver<Change>) {
+        let queue = &self.queue;
+        informer.synced().await;
+        enqueue_all(queue, informer, mapper);
+        loop {
+            match changes.recv().await {
+                Ok(Change::Upsert { old, new }) => {
+                    old.iter().for_each(|old| enqueue(queue, mapper, old));
+                    enqueue(queue, mapper, &new);
+                }
+                Ok(Change::Delete { old }) => enqueue(queue, mapper, &old),
+                Err(RecvError::Lagged(lost)) => {
+                    let controller = self.controller.name();
+                    tracing::info!(controller, lost, "changes came faster than they were read, looking at everything");
+                    enqueue_all(queue, informer, mapper);
+                    self.sources.iter().for_each(|(informer, mapper)| enqueue_all(queue, informer, mapper));
+                    self.controller.after_lost_changes().iter().for_each(|key| queue.add(key));
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use schema::Status;
 use serde::Serialize;
 
 use super::negotiate::{self, Encoding};
+use crate::document;
 
 /// Bytes put into one frame: an h2 frame of the usual maximum.
 const FRAME: usize = 16 << 10;
@@ -214,12 +215,15 @@ pub fn document(code: u16, value: &impl Serialize, encoding: Encoding) -> Answer
 /// One line, as Go's encoder ends it.
 pub fn compact(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).unwrap_or_default();
+    document::escape(&mut line, 0);
     line.push(b'\n');
     line
 }
 
 pub fn pretty(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec_pretty(value).unwrap_or_default()
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    document::escape(&mut text, 0);
+    text
 }
 
 /// Compact JSON in the layout of [`pretty`], its members in the order that they have; nothing is decoded, since a list as a

@@ -305,7 +305,9 @@ fn aggregate(table: &Table, legacy: bool) -> Value {
         false => {
             let group = |(group, versions): (&String, &Vec<String>)| {
                 let versions: Vec<Value> = versions.iter().map(|version| aggregated_version(table, group, version)).collect();
-                json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
+                let built_in = table.rows().iter().any(|row| row.group == *group && row.custom.is_none());
+                let metadata = if built_in { json!({"name": group, "creationTimestamp": null}) } else { json!({"name": group}) };
+                json!({"metadata": metadata, "versions": versions})
             };
             groups(table).iter().map(group).collect()
         }

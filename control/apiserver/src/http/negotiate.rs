@@ -1,7 +1,9 @@
 //! Which media type and which shape an answer has: the `Accept` header against what we can make.
 
-use http::HeaderMap;
+use std::borrow::Cow;
+
 use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
 use schema::Status;
 
 use super::query::Query;
@@ -83,6 +85,23 @@ pub fn watch(headers: &HeaderMap, query: &Query) -> Result<Wanted, Status> {
         Encoding::Json { .. } => Ok(Wanted { encoding: Encoding::Json { pretty: false }, ..wanted }),
         Encoding::Protobuf => Ok(wanted),
     }
+}
+
+/// The headers without the clauses that ask for whole objects in protobuf; their metadata has that form for every kind.
+pub fn without_protobuf(headers: &HeaderMap) -> Result<Cow<'_, HeaderMap>, Status> {
+    let header = accept(headers);
+    if !header.contains(PROTOBUF) {
+        return Ok(Cow::Borrowed(headers));
+    }
+    let is_whole = |clause: &&str| clause.contains(PROTOBUF) && !clause.contains("as=Partial");
+    let kept: Vec<&str> = header.split(',').filter(|clause| !is_whole(clause)).collect();
+    let refused = || Status::not_acceptable(&format!("{JSON}, {YAML}"));
+    if kept.is_empty() {
+        return Err(refused());
+    }
+    let mut headers = headers.clone();
+    headers.insert(ACCEPT, HeaderValue::from_str(&kept.join(",")).map_err(|_| refused())?);
+    Ok(Cow::Owned(headers))
 }
 
 /// What an error is answered as: whatever of ours is accepted, else JSON.

@@ -3,6 +3,7 @@
 //! Made of the registry and the facts table when asked for. Clients keep a v3 document by the hash in its URL, which names what
 //! it is made of, so the index needs none of the documents and the server keeps none of them in memory.
 
+mod custom;
 mod gnostic;
 mod operations;
 mod schemas;
@@ -111,6 +112,9 @@ fn fingerprint(rows: &[KindRef]) -> String {
     for row in rows {
         let subs: Vec<&str> = row.subresources.iter().map(|sub| sub.name.as_ref()).collect();
         text.push_str(&format!("\n{} {} {:?} {:?} {:?} {}", row.resource, row.kind, row.scope, row.verbs, row.ty, subs.join(",")));
+        if let Some(custom) = &row.custom {
+            text.push_str(&format!(" {}", custom.since));
+        }
     }
     discovery::hash(text.as_bytes())
 }

@@ -2,7 +2,11 @@
 
 mod owners;
 
+use std::sync::Arc;
+
 use client::{Body, Patch, Response, Target, Verb};
+use kinds::Descriptor;
+use kinds::custom::Scale;
 use schema::{DocExt, FieldErrors, LabelSelector, Path, Status, Value, json};
 
 use crate::admission::Facet;
@@ -19,7 +23,7 @@ pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Resu
     match verb {
         Verb::Get => {
             let current = write::current(call).await.map_err(|status| about_scale(call, status))?;
-            respond(&current.doc)
+            respond(call, &current.doc)
         }
         Verb::Update => {
             let mut asked = body::document(&expected, body, call.options, &mut call.warnings)?;
@@ -54,8 +58,9 @@ async fn set(call: &mut Call<'_>, change: Change<'_>) -> Result<Response, Status
     let name = target.name.clone();
     let mut object = Call { facet: Facet::Scale, ..call.about(&target, call.options) };
     let owners = Owners::of(&object);
+    let kind = Arc::clone(&call.kind);
     let written = write::modify_as(&mut object, Ownership::Told, |old, _| {
-        let mut live = of(old)?;
+        let mut live = of(&kind, old)?;
         owners.lend(old, &mut live);
         let scale = match &change {
             Change::Made(change) => owners.tell(&live, change(&live)?)?,
@@ -63,14 +68,15 @@ async fn set(call: &mut Call<'_>, change: Change<'_>) -> Result<Response, Status
         };
         check(&scale, &name)?;
         let mut new = old.clone();
-        set_replicas(&mut new, &scale);
+        set_replicas(&kind, &mut new, &scale);
         new.set_at("metadata.resourceVersion", scale.str_at("metadata.resourceVersion"));
         owners.give_back(&mut new, &scale)?;
         Ok(new)
     });
     let written = written.await;
     call.warnings = object.warnings;
-    respond(&written.map_err(|status| about_scale(call, status))?.value())
+    let written = written.map_err(|status| about_scale(call, status))?;
+    respond(call, &written.value())
 }
 
 /// A missing object is missed as a scale: `deployments/scale.apps "web" not found`.
@@ -83,8 +89,17 @@ fn about_scale(call: &Call<'_>, status: Status) -> Status {
     }
 }
 
-fn respond(doc: &Value) -> Result<Response, Status> {
-    Ok(Response::Value { value: of(doc)?, code: 200 })
+fn respond(call: &Call<'_>, doc: &Value) -> Result<Response, Status> {
+    Ok(Response::Value { value: of(&call.kind, doc)?, code: 200 })
+}
+
+fn replicas_path(kind: &Descriptor) -> &str {
+    scale_of(kind).map_or("spec.replicas", |scale| &scale.replicas)
+}
+
+/// Where a custom kind says that its numbers are.
+fn scale_of(kind: &Descriptor) -> Option<&Scale> {
+    kind.custom.as_ref().and_then(|custom| custom.scale.as_ref())
 }
 
 fn check(scale: &Value, name: &str) -> Result<(), Status> {
@@ -97,12 +112,12 @@ fn check(scale: &Value, name: &str) -> Result<(), Status> {
 }
 
 /// Makes the document as large as `scale` says.
-pub(crate) fn set_replicas(doc: &mut Value, scale: &Value) {
-    doc.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
+pub(crate) fn set_replicas(kind: &Descriptor, doc: &mut Value, scale: &Value) {
+    doc.set_at(replicas_path(kind), scale.i64_at("spec.replicas").unwrap_or_default());
 }
 
 /// The scale of a document.
-pub(crate) fn of(doc: &Value) -> Result<Value, Status> {
+pub(crate) fn of(kind: &Descriptor, doc: &Value) -> Result<Value, Status> {
     let mut metadata = json!({});
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = doc.at("metadata").and_then(|meta| meta.get(name)) {
@@ -110,11 +125,15 @@ pub(crate) fn of(doc: &Value) -> Result<Value, Status> {
         }
     }
     let mut scale = json!({"apiVersion": API_VERSION, "kind": "Scale", "metadata": metadata, "spec": {}});
-    if let Some(replicas) = doc.i64_at("spec.replicas").filter(|replicas| *replicas != 0) {
+    if let Some(replicas) = doc.i64_at(replicas_path(kind)).filter(|replicas| *replicas != 0) {
         scale.set_at("spec.replicas", replicas);
     }
-    scale.set_at("status.replicas", doc.i64_at("status.replicas").unwrap_or_default());
-    let selector = selector(doc)?;
+    let observed = scale_of(kind).map_or("status.replicas", |scale| &scale.observed);
+    scale.set_at("status.replicas", doc.i64_at(observed).unwrap_or_default());
+    let selector = match scale_of(kind) {
+        Some(custom) => doc.str_at(&custom.selector).to_owned(),
+        None => selector(doc)?,
+    };
     if !selector.is_empty() {
         scale.set_at("status.selector", selector);
     }

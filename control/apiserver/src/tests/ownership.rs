@@ -14,7 +14,7 @@ fn merge(patch: Value) -> Body {
 }
 
 /// A good object of each kind that can be made by hand here, from the table of kinds.
-fn smallest(kind: &kinds::Descriptor) -> Option<Value> {
+pub(super) fn smallest(kind: &kinds::Descriptor) -> Option<Value> {
     let path = format!("{}/testdata/smallest.jsonl", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).expect("the table of smallest objects");
     let docs = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON lines"));

@@ -83,7 +83,7 @@ async fn create(call: &mut Call<'_>, config: &Config) -> Result<Arc<Object>, Sta
 
 /// The merged document as its type holds it.
 fn checked(call: &Call<'_>, applied: Value) -> Result<Value, Status> {
-    let decoded = decode::value(Expected::of(&call.kind).ty, applied);
+    let decoded = Expected::of(&call.kind).decode(applied);
     decoded.map(|decoded| decoded.value).map_err(|error| failure::plain(format!("failed to convert new typed object to object: {error}")))
 }
 

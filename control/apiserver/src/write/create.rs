@@ -12,7 +12,7 @@ use super::{ATTEMPTS_MAX, Outcome, commit};
 use crate::admission::{Admission, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
-use crate::{allocate, meta};
+use crate::{allocate, custom, meta};
 
 /// Creates the object in `body`.
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
@@ -41,6 +41,8 @@ pub(crate) async fn create_as(call: &mut Call<'_>, mut doc: Value, ownership: Ow
     let warnings = call.warnings.len();
     for _ in 0..ATTEMPTS_MAX {
         call.warnings.truncate(warnings);
+        call.renew()?;
+        custom::check_creatable(&call.kind, doc.str_at("metadata.name"))?;
         let mut named = doc.clone();
         let generated = meta::generate_name(&mut named, &call.core.env);
         match attempt(call, named, generated).await? {
@@ -111,7 +113,9 @@ fn validate(admission: &Admission<'_>, doc: &Value) -> Result<(), Status> {
     let mut errors = FieldErrors::default();
     let metadata = doc.at("metadata").unwrap_or(&Value::Null);
     meta::on_create(metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
-    meta::standard_finalizers(&kind.group, metadata, &mut errors);
+    if kind.custom.is_none() {
+        meta::standard_finalizers(&kind.group, metadata, &mut errors);
+    }
     kind.strategy.validate_create(doc, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, admission.name, &errors)) }
 }

@@ -72,13 +72,18 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
             Err(status) => return Err(status),
         }
     }
-    let items: Vec<Value> = list.items.iter().map(|object| untyped(object.value())).collect();
-    let value = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "items": items,
-        "metadata": {"resourceVersion": list.resource_version}});
+    let custom = call.kind.custom.is_some();
+    let item = |object: &Arc<Object>| if custom { object.value() } else { untyped(object.value()) };
+    let items: Vec<Value> = list.items.iter().map(item).collect();
+    let mut metadata = json!({"resourceVersion": list.resource_version});
+    if custom {
+        metadata["continue"] = json!("");
+    }
+    let value = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "items": items, "metadata": metadata});
     Ok(Response::Value { value, code: 200 })
 }
 
-/// An item of a list, which says once for all what its items are.
+/// An item of a list of built-in kinds, which says once for all what its items are.
 fn untyped(mut doc: Value) -> Value {
     doc.remove_at("apiVersion");
     doc.remove_at("kind");
@@ -236,8 +241,11 @@ fn plan(call: &Call<'_>, doc: &Value, options: &Delete) -> Plan {
     let mut marked = doc.clone();
     let finalizers = finalizers_after(call, doc, options);
     meta::set_finalizers(&mut marked, &finalizers);
+    if !meta::is_deleting(doc) {
+        call.kind.strategy.prepare_delete(&mut marked, call.core.env.now());
+    }
     let grace = grace(call, doc, options);
-    let held = !finalizers.is_empty() || holds_namespace(call, doc);
+    let held = !meta::finalizers(&marked).is_empty() || holds_namespace(call, doc);
     if meta::is_deleting(doc) {
         let left = doc.i64_at("metadata.deletionGracePeriodSeconds").unwrap_or_default();
         return match grace {
@@ -267,6 +275,9 @@ fn mark(call: &Call<'_>, doc: &mut Value, seconds: i64) {
     let deadline = call.core.env.now() + Duration::from_secs(seconds.unsigned_abs());
     let meta = meta::of(doc);
     meta.insert("deletionTimestamp".into(), json!(time::format(deadline)));
+    if is_definition(call) {
+        return; // upstream marks these itself, without grace and without counting
+    }
     meta.insert("deletionGracePeriodSeconds".into(), json!(seconds));
     if doc.i64_at("metadata.generation").is_some_and(|generation| generation > 0) {
         meta::bump_generation(doc);
@@ -332,6 +343,10 @@ fn orphans_by_default(call: &Call<'_>) -> bool {
 /// A namespace stays until the namespace controller has emptied it.
 fn holds_namespace(call: &Call<'_>, doc: &Value) -> bool {
     is_namespace(call) && !doc.items_at("spec.finalizers").is_empty()
+}
+
+fn is_definition(call: &Call<'_>) -> bool {
+    call.kind.group == "apiextensions.k8s.io" && call.kind.resource == "customresourcedefinitions"
 }
 
 fn is_namespace(call: &Call<'_>) -> bool {

@@ -78,6 +78,7 @@ fn ignored(kind: &Descriptor, subresource: &str) -> FieldSet {
         fields.filter(|name| !written.contains(name)).map(|name| vec![name]).collect::<Vec<_>>()
     };
     let mut paths = match subresource {
+        "status" if kind.custom.is_some() => vec![vec!["metadata"], vec!["spec"]],
         "" if kind.has_status => vec![vec!["status"]],
         "" => Vec::new(),
         "status" | "approval" => all_but(&["metadata", "status"]),
@@ -121,7 +122,8 @@ impl<'a> Versions<'a> {
 
 impl Kind for Versions<'_> {
     fn shape(&self, api_version: &str) -> Option<Place<'_>> {
-        Some(Place::Object(self.at(api_version)?.ty))
+        let kind = self.at(api_version)?;
+        Some(kind.custom.as_ref().map_or(Place::Object(kind.ty), |custom| Place::Custom(custom.shape())))
     }
 
     fn convert(&self, doc: &Value, api_version: &str) -> Option<Value> {
@@ -139,6 +141,6 @@ impl Kind for Versions<'_> {
     }
 
     fn prints_structs(&self) -> bool {
-        true
+        self.call.kind.custom.is_none()
     }
 }

@@ -11,6 +11,9 @@ use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::meta;
 
+/// How custom kinds are patched.
+const CUSTOM_PATCHES: &[&str] = &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// Applies the patch in `body`.
 pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
     let Body::Patch { kind: how, bytes } = body else {
@@ -19,15 +22,34 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, S
     if how == Patch::Apply {
         return super::apply::apply(call, &bytes).await;
     }
+    if call.kind.custom.is_some() && how == Patch::Strategic {
+        // Nothing says how the lists of a custom kind merge.
+        return Err(body::unknown_media_of(CUSTOM_PATCHES));
+    }
     let patch = Parsed::new(how, &bytes)?;
     let (kind, expected, options) = (call.kind.clone(), Expected::of(&call.kind), call.options);
     let ownership = if patch.speaks_of_owners() { Ownership::Editor } else { Ownership::Writer };
     let object = modify_as(call, ownership, |old, warnings| {
         let patched = patch.apply(&kind, old)?;
+        if kind.custom.is_some() {
+            check_identity(&kind, &patched)?;
+        }
         let text = || patch.apply(&kind, old).map(|doc| doc.to_string()).unwrap_or_default();
         body::patched(&expected, patched, text, options, warnings)
     });
     Ok(Response::Object { object: object.await?, created: false })
+}
+
+/// 422 for a custom object that a patch made into something else.
+fn check_identity(kind: &KindRef, doc: &Value) -> Result<(), Status> {
+    let mut errors = FieldErrors::default();
+    for (member, own) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_string())] {
+        let found = doc.str_at(member);
+        if found != own {
+            errors.invalid(&Path::new(member), found, &format!("must be {own}"));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, doc.str_at("kind"), doc.str_at("metadata.name"), &errors)) }
 }
 
 /// A patch that has been read.

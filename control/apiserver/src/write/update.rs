@@ -98,7 +98,8 @@ async fn create_missing(call: &mut Call<'_>, doc: Value) -> Result<Response, Sta
 fn check_conditional(call: &Call<'_>, doc: &Value) -> Result<(), Status> {
     let blind = doc.str_at("metadata.resourceVersion").is_empty();
     let there = || call.core.kind_cache(&call.kind).is_ok_and(|cache| cache.get(&call.key()).is_some());
-    if !blind || !call.target.subresource.is_empty() || !is_one_of(call, CONDITIONAL) || !there() {
+    let conditional = call.kind.custom.is_some() || is_one_of(call, CONDITIONAL);
+    if !blind || !call.target.subresource.is_empty() || !conditional || !there() {
         return Ok(());
     }
     let mut errors = FieldErrors::default();
@@ -124,6 +125,7 @@ pub(crate) async fn modify_as(
     let warnings = call.warnings.len();
     for _ in 0..ATTEMPTS_MAX {
         call.warnings.truncate(warnings);
+        call.renew()?;
         let mut current = current(call).await?;
         let unseen = if ownership == Ownership::Writer { meta::of(&mut current.doc).remove(meta::MANAGED_FIELDS) } else { None };
         let new = change(&current.doc, &mut call.warnings)?;
@@ -132,6 +134,10 @@ pub(crate) async fn modify_as(
         }
         if let Some(object) = attempt(call, current, new, ownership).await? {
             return Ok(object);
+        }
+        if call.kind.custom.is_some() {
+            // Perhaps it was the definition that changed.
+            call.core.cache.catch_up().await.map_err(|error| failure::of_store(&error))?;
         }
     }
     Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name))
@@ -206,7 +212,9 @@ async fn admit(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut V
     let mut errors = FieldErrors::default();
     let (metadata, before) = (new.at("metadata").unwrap_or(&Value::Null), old.at("metadata").unwrap_or(&Value::Null));
     meta::on_update(metadata, before, &mut errors);
-    meta::standard_finalizers(&kind.group, metadata, &mut errors);
+    if kind.custom.is_none() {
+        meta::standard_finalizers(&kind.group, metadata, &mut errors);
+    }
     kind.strategy.validate_update(new, old, &context, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &target.name, &errors));
@@ -220,9 +228,9 @@ async fn mutate(admission: &mut Admission<'_>, facet: Facet, new: &mut Value, ol
     match facet {
         Facet::Whole => chain.mutate(admission, new, Some(old)).await,
         Facet::Scale => {
-            let mut scale = sub::scale_of(new)?;
-            chain.mutate(admission, &mut scale, Some(&sub::scale_of(old)?)).await?;
-            sub::set_scale(new, &scale);
+            let mut scale = sub::scale_of(&admission.kind, new)?;
+            chain.mutate(admission, &mut scale, Some(&sub::scale_of(&admission.kind, old)?)).await?;
+            sub::set_scale(&admission.kind, new, &scale);
             Ok(())
         }
         Facet::Passed => Ok(()),
@@ -233,7 +241,7 @@ async fn validate(admission: &mut Admission<'_>, facet: Facet, new: &Value, old:
     let chain = &admission.core.admission;
     match facet {
         Facet::Whole => chain.validate(admission, Some(new), Some(old)).await,
-        Facet::Scale => chain.validate(admission, Some(&sub::scale_of(new)?), Some(&sub::scale_of(old)?)).await,
+        Facet::Scale => chain.validate(admission, Some(&sub::scale_of(&admission.kind, new)?), Some(&sub::scale_of(&admission.kind, old)?)).await,
         Facet::Passed => Ok(()),
     }
 }

@@ -196,7 +196,7 @@ impl Maker<'_> {
     }
 
     fn own(&self) -> String {
-        Facts::builtin().get(self.row.ty).name.to_owned()
+        super::schemas::definition(self.row)
     }
 
     fn kind(&self) -> Value {
@@ -207,20 +207,27 @@ impl Maker<'_> {
         let mut parameters: Vec<Value> = operation.query.iter().map(|(name, ty)| self.parameter(name, ty)).collect();
         let answer = reference(operation.answer, self.version);
         let mut value = json!({"x-kubernetes-action": operation.action, "x-kubernetes-group-version-kind": operation.kind});
-        let types: &[&str] = if operation.patch { &PATCHES } else { &BODIES };
+        // Custom kinds have neither a protobuf form nor merge keys.
+        let custom = self.row.custom.is_some();
+        let bodies: &[&str] = if custom { &BODIES[..2] } else { &BODIES };
+        let types: &[&str] = match operation.patch {
+            true if custom => &PATCHES[..3],
+            true => &PATCHES,
+            false => bodies,
+        };
         match self.version {
             Version::V3 => {
                 if let Some(body) = operation.body {
                     value["requestBody"] = json!({"required": true, "content": content(types, &reference(body, self.version))});
                 }
-                value["responses"] = json!({operation.code: {"description": "OK", "content": content(&BODIES, &answer)}, "401": {"description": "Unauthorized"}});
+                value["responses"] = json!({operation.code: {"description": "OK", "content": content(bodies, &answer)}, "401": {"description": "Unauthorized"}});
             }
             Version::V2 => {
                 if let Some(body) = operation.body {
                     parameters.push(json!({"name": "body", "in": "body", "required": true, "schema": reference(body, self.version)}));
                     value["consumes"] = json!(types);
                 }
-                value["produces"] = json!(BODIES);
+                value["produces"] = json!(bodies);
                 value["responses"] =
                     json!({operation.code: {"description": "OK", "schema": answer}, "401": {"description": "Unauthorized"}});
             }

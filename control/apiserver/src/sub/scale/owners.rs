@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kinds::KindRef;
 use schema::apply::path::{self, Step};
 use schema::apply::scale::Replicas;
 use schema::apply::{ApplyError, FieldSet, Kind, Place, Write};
@@ -44,10 +45,10 @@ impl Kind for Scale {
 impl Owners {
     pub(super) fn of(call: &Call<'_>) -> Self {
         let table = call.core.registry().table();
-        let versions = table.rows().iter().filter(|row| row.storage_prefix == call.kind.storage_prefix).map(|row| row.api_version());
-        let replicas = || vec![Step::field("spec"), Step::field("replicas")];
+        let versions = table.rows().iter().filter(|row| row.storage_prefix == call.kind.storage_prefix);
+        let replicas = |row: &KindRef| super::replicas_path(row).split('.').map(Step::field).collect();
         Self {
-            paths: versions.map(|version| (version, replicas())).collect(),
+            paths: versions.map(|row| (row.api_version(), replicas(row))).collect(),
             api_version: call.kind.api_version(),
             manager: call.options.field_manager.clone(),
             force: call.options.force,

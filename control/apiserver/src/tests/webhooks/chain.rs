@@ -41,7 +41,7 @@ impl Plugin for Noted {
 /// A cluster whose chain tells what it does, and the number of its plug-ins.
 async fn noted() -> (Cluster, Log, usize) {
     let log: Log = Arc::default();
-    let (store, config) = (Memory::new(), Config::default());
+    let (store, config) = (on_etcd::fresh_store().await, Config::default());
     let mut core =
         Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), config, auth::Chain::new(Vec::new()), kinds::all().to_vec());
     let mut count = 0;
@@ -81,12 +81,14 @@ async fn every_kind_verb_and_patch_passes_the_same_chain_in_the_same_order() {
         let target = Target::of(&kind.api_version(), &kind.resource, namespace);
         let what = |verb: &str| format!("{verb} of {}", kind.qualified());
         log.lock().unwrap().clear();
-        let created = cluster.create(target.clone(), json!({"metadata": {"name": "x"}})).await;
+        let doc = ownership::smallest(kind).unwrap_or_else(|| json!({"metadata": {"name": "x"}}));
+        let name = doc.str_at("metadata.name").to_owned();
+        let created = cluster.create(target.clone(), doc).await;
         whole += usize::from(check(&what("create"), created.clone(), &log, count));
         if created.is_err() {
-            plant(&cluster, kind, namespace).await;
+            plant(&cluster, kind, namespace, &name).await;
         }
-        let named = || target.clone().named("x");
+        let named = || target.clone().named(&name);
         let labels = json!({"metadata": {"labels": {"x": "y"}}});
         let operations = json!([{"op": "add", "path": "/metadata/labels", "value": {"x": "z"}}]);
         let updated = cluster.get(named()).await.map(|doc| with(doc, &[("metadata.labels", json!({"x": "w"}))])).unwrap();
@@ -104,15 +106,15 @@ async fn every_kind_verb_and_patch_passes_the_same_chain_in_the_same_order() {
 }
 
 /// Puts an object into the store that nobody has judged.
-async fn plant(cluster: &Cluster, kind: &KindRef, namespace: &str) {
-    let mut metadata = json!({"name": "x", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"});
+async fn plant(cluster: &Cluster, kind: &KindRef, namespace: &str, name: &str) {
+    let mut metadata = json!({"name": name, "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"});
     if !namespace.is_empty() {
         metadata["namespace"] = json!(namespace);
     }
     let stored = cluster.core.registry().table().stored_as(kind);
     let doc = json!({"apiVersion": stored.api_version(), "kind": stored.kind, "metadata": metadata});
     let encoded = crate::document::encode(&doc);
-    let key = crate::core::key(kind, namespace, "x").into();
+    let key = crate::core::key(kind, namespace, name).into();
     let put = store::Op::Put { key, value: encoded.bytes, rv_at: Some(encoded.rv_at), ttl_seconds: None };
     let committed = cluster.store.txn(store::Txn { guards: Vec::new(), ops: vec![put] }).await.unwrap();
     cluster.core.cache.wait(committed.revision.0).await.unwrap();

@@ -86,11 +86,6 @@ async fn a_webhook_that_cannot_be_reached_or_believed_is_told_with_its_cause() {
             vec![("clientConfig", json!({"service": service, "caBundle": world.ca}))],
             "Post \"https://none.default.svc:443/?timeout=2s\": service \"none\" not found",
         ),
-        (
-            "no version",
-            vec![("admissionReviewVersions", json!(["v9"]))],
-            "webhook does not accept known AdmissionReview versions (v1, v1beta1)",
-        ),
     ] {
         check(&world, what, with(hook.clone(), &members), want).await;
     }

@@ -3,7 +3,7 @@ use super::*;
 #[tokio::test]
 async fn those_that_mutate_are_asked_in_order_and_each_sees_what_came_before() {
     let world = World::start().await;
-    world.mutating("b", &[world.hook("x.example.com", "/label-b1"), world.hook("x.example.com", "/label-b2")]).await;
+    world.mutating("b", &[world.hook("x.example.com", "/label-b1"), world.hook("y.example.com", "/label-b2")]).await;
     world.mutating("a", &[world.hook("x.example.com", "/label-a")]).await;
     let made = world.create("a").await.unwrap();
     assert_eq!(labels(&made).into_keys().collect::<Vec<_>>(), ["a", "b1", "b2"]);
