@@ -241,7 +241,9 @@ async fn validate(admission: &mut Admission<'_>, facet: Facet, new: &Value, old:
     let chain = &admission.core.admission;
     match facet {
         Facet::Whole => chain.validate(admission, Some(new), Some(old)).await,
-        Facet::Scale => chain.validate(admission, Some(&sub::scale_of(&admission.kind, new)?), Some(&sub::scale_of(&admission.kind, old)?)).await,
+        Facet::Scale => {
+            chain.validate(admission, Some(&sub::scale_of(&admission.kind, new)?), Some(&sub::scale_of(&admission.kind, old)?)).await
+        }
         Facet::Passed => Ok(()),
     }
 }
