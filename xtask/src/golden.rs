@@ -23,8 +23,6 @@ pub(crate) struct Arguments {
 
 /// Files whose engine lives in a room that does not replay them yet.
 const NOT_REPLAYED: &[(&str, &str)] = &[
-    ("crd.jsonl", "custom resources come next"),
-    ("crd-schemas.jsonl", "custom resources come next"),
     ("jsonpath.jsonl", "the command line's output forms come later"),
     ("managed-fields.jsonl", "the migration from client-side apply comes later"),
     ("output.jsonl", "the command line's output forms come later"),

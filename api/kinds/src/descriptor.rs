@@ -6,6 +6,7 @@ use std::sync::Arc;
 use env::Env;
 use schema::{FieldErrors, TypeId, Value};
 
+use crate::custom::Custom;
 use crate::kind::Question;
 
 /// A kind, built-in or custom; cheap to clone.
@@ -53,9 +54,9 @@ pub enum Acts {
 pub struct Column {
     pub name: Text,
     /// `string`, `integer`, `number`, `boolean`, `date`.
-    pub ty: &'static str,
-    /// `name` for the first column, else empty.
-    pub format: &'static str,
+    pub ty: Text,
+    /// `name` for the first column; custom kinds may name others.
+    pub format: Text,
     /// 0 always, 1 only with `-o wide`.
     pub priority: i32,
     pub description: Text,
@@ -63,7 +64,7 @@ pub struct Column {
 }
 
 /// A selectable field's value in a document; absent is `""`, an absent boolean `"false"`.
-pub type FieldLookup = fn(&Value) -> String;
+pub type FieldLookup = Arc<dyn Fn(&Value) -> String + Send + Sync>;
 
 /// What a strategy may know of a write beside the documents.
 pub struct WriteContext<'a> {
@@ -109,6 +110,8 @@ pub trait Strategy: Send + Sync {
     fn from_stored(&self, doc: Value) -> Value {
         doc
     }
+    /// What a delete leaves to be done before the object may go: puts its finalizer on the document and says so in its status.
+    fn prepare_delete(&self, _doc: &mut Value, _now: jiff::Timestamp) {}
     /// Whether `metadata.generation` counts this change; default: any difference outside `metadata` and `status`.
     fn bumps_generation(&self, new: &Value, old: &Value) -> bool {
         let spec = |doc: &Value| -> Vec<(String, Value)> {
@@ -132,16 +135,18 @@ pub struct Descriptor {
     /// Plural, lower case: the path segment.
     pub resource: Text,
     pub singular: Text,
-    pub short_names: &'static [&'static str],
-    pub categories: &'static [&'static str],
+    pub short_names: Vec<Text>,
+    pub categories: Vec<Text>,
     pub scope: Scope,
     pub verbs: Verbs,
     pub subresources: Vec<Subresource>,
-    /// Its type in the facts table.
+    /// Its type in the facts table; of a custom kind, what of it has a built-in type: the head.
     pub ty: TypeId,
     pub columns: Vec<Column>,
     /// Selectable fields beside metadata.name and metadata.namespace.
-    pub fields: Vec<(&'static str, FieldLookup)>,
+    pub fields: Vec<(Text, FieldLookup)>,
+    /// Equal where `fields` are: 0 for built-in kinds, whose fields never change.
+    pub fields_id: u64,
     /// Upstream counts `metadata.generation` for it.
     pub has_generation: bool,
     /// Has `status` in its subresources.
@@ -154,6 +159,8 @@ pub struct Descriptor {
     pub graceful: bool,
     pub acts: Acts,
     pub strategy: Arc<dyn Strategy>,
+    /// Of kinds that users bring: their schema and what their definition says.
+    pub custom: Option<Arc<Custom>>,
 }
 
 impl Descriptor {
@@ -171,7 +178,10 @@ impl Descriptor {
     }
 
     /// The Warning that every request for this version answers with, if it is deprecated.
-    pub fn deprecation(&self) -> Option<&'static str> {
+    pub fn deprecation(&self) -> Option<&str> {
+        if let Some(custom) = &self.custom {
+            return custom.deprecation.as_deref();
+        }
         match (&*self.group, &*self.version, &*self.kind) {
             ("", "v1", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
             ("", "v1", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use env::Env;
 use schema::{DocExt, Facts, FieldErrors, Path, Value, json, names};
 
-use crate::descriptor::{Acts, Column, Descriptor, FieldLookup, Scope, Strategy, Subresource, Verbs, WriteContext};
+use crate::descriptor::{Acts, Column, Descriptor, Scope, Strategy, Subresource, Verbs, WriteContext};
 use crate::{cells, unacted};
 
 /// One resource at one served version. Implemented by the kind's lens, or by a unit struct where nobody reads it typed.
@@ -46,6 +46,8 @@ pub trait Kind: Send + Sync + 'static {
     fn from_stored(doc: Value) -> Value {
         doc
     }
+    /// What must be done before a deleted object may go: its finalizer and its status.
+    fn prepare_delete(_doc: &mut Value, _now: jiff::Timestamp) {}
     /// Whether a change counts in `metadata.generation`.
     fn bumps_generation(new: &Value, old: &Value) -> bool {
         !same(&counted(new), &counted(old))
@@ -259,11 +261,11 @@ impl Col {
 #[derive(Clone, Copy)]
 pub struct Selectable {
     pub label: &'static str,
-    pub lookup: FieldLookup,
+    pub lookup: fn(&Value) -> String,
 }
 
 impl Selectable {
-    pub const fn new(label: &'static str, lookup: FieldLookup) -> Self {
+    pub const fn new(label: &'static str, lookup: fn(&Value) -> String) -> Self {
         Self { label, lookup }
     }
 }
@@ -280,14 +282,15 @@ impl Descriptor {
             list_kind: format!("{}List", meta.kind).into(),
             resource: meta.plural.into(),
             singular: meta.kind.to_lowercase().into(),
-            short_names: meta.short,
-            categories: meta.categories,
+            short_names: meta.short.iter().map(|&name| name.into()).collect(),
+            categories: meta.categories.iter().map(|&name| name.into()).collect(),
             scope: meta.scope,
             verbs: meta.verbs,
             subresources: meta.subresources.iter().map(subresource).collect(),
             ty: type_of(&meta),
             columns: K::COLUMNS.iter().map(|col| column(&meta, col)).collect(),
-            fields: K::FIELDS.iter().map(|field| (field.label, field.lookup)).collect(),
+            fields: K::FIELDS.iter().map(|field| (field.label.into(), Arc::new(field.lookup) as _)).collect(),
+            fields_id: 0,
             has_generation: meta.generation,
             has_status: meta.has("status"),
             storage_prefix: storage_prefix.into(),
@@ -295,6 +298,7 @@ impl Descriptor {
             graceful: meta.kind == "Pod",
             acts: if unacted::is_stored_only(meta.group, meta.kind) { Acts::StoredOnly } else { Acts::Yes },
             strategy: Arc::new(Rules::<K>(PhantomData)),
+            custom: None,
         }
     }
 }
@@ -321,7 +325,14 @@ fn column(meta: &Meta, col: &Col) -> Column {
         Cell::Timed(cell) => Arc::new(cell),
     };
     let description = cells::description(meta.kind, col);
-    Column { name: col.name.into(), ty, format: col.format, priority: col.priority, description: description.into(), cell }
+    Column {
+        name: col.name.into(),
+        ty: ty.into(),
+        format: col.format.into(),
+        priority: col.priority,
+        description: description.into(),
+        cell,
+    }
 }
 
 /// What Go shows for a field that is absent.
@@ -392,6 +403,10 @@ impl<K: Kind> Strategy for Rules<K> {
 
     fn from_stored(&self, doc: Value) -> Value {
         K::from_stored(doc)
+    }
+
+    fn prepare_delete(&self, doc: &mut Value, now: jiff::Timestamp) {
+        K::prepare_delete(doc, now);
     }
 
     fn bumps_generation(&self, new: &Value, old: &Value) -> bool {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`core`], [`apps`], [`rbac`] … | one folder a group, one file a kind: lens, facts, columns, defaults, rules |
 //! | [`kind`] | how such a file is written, and what all kinds share |
+//! | [`custom`] | kinds that users bring |
 //! | [`descriptor`] | what the generic core sees of a kind |
 //! | [`lens`] | what typed views share: null as in Go, quantities, numbers that may be names |
 //! | [`disruption`] | the condition of a disruption budget, for evictions and the controller |
@@ -26,6 +27,7 @@ mod cells;
 pub mod certificates;
 pub mod coordination;
 pub mod core;
+pub mod custom;
 pub mod descriptor;
 pub mod discovery;
 pub mod disruption;
@@ -49,7 +51,7 @@ mod workload;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-pub use descriptor::{Acts, Column, Descriptor, FieldLookup, KindRef, Scope, Strategy, Subresource, Verbs, WriteContext};
+pub use descriptor::{Acts, Column, Descriptor, FieldLookup, KindRef, Scope, Strategy, Subresource, Text, Verbs, WriteContext};
 pub use lens::{IntOrString, Resources};
 pub use rules::expressions;
 pub use unacted::{Unacted, What, markdown as unacted_markdown, unacted};

@@ -48,11 +48,11 @@ fn published(kind: &Descriptor, row: &Value) -> Value {
         Verbs::These(these) => these.to_vec(),
     };
     let subresources: Vec<Value> = kind.subresources.iter().map(|sub| published_sub(kind, sub)).collect();
-    let known = |member: &str, ours: &[&str]| if row[member].is_null() { Value::Null } else { json!(ours) };
+    let known = |member: &str, ours: &[kinds::Text]| if row[member].is_null() { Value::Null } else { json!(ours) };
     let mut doc = json!({
         "group": kind.group, "version": kind.version, "resource": kind.resource, "kind": kind.kind,
-        "namespaced": kind.scope == Scope::Namespaced, "singular": kind.singular, "shortNames": known("shortNames", kind.short_names),
-        "categories": known("categories", kind.categories), "verbs": verbs, "subresources": subresources, "served_by_default": true,
+        "namespaced": kind.scope == Scope::Namespaced, "singular": kind.singular, "shortNames": known("shortNames", &kind.short_names),
+        "categories": known("categories", &kind.categories), "verbs": verbs, "subresources": subresources, "served_by_default": true,
     });
     doc["inferred"] = row["inferred"].clone();
     doc

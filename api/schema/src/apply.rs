@@ -17,17 +17,19 @@
 //! | [`managed`] | `metadata.managedFields` |
 //! | [`conflict`] | upstream's sentence for fields of others |
 //! | `ownership` | the rules of the drawing above |
+//! | `quick`, `created` | the same for small updates, without reading what they do not touch, and for new objects in one walk |
 //! | `last_applied` | taking over from client-side apply |
-//!
 //! | [`view`] | a built-in document as Go prints it, the form that ownership is told by |
 //! | [`scale`] | ownership through the `scale` subresource |
 //!
 //! Left out: sets written under an older schema, in which a list was atomic that merges now (upstream mends them).
 
 mod compare;
+mod created;
 mod last_applied;
 mod merge;
 mod ownership;
+mod quick;
 mod typed;
 
 pub mod conflict;
@@ -43,7 +45,9 @@ pub use managed::{Managed, Operation, Owner};
 pub use set::FieldSet;
 pub use shape::{Custom, Place};
 
-use crate::{DocExt, Value};
+use std::borrow::Cow;
+
+use crate::{DocExt, TypeId, Value};
 
 /// Who owns what was there before the first apply.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -56,9 +60,14 @@ pub trait Kind {
     fn convert(&self, doc: &Value, api_version: &str) -> Option<Value>;
     /// An object of which nothing is said yet.
     fn empty(&self, api_version: &str) -> Value;
+    /// Whether documents leave out what Go's types would print ([`view`]).
+    fn prints_structs(&self) -> bool {
+        false
+    }
 }
 
 /// One write.
+#[derive(Clone, Copy)]
 pub struct Write<'a> {
     pub kind: &'a dyn Kind,
     /// The version of the request.
@@ -87,17 +96,35 @@ pub enum ApplyError {
 }
 
 impl Write<'_> {
-    /// `new` with its managedFields, as it replaces `live`. A new object has an empty one of its kind for `live`.
-    /// managedFields in `new` replace those of `live` if they can be read; `[]` and `[{}]` reset them.
+    /// `new` with its managedFields, as it replaces `live`.
     pub fn update(&self, live: &Value, mut new: Value) -> Result<Value, ApplyError> {
-        let mut managed = self.given(live, &new);
-        new.remove_at("metadata.managedFields");
-        let is_created = live.str_at("metadata.uid").is_empty();
-        if !managed.owners.is_empty() || is_created {
-            managed = self.updated(self.manager, live, &new, managed)?;
-        }
-        managed.encode_into(&mut new);
+        self.tell(live, &mut new)?;
         Ok(new)
+    }
+
+    /// Tells in `new` who owns what, as it replaces `live`. A new object has an empty one of its kind for `live`.
+    /// managedFields in `new` replace those of `live` if they can be read; `[]` and `[{}]` reset them. After an error `new` has none.
+    pub fn tell(&self, live: &Value, new: &mut Value) -> Result<(), ApplyError> {
+        let given = new.remove_at("metadata.managedFields");
+        let is_created = live.str_at("metadata.uid").is_empty();
+        let entries = self.given(live, given);
+        let is_tracked = is_created || !entries.is_empty();
+        let entries = if is_tracked { self.entries_after(live, new, &entries, is_created)? } else { Vec::new() };
+        if !entries.is_empty() {
+            new.set_at("metadata.managedFields", entries);
+        }
+        Ok(())
+    }
+
+    fn entries_after(&self, live: &Value, new: &Value, entries: &[Value], is_created: bool) -> Result<Vec<Value>, ApplyError> {
+        if let Some(after) = self.updated_entries(live, new, entries) {
+            return Ok(after);
+        }
+        let managed = Managed::of_entries(entries).unwrap_or_default();
+        if managed.owners.is_empty() && !is_created {
+            return Ok(Vec::new());
+        }
+        Ok(self.updated(self.manager, live, new, managed)?.encode())
     }
 
     /// What applying `config` makes of `live` (an empty object of the kind where there is none yet).
@@ -106,6 +133,26 @@ impl Write<'_> {
         if config.at("metadata.managedFields").is_some_and(|entries| !entries.is_null()) {
             return Err(ApplyError::BadRequest("metadata.managedFields must be nil".into()));
         }
+        match self.kind.shape(self.api_version) {
+            Some(Place::Object(ty)) if self.kind.prints_structs() => self.apply_printed(ty, live, config, force),
+            _ => self.apply_as_is(live, config, force),
+        }
+    }
+
+    /// Who owns what is told by the printed form of what is live, laid under a configuration that is as it was sent: an empty
+    /// map there is a field. The document itself is made of what is stored.
+    fn apply_printed(&self, ty: TypeId, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {
+        let printed = Printed { kind: self.kind, api_version: self.api_version, ty };
+        let mut told = Write { kind: &printed, ..*self }.apply_as_is(&view::as_printed(ty, live), config, force)?;
+        let mut object = self.apply_as_is(live, config, true)?;
+        object.remove_at("metadata.managedFields");
+        if let Some(entries) = told.remove_at("metadata.managedFields") {
+            object.set_at("metadata.managedFields", entries);
+        }
+        Ok(object)
+    }
+
+    fn apply_as_is(&self, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {
         let mut managed = Managed::decode(live).map_err(|why| ApplyError::Shape(format!("failed to decode managed fields: {why}")))?;
         let mut bare = live.clone();
         bare.remove_at("metadata.managedFields");
@@ -127,15 +174,48 @@ impl Write<'_> {
         Err(ApplyError::BadRequest(format!("invalid object type: {}", go_kind(config.str_at("apiVersion"), config.str_at("kind")))))
     }
 
-    /// The entries that an update starts from.
-    fn given(&self, live: &Value, new: &Value) -> Managed {
-        let of_live = || Managed::decode(live).unwrap_or_default();
-        let entries = new.at("metadata.managedFields").and_then(Value::as_array);
-        match entries.filter(|_| self.subresource.is_empty()) {
-            Some(entries) if entries.is_empty() || is_one_empty(entries) => Managed::default(),
-            Some(_) => Managed::decode(new).ok().filter(|managed| !managed.owners.is_empty()).unwrap_or_else(of_live),
-            None => of_live(),
+    /// The entries that an update starts from; none where neither side has any that can be read.
+    fn given<'l>(&self, live: &'l Value, given: Option<Value>) -> Cow<'l, [Value]> {
+        let of_live = live.items_at("metadata.managedFields");
+        let Some(Value::Array(entries)) = given.filter(|_| self.subresource.is_empty()) else { return Cow::Borrowed(of_live) };
+        if entries == of_live {
+            return Cow::Borrowed(of_live);
         }
+        if entries.is_empty() || is_one_empty(&entries) {
+            return Cow::Owned(Vec::new());
+        }
+        match Managed::of_entries(&entries) {
+            Ok(managed) if !managed.owners.is_empty() => Cow::Owned(managed.encode()),
+            _ => Cow::Borrowed(of_live),
+        }
+    }
+}
+
+/// A kind whose documents have been printed by Go's types already.
+struct Printed<'k> {
+    kind: &'k dyn Kind,
+    api_version: &'k str,
+    ty: TypeId,
+}
+
+impl Kind for Printed<'_> {
+    fn shape(&self, api_version: &str) -> Option<Place<'_>> {
+        self.kind.shape(api_version)
+    }
+
+    fn convert(&self, doc: &Value, api_version: &str) -> Option<Value> {
+        if doc.str_at("apiVersion") == api_version {
+            return Some(doc.clone());
+        }
+        match (self.kind.convert(doc, api_version)?, self.shape(api_version)?) {
+            (doc, Place::Object(ty)) => Some(view::as_printed(ty, &doc)),
+            (doc, _) => Some(doc),
+        }
+    }
+
+    fn empty(&self, api_version: &str) -> Value {
+        let empty = self.kind.empty(api_version);
+        if api_version == self.api_version { view::as_go(self.ty, &empty) } else { empty }
     }
 }
 
@@ -152,7 +232,7 @@ fn go_kind(api_version: &str, kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Facts, TypeId, json};
+    use crate::{Facts, json};
 
     struct Deployments(TypeId);
 

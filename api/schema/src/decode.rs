@@ -86,6 +86,13 @@ pub fn yaml(ty: TypeId, bytes: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(decoded)
 }
 
+/// As [`json_object`] for YAML.
+pub fn yaml_object(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let document = yaml::document(bytes)?;
+    let value = if document.value.is_null() { Value::Object(Map::new()) } else { document.value };
+    Ok(Decoded { value, strict_errors: document.duplicates.into_iter().collect() })
+}
+
 /// YAML to plain JSON without a schema (manifests, patches). One document; a member given twice is an error.
 pub fn yaml_value(bytes: &[u8]) -> Result<Value, DecodeError> {
     let document = yaml::document(bytes)?;
@@ -93,6 +100,18 @@ pub fn yaml_value(bytes: &[u8]) -> Result<Value, DecodeError> {
         Some(duplicates) => Err(DecodeError::Syntax(duplicates)),
         None => Ok(document.value),
     }
+}
+
+/// YAML (or JSON, which is read faster) without a schema; members given twice are reported, the last one counts.
+pub fn yaml_reported(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    if bytes.trim_ascii_start().starts_with(b"{")
+        && let Ok(decoded) = json_value(bytes)
+        && decoded.strict_errors.is_empty()
+    {
+        return Ok(decoded);
+    }
+    let document = yaml::document(bytes)?;
+    Ok(Decoded { value: document.value, strict_errors: document.duplicates.into_iter().collect() })
 }
 
 /// What a plain scalar is to a reader of YAML 1.1.

@@ -15,6 +15,8 @@
 //! | [`field`] | [`Path`] and [`FieldErrors`], in upstream's words |
 //! | [`status`] | `meta/v1 Status`: every error an API caller sees |
 //! | [`yaml`] | a [`Value`] as YAML, in kubectl's form |
+//! | [`structural`] | schemas of custom kinds, compiled: pruning, defaults, validation |
+//! | [`jsonpath`] | paths as `kubectl` and printer columns write them |
 //! | [`selector`] | label and field selectors |
 //! | [`quantity`], [`duration`], [`time`], [`names`] | the scalars |
 //! | [`meta`] | `ObjectMeta`: the lens that everything shares |
@@ -25,6 +27,7 @@ pub mod doc;
 pub mod duration;
 pub mod facts;
 pub mod field;
+pub mod jsonpath;
 pub mod meta;
 pub mod names;
 pub mod patch;
@@ -32,6 +35,7 @@ pub mod protobuf;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod structural;
 pub mod time;
 pub mod yaml;
 
@@ -43,3 +47,4 @@ pub use quantity::Quantity;
 pub use selector::{FieldSelector, LabelSelector};
 pub use serde_json::{Map, Value, json};
 pub use status::Status;
+pub use structural::Structural;

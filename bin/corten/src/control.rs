@@ -1,7 +1,7 @@
 //! The process `control`: store, API server, controllers, scheduler. Its own uid, no capabilities.
 //!
 //! The API listens as soon as the store is loaded; controllers and the scheduler follow and speak to it in this process, each
-//! under its own identity. A store that fails ends the process: the keeper starts it anew from what is on disk.
+//! under its own identity. A store that fails ends the process: the keeper starts it anew from what the store has.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use apiserver::http::metrics::Metrics;
 use apiserver::http::{self, Agents, Face, Limits, Listener};
+use apiserver::settings::Settings;
 use apiserver::{Config, Core, assemble};
 use auth::certificate::ClientCertificates;
 use auth::pki::{self, Leaf};
@@ -18,9 +19,10 @@ use client::Client;
 use env::Env;
 use reconcile::{Informers, Manager};
 use stdx::Instance;
-use store::{Log, LogConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::engine::{self, Engine};
 
 /// How long requests may take to end when the process is asked to.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -28,19 +30,18 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let env = Env::real();
     let mut terminate = signal(SignalKind::terminate())?;
-    let store = Log::open(&instance.control_dir().join("store"), &env, LogConfig::default()).context("store")?;
-    if let Some(repair) = store.repair() {
-        tracing::warn!(?repair, "the store was repaired");
-    }
+    let Engine { store, failed } = engine::open(&instance, &env).await?;
     let pki = Arc::new(Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?);
     let config = Config::new(&instance, IpAddr::V4(instance.node_ip()));
-    let assembled = assemble::assemble(Arc::clone(&store) as _, &env, config, pki.signing_key()).await.context("API server")?;
+    let assembled = assemble::assemble(store, &env, config, pki.signing_key()).await.context("API server")?;
     let face = serve(&instance, &env, &pki, &assembled).await?;
+    let tokens = Client::new(assembled.core.transport(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
+    assembled.legacy.keep_filled(&env, tokens, pki.ca());
     start_deciders(&env, &assembled.core, &pki, face.metrics());
     tracing::info!(port = instance.api_port(), revision = assembled.core.revision(), "the API server answers");
     tokio::select! {
         _ = terminate.recv() => {}
-        error = store.failed() => anyhow::bail!("store: {error}"),
+        error = failed => anyhow::bail!("store: {error}"),
     }
     env.stop(STOP_GRACE).await;
     Ok(())
@@ -52,9 +53,13 @@ async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assem
         TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await.with_context(|| format!("listen on port {port}"))?;
     let certificates = ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
     let tokens = Arc::clone(&assembled.tokens);
-    let authenticator = Authenticator::new(certificates, Arc::clone(&tokens) as _, env);
+    let settings = Settings::load(&instance.control_dir()).map_err(anyhow::Error::msg)?;
+    let authenticator = Authenticator::new(certificates, Arc::clone(&assembled.reviewers) as _, env);
+    let authenticator = settings.authenticator(authenticator, &assembled.reviewers, env).map_err(anyhow::Error::msg)?;
+    let options = settings.options(env).map_err(anyhow::Error::msg)?;
     let agents = Agents::new(pki::live_client_config(pki.ca(), &pki.keep_fresh(Leaf::api_server_to_agent())?));
-    let face = Face::new(Arc::clone(&assembled.core), authenticator, tokens, agents, &format!("https://{}:{port}", instance.node_ip()));
+    let url = format!("https://{}:{port}", instance.node_ip());
+    let face = Face::with_options(Arc::clone(&assembled.core), authenticator, tokens, agents, &url, options);
     let leaf = Leaf::api_server(&server_names(instance));
     let listener = Listener::new(&pki.leaf(&leaf)?, Limits::default()).map_err(anyhow::Error::msg)?;
     listener.keep_fresh(env, Arc::clone(pki), leaf);

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use auth::Pki;
 use auth::pki::{Identity, Leaf};
 use cli::check::{Finding, Level};
-use cli::{Admin, ChildState, Failure, Host, ImageRow, Kind, State};
+use cli::{Admin, ChildState, Failure, Host, ImageRow, Kind, State, StoreArgs};
 use client::https::{Https, HttpsConfig};
 use client::kubeconfig::Entry;
 use client::{Client, Transport};
@@ -22,7 +22,7 @@ use stdx::Instance;
 use sys::beneath;
 
 use crate::role::{self, CONTROL_USER, program};
-use crate::{admin, control, node, owner};
+use crate::{admin, control, engine, node, owner};
 
 /// Processes get so long to end by themselves.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -93,6 +93,10 @@ impl Host for Machine {
         give(&instance.control_dir())
     }
 
+    async fn choose_store(&self, instance: &Instance, args: &StoreArgs) -> Result<(), Failure> {
+        engine::choose(instance, args).await
+    }
+
     fn start(&self, instance: &Instance) -> Result<(), Failure> {
         let mut argv = role::command_line("keeper", instance);
         argv.push("--detach".into());
@@ -121,6 +125,9 @@ impl Host for Machine {
 
     fn reset(&self, instance: &Instance) -> Result<Vec<String>, Failure> {
         owner::verify(instance)?;
+        if let Some(left) = engine::left_behind(instance)? {
+            cli::out::talk(left);
+        }
         let mut removed = Vec::new();
         if let Some(state) = self.state(instance)? {
             removed
@@ -260,13 +267,13 @@ fn same_file(a: &Path, b: &Path) -> bool {
     facts(a).is_some() && facts(a) == facts(b)
 }
 
-fn folder(path: &Path, mode: u32) -> Result<(), Failure> {
+pub(crate) fn folder(path: &Path, mode: u32) -> Result<(), Failure> {
     let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
     made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode))).map_err(|error| Failure::io(path, error))
 }
 
 /// Everything below belongs to `control`.
-fn give(path: &Path) -> Result<(), Failure> {
+pub(crate) fn give(path: &Path) -> Result<(), Failure> {
     let failed = |error| Failure::io(path, error);
     std::os::unix::fs::lchown(path, Some(CONTROL_USER.0), Some(CONTROL_USER.1)).map_err(failed)?;
     if fs::symlink_metadata(path).map_err(failed)?.is_dir() {

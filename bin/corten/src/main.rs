@@ -8,6 +8,7 @@
 
 mod admin;
 mod control;
+mod engine;
 mod hello;
 mod host;
 mod logging;

@@ -97,7 +97,8 @@ impl Identities {
         let address = ([127, 0, 0, 1], instance.api_port()).into();
         let tls = Arc::new(auth::pki::live_client_config(&self.keys.ca, live));
         let server_name = "localhost".try_into().expect("a constant name");
-        let user_agent = concat!("corten-node/", env!("CARGO_PKG_VERSION")).into();
+        // Its first word is who owns what the node writes: what people look for in managedFields is the kubelet.
+        let user_agent = concat!("kubelet/", env!("CARGO_PKG_VERSION"), " (corten)").into();
         Https::new(HttpsConfig { address, server_name, tls, token: None, user_agent }, env)
     }
 

@@ -11,6 +11,8 @@ mod busybox;
 mod client_loop;
 #[path = "cluster/continuity.rs"]
 mod continuity;
+#[path = "cluster/etcd.rs"]
+mod etcd;
 #[path = "cluster/follower.rs"]
 mod follower;
 #[path = "cluster/guests.rs"]

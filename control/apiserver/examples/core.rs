@@ -1,4 +1,4 @@
-//! What the API core costs without HTTP: CPU per create, bind, status patch, list and delivered watch event.
+//! What the API core costs without HTTP: CPU per create, bind, status patch, apply, list and delivered watch event.
 //!
 //! ```text
 //! cargo run --release -p apiserver --example core -- [PODS] [WATCHERS]
@@ -23,6 +23,7 @@ fn main() {
     runtime.block_on(run(pods, watchers));
 }
 
+#[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 async fn run(pods: u64, watchers: u64) {
     let env = Env::real();
     let core =
@@ -35,6 +36,9 @@ async fn run(pods: u64, watchers: u64) {
     measure("create a pod", pods, each(pods, 16, |n| create(client.clone(), n))).await;
     measure("bind it", pods, each(pods, 16, |n| bind(client.clone(), n))).await;
     measure("patch its status", pods, each(pods, 16, |n| patch(client.clone(), n))).await;
+    measure("apply labels to it", pods, each(pods, 16, |n| apply(client.clone(), n, "x"))).await;
+    measure("apply the same again", pods, each(pods, 16, |n| apply(client.clone(), n, "x"))).await;
+    println!("{:32} {:10} bytes", "a pod has", client.get(self::pods().named("p0")).await.expect("a pod").raw.len());
     let list = || async {
         client.list(Target::of("v1", "pods", ""), Options::default()).await.expect("a list").items.len();
     };
@@ -69,6 +73,12 @@ async fn bind(client: Client, n: u64) {
 async fn patch(client: Client, n: u64) {
     let patch = json!({"status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}});
     client.patch(pods().named(&format!("p{n}")).sub("status"), Patch::Strategic, &patch).await.expect("a status");
+}
+
+async fn apply(client: Client, n: u64, label: &str) {
+    let name = format!("p{n}");
+    let config = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"applied": label}}});
+    client.patch(pods().named(&name), Patch::Apply, &config).await.expect("an apply");
 }
 
 /// One config map changes; every watcher hears of it.

@@ -3,16 +3,18 @@
 //! ```text
 //! cargo run -p apiserver --example serve -- [--port 6443] [--dir DIR] [--services 10.0.0.0] [--agents-on-loopback]
 //! ```
-//! DIR (default: a new folder below the system's temporary one) gets the certificates and `admin.kubeconfig`. The tokens
+//! DIR (default: a new folder below the system's temporary one) gets the certificates and `admin.kubeconfig`, and may hold `apiserver.yaml`. The tokens
 //! `golden-admin` (user admin, in system:masters) and `golden-alice` (user alice, group dev) are good until it ends. Ctrl-C ends it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::Config;
 use apiserver::assemble::{Assembled, assemble};
 use apiserver::http::{Agents, Face, Limits, Listener, serve};
+use apiserver::settings::Settings;
 use auth::certificate::ClientCertificates;
 use auth::pki::Leaf;
 use auth::{Authenticator, MASTERS, Pki, UserInfo};
@@ -58,14 +60,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     let config = Config { service_range: (services, 16), api_address: (endpoint, port), ..Config::default() };
     let server = pki.leaf(&Leaf::api_server(&[config.kubernetes_ip().to_string()]))?;
-    let Assembled { core, tokens } = assemble(Memory::new(), &env, config, pki.signing_key()).await?;
-    let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, tokens.clone(), &env)
+    let settings = Settings::load(&dir)?;
+    let Assembled { core, tokens, reviewers, .. } = assemble(Memory::new(), &env, config, pki.signing_key()).await?;
+    let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, Arc::clone(&reviewers) as _, &env)
         .with_static_token("golden-admin", UserInfo { uid: "admin-uid".into(), ..UserInfo::new("admin", &[MASTERS]) })
         .with_static_token("golden-alice", UserInfo::new("alice", &["dev"]));
+    let authenticator = settings.authenticator(authenticator, &reviewers, &env)?;
     let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent())?)));
     let agents = if loopback { agents.on_loopback() } else { agents };
     let url = format!("https://127.0.0.1:{port}");
-    let face = Face::new(core, authenticator, tokens, agents, &url);
+    let face = Face::with_options(core, authenticator, tokens, agents, &url, settings.options(&env)?);
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     env.spawn("listen", serve(face, Listener::new(&server, Limits::default())?, socket));
     let kubeconfig = dir.join("admin.kubeconfig");

@@ -15,14 +15,27 @@
 //! | 9 | [`node::NodeRestriction`] | | a node writes its own objects only |
 //! | 10 | [`escalation::Escalation`] | | nobody grants what they do not hold |
 //! | 11 | [`limit_ranger::LimitRanger`] | defaults of pods | bounds of pods and claims |
-//! | | [`pod_security::PodSecurity`] | | what the namespace's labels demand |
-//! | | [`claim_resize::ClaimResize`] | | a claim grows where its class allows it |
-//! | | [`certificates::Certificates`] | | who approves, signs and attests |
-//! | | [`owner_references::OwnerReferences`] | | who may make an object somebody's (off by default) |
-//! | 12 | mutating policies and webhooks | next | |
-//! | 13 | validating policies and webhooks | | next |
-//! | 14 | [`crate::quota`] | | last, in the write's own transaction: what it counts must be certain |
+//! | 12 | [`pod_security::PodSecurity`] | | what the namespace's labels demand |
+//! | 13 | [`claim_resize::ClaimResize`] | | a claim grows where its class allows it |
+//! | 14 | [`certificates::Certificates`] | | who approves, signs and attests |
+//! | 15 | [`owner_references::OwnerReferences`] | | who may make an object somebody's (off by default) |
+//! | 16 | mutating policies | next | |
+//! | 17 | [`webhook::MutatingWebhooks`] | what programs outside make of a request, one after the other | |
+//! | 18 | validating policies | | next |
+//! | 19 | [`webhook::ValidatingWebhooks`] | | what programs outside say to it, all at once |
+//! | 20 | [`crate::quota`] | | last, in the write's own transaction: what it counts must be certain |
+//!
+//! Every request that changes something passes the whole chain once, as one document:
+//!
+//! ```text
+//! create, update, patch, apply   mutate (again, where a webhook asks for it) ─► defaults, validation ─► validate
+//! delete                         heed ─► validate, with the old object alone
+//! scale, eviction, binding,      as above, with the document that was sent; the change that it makes of the object is
+//! token, reviews                 not asked for again
+//! exec, attach, proxy …          mutate ─► validate, with the options of the connection
+//! ```
 
+mod annotations;
 pub mod certificates;
 pub mod claim_resize;
 pub mod default_class;
@@ -31,6 +44,7 @@ pub mod limit_ranger;
 pub mod namespace;
 pub mod node;
 pub mod owner_references;
+mod passage;
 pub mod pod_security;
 pub mod priority;
 pub mod requester;
@@ -40,13 +54,20 @@ pub mod storage_protection;
 pub mod taint;
 pub mod toleration;
 pub mod topology;
+pub mod webhook;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use auth::UserInfo;
+use client::Options;
 use kinds::KindRef;
 use schema::{Status, Value};
 use store::Guard;
 
+pub use self::annotations::Annotations;
+pub(crate) use self::passage::Facet;
+use self::webhook::{Reinvocation, Webhooks};
 use crate::Core;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +89,16 @@ pub struct Admission<'a> {
     pub name: &'a str,
     pub subresource: &'a str,
     pub dry_run: bool,
+    pub options: &'a Options,
+    /// A create whose name the server made: mutating webhooks do not see it, as upstream makes it after them.
+    pub generated: bool,
     /// What the decision relies on; checked again at commit.
     pub guards: &'a mut Vec<Guard>,
     pub warnings: &'a mut Vec<String>,
+    /// What the audit log should tell of the decision.
+    pub annotations: &'a Annotations,
+    /// Which webhooks want to see what became of the object after them.
+    pub reinvocation: Reinvocation,
 }
 
 impl Admission<'_> {
@@ -98,6 +126,11 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Hears of a delete before it is judged; what is to be deleted cannot be changed.
+    async fn heed(&self, _request: &mut Admission<'_>, _old: &Value) -> Result<(), Status> {
+        Ok(())
+    }
+
     /// Refuses what must not be. A delete has no new document, a create no old one.
     async fn validate(&self, _request: &mut Admission<'_>, _new: Option<&Value>, _old: Option<&Value>) -> Result<(), Status> {
         Ok(())
@@ -105,11 +138,15 @@ pub trait Plugin: Send + Sync + 'static {
 }
 
 /// The plug-ins, in order.
-pub struct Chain(Vec<Box<dyn Plugin>>);
+pub struct Chain {
+    plugins: Vec<Box<dyn Plugin>>,
+    webhooks: Arc<Webhooks>,
+}
 
 impl Chain {
     pub fn built_in() -> Self {
-        Self(vec![
+        let webhooks = Arc::new(Webhooks::default());
+        let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace::NamespaceLifecycle),
             Box::new(service_account::ServiceAccount),
             Box::new(priority::Priority),
@@ -128,21 +165,53 @@ impl Chain {
             Box::new(claim_resize::ClaimResize),
             Box::new(certificates::Certificates),
             Box::new(owner_references::OwnerReferences),
-            // next: mutating policies, mutating webhooks, validating policies, validating webhooks
-        ])
+            // next: mutating policies
+            Box::new(webhook::MutatingWebhooks::new(&webhooks)),
+            // next: validating policies
+            Box::new(webhook::ValidatingWebhooks::new(&webhooks)),
+        ];
+        Self { plugins, webhooks }
     }
 
+    /// The programs outside that are asked.
+    pub fn webhooks(&self) -> &Arc<Webhooks> {
+        &self.webhooks
+    }
+
+    /// Every plug-in changes the document in turn; all once more where a webhook asks to see what came after it.
     pub async fn mutate(&self, request: &mut Admission<'_>, new: &mut Value, old: Option<&Value>) -> Result<(), Status> {
-        for plugin in &self.0 {
+        self.mutate_once(request, new, old).await?;
+        if request.reinvocation.begin() {
+            self.mutate_once(request, new, old).await?;
+        }
+        Ok(())
+    }
+
+    async fn mutate_once(&self, request: &mut Admission<'_>, new: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+        for plugin in &self.plugins {
             plugin.mutate(request, new, old).await?;
         }
         Ok(())
     }
 
     pub async fn validate(&self, request: &mut Admission<'_>, new: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
-        for plugin in &self.0 {
+        for plugin in &self.plugins {
             plugin.validate(request, new, old).await?;
         }
         Ok(())
+    }
+
+    /// Both halves for a delete.
+    pub async fn delete(&self, request: &mut Admission<'_>, old: &Value) -> Result<(), Status> {
+        for plugin in &self.plugins {
+            plugin.heed(request, old).await?;
+        }
+        self.validate(request, None, Some(old)).await
+    }
+
+    /// The same chain with every plug-in behind another one; for tests.
+    #[cfg(test)]
+    pub(crate) fn behind(&mut self, wrap: impl FnMut((usize, Box<dyn Plugin>)) -> Box<dyn Plugin>) {
+        self.plugins = std::mem::take(&mut self.plugins).into_iter().enumerate().map(wrap).collect();
     }
 }

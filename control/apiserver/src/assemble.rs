@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
+use auth::bootstrap_token::BootstrapTokens;
 use auth::node::Nodes;
 use auth::rbac::{Informed, Rbac};
+use auth::reviewers::Reviewers;
 use auth::token::Tokens;
+use auth::token::legacy::LegacyTokens;
 use auth::{Authorizer, Chain};
 use client::Client;
 use env::Env;
@@ -21,6 +24,10 @@ use crate::{Config, Core};
 pub struct Assembled {
     pub core: Arc<Core>,
     pub tokens: Arc<Tokens>,
+    /// Every sort of bearer token; requests are authenticated by it, and TokenReviews answered.
+    pub reviewers: Arc<Reviewers>,
+    /// Somebody who knows the cluster's authority has it fill the secrets of service accounts.
+    pub legacy: Arc<LegacyTokens>,
 }
 
 /// Loads the store's content, wires authorization [masters, Node, RBAC] and tokens, makes what every cluster has.
@@ -31,13 +38,18 @@ pub async fn assemble(store: Arc<dyn Store>, env: &Env, config: Config, signing_
     core.load().await?;
     let loopback = Client::new(core.transport(auth::loopback_user()));
     let tokens = Tokens::new(signing_key, Arc::new(loopback.clone()), env).map_err(Status::internal)?;
-    core.set_tokens(Arc::clone(&tokens) as _, Arc::clone(&tokens) as _);
+    let bootstrap = BootstrapTokens::new(Arc::new(loopback.clone()), env);
+    let legacy = LegacyTokens::new(Arc::clone(&tokens));
+    let reviewers = Reviewers::new(vec![Arc::clone(&tokens) as _, Arc::clone(&legacy) as _, bootstrap]);
+    core.set_tokens(Arc::clone(&tokens) as _, Arc::clone(&reviewers) as _);
     let roles = Informed::start(env, &loopback);
     let nodes = Nodes::start(env, loopback.clone());
+    let loopback_client = loopback.clone();
     auth::rbac::aggregation::start(env, loopback, roles.cluster_roles());
     core.start().await?;
+    crate::flow::start(env, loopback_client, Arc::clone(core.flow()));
     roles.synced().await;
     nodes.synced().await;
     authorizer.complete(vec![nodes, Arc::new(Rbac::new(roles))]);
-    Ok(Assembled { core, tokens })
+    Ok(Assembled { core, tokens, reviewers, legacy })
 }

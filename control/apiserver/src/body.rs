@@ -1,7 +1,10 @@
 //! A request's document: decoded under its type, with what the caller should know of its fields.
 
+use std::sync::Arc;
+
 use client::{Body, Options};
 use kinds::Descriptor;
+use kinds::custom::Custom;
 use schema::decode::{self, DecodeError, Decoded, FieldValidation};
 use schema::{DocExt, FieldErrors, Path, Status, TypeId, Value, protobuf};
 
@@ -14,18 +17,35 @@ pub struct Expected {
     pub kind: String,
     /// Every group serves DeleteOptions as a kind of its own; they are all the same.
     any_version: bool,
+    /// A kind that users bring is decoded under its own schema.
+    custom: Option<Arc<Custom>>,
 }
 
 impl Expected {
     pub fn of(kind: &Descriptor) -> Self {
-        Self { ty: kind.ty, api_version: kind.api_version(), kind: kind.kind.to_string(), any_version: false }
+        let custom = kind.custom.clone();
+        Self { ty: kind.ty, api_version: kind.api_version(), kind: kind.kind.to_string(), any_version: false, custom }
     }
 
     /// A type of the facts table that is no served kind (`v1` `DeleteOptions`, `autoscaling/v1` `Scale`).
     pub fn option(api_version: &str, kind: &str) -> Result<Self, Status> {
         let ty = schema::Facts::builtin().kind(api_version, kind);
         let missing = || Status::internal(format!("the facts table has no {kind} of {api_version}"));
-        Ok(Self { ty: ty.ok_or_else(missing)?, api_version: api_version.into(), kind: kind.into(), any_version: kind == "DeleteOptions" })
+        Ok(Self {
+            ty: ty.ok_or_else(missing)?,
+            api_version: api_version.into(),
+            kind: kind.into(),
+            any_version: kind == "DeleteOptions",
+            custom: None,
+        })
+    }
+
+    /// Checks and prunes what is decoded already.
+    pub(crate) fn decode(&self, value: Value) -> Result<Decoded, DecodeError> {
+        match &self.custom {
+            Some(custom) => custom.schema().decode(value),
+            None => decode::value(self.ty, value),
+        }
     }
 
     /// Why a document of `kind` does not fit.
@@ -50,7 +70,7 @@ impl Expected {
 /// Decodes the body of a write. What strict validation finds fails the request or becomes warnings, as it asks for.
 pub fn document(expected: &Expected, body: &Body, options: &Options, warnings: &mut Vec<String>) -> Result<Value, Status> {
     let decoded = match body {
-        Body::Value(value) => decode::value(expected.ty, value.clone()).map_err(|error| refused(expected, &error, b""))?,
+        Body::Value(value) => expected.decode(value.clone()).map_err(|error| refused(expected, &error, b""))?,
         Body::Encoded { content_type, bytes } => encoded(expected, content_type, bytes)?,
         Body::None => return Err(refused(expected, &DecodeError::Syntax("unexpected end of JSON input".into()), b"")),
         Body::Patch { .. } => return Err(Status::bad_request("a patch is no document; send it with the verb patch")),
@@ -68,7 +88,7 @@ pub fn patched(
     options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
-    let decoded = decode::value(expected.ty, value).map_err(|error| misfit(&text(), &error.to_string()))?;
+    let decoded = expected.decode(value).map_err(|error| misfit(&text(), &error.to_string()))?;
     match options.field_validation {
         FieldValidation::Strict if !decoded.strict_errors.is_empty() => {
             Err(misfit(&text(), &format!("strict decoding error: {}", decoded.strict_errors.join(", "))))
@@ -88,6 +108,9 @@ fn misfit(document: &str, why: &str) -> Status {
 
 fn encoded(expected: &Expected, content_type: &str, bytes: &[u8]) -> Result<Decoded, Status> {
     let media = content_type.split(';').next().unwrap_or_default().trim();
+    if let Some(custom) = &expected.custom {
+        return encoded_custom(expected, custom, media, bytes);
+    }
     let decoded = match media {
         "" | "application/json" | "*/*" => decode::json(expected.ty, bytes).map_err(as_json),
         "application/yaml" => decode::yaml(expected.ty, bytes),
@@ -95,6 +118,23 @@ fn encoded(expected: &Expected, content_type: &str, bytes: &[u8]) -> Result<Deco
         _ => return Err(unknown_media()),
     };
     decoded.map_err(|error| refused(expected, &error, bytes))
+}
+
+/// Custom kinds have no protobuf form. What is there twice is told before what nobody knows.
+fn encoded_custom(expected: &Expected, custom: &Custom, media: &str, bytes: &[u8]) -> Result<Decoded, Status> {
+    let free = match media {
+        "" | "application/json" | "*/*" => decode::json_object(bytes).map_err(as_json),
+        "application/yaml" => decode::yaml_object(bytes),
+        _ => return Err(unknown_media()),
+    };
+    let free = free.map_err(|error| refused(expected, &error, bytes))?;
+    if free.value.str_at("kind").is_empty() {
+        let shown = String::from_utf8_lossy(bytes);
+        return Err(Status::bad_request(format!("Object 'Kind' is missing in '{shown}'")));
+    }
+    let mut decoded = custom.schema().decode(free.value).map_err(|error| refused(expected, &error, bytes))?;
+    decoded.strict_errors.splice(0..0, free.strict_errors);
+    Ok(decoded)
 }
 
 /// Upstream looks for apiVersion and kind before anything else, and says so when that fails.
@@ -111,6 +151,12 @@ pub fn unknown_media() -> Status {
         "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, \
          application/vnd.kubernetes.protobuf",
     )
+}
+
+/// 415 that names what is accepted.
+pub fn unknown_media_of(accepted: &[&str]) -> Status {
+    let accepted = accepted.join(", ");
+    Status::unsupported_media_type(format!("the body of the request was in an unknown format - accepted media types include: {accepted}"))
 }
 
 /// The document says what it is, or nothing; never something else.

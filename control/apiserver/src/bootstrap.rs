@@ -8,7 +8,7 @@ use schema::{DocExt, Status, Value, json};
 use store::{Guard, Txn};
 
 use crate::write::transact;
-use crate::{Core, allocate, failure, list};
+use crate::{Core, allocate, failure, flow, list};
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 const ENDPOINTS_PORT: &str = "https";
@@ -21,10 +21,12 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Status> {
     try_join_all(NAMESPACES.iter().map(|name| namespace(core, &client, name))).await?;
     let policy = auth::bootstrap_policy();
     let classes = priority_classes();
-    let absent = policy.iter().chain(&classes).filter(|doc| is_absent(core, doc));
+    let flow = flow::bootstrap::objects();
+    let absent = policy.iter().chain(&classes).chain(&flow).filter(|doc| is_absent(core, doc));
     // Together, so that they share the store's commits: there are more than a hundred.
     try_join_all(absent.map(|doc| create(core, &client, doc))).await?;
     auth::policy::reconcile(&client).await?;
+    try_join_all(flow.iter().map(|doc| flow_object(core, &client, doc))).await?;
     kubernetes_service(core, &client).await
 }
 
@@ -57,7 +59,7 @@ async fn namespace(core: &Core, client: &Client, name: &str) -> Result<(), Statu
 fn is_absent(core: &Core, doc: &Value) -> bool {
     let Some(kind) = core.registry.kind(doc.str_at("apiVersion"), doc.str_at("kind")) else { return false };
     let key = crate::core::key(&kind, doc.str_at("metadata.namespace"), doc.str_at("metadata.name"));
-    core.cache.kind(&kind.storage_prefix).is_some_and(|cache| cache.get(&key).is_none())
+    core.cache.of(&kind).is_some_and(|cache| cache.get(&key).is_none())
 }
 
 /// Creates `doc`; somebody else's is as good.
@@ -105,12 +107,33 @@ async fn kubernetes_service(core: &Core, client: &Client) -> Result<(), Status> 
     ensure(core, client, &slice, "ports").await
 }
 
+/// Mends a flow schema or priority level that follows our list: mandatory ones, and others while their annotation says so.
+async fn flow_object(core: &Core, client: &Client, doc: &Value) -> Result<(), Status> {
+    let (Some(kind), name) = (core.registry.kind(doc.str_at("apiVersion"), doc.str_at("kind")), doc.str_at("metadata.name")) else {
+        return Ok(());
+    };
+    let cache = core.cache.kind(&kind.storage_prefix).ok_or_else(|| failure::plain("no cache for a served kind"))?;
+    let Some(item) = cache.get(&crate::core::key(&kind, "", name)) else { return Ok(()) };
+    let mut held = item.object.value();
+    let follows = match item.object.meta.annotations.get(flow::bootstrap::AUTO_UPDATE) {
+        Some(word) => word == "true",
+        // Nobody has changed it since it was made.
+        None => held.i64_at("metadata.generation") == Some(1),
+    };
+    if held.at("spec") == doc.at("spec") || !(follows || flow::bootstrap::is_mandatory(name)) {
+        return Ok(());
+    }
+    held["spec"] = doc["spec"].clone();
+    held["metadata"]["annotations"][flow::bootstrap::AUTO_UPDATE] = json!("true");
+    client.update(Target::of(&kind.api_version(), &kind.resource, "").named(name), held).await.map(|_| ())
+}
+
 /// Creates `doc`, or makes what stands at `path` in the existing one what it is in `doc`.
 async fn ensure(core: &Core, client: &Client, doc: &Value, path: &str) -> Result<(), Status> {
     let Some(kind) = core.registry.kind(doc.str_at("apiVersion"), doc.str_at("kind")) else { return Ok(()) };
     let (namespace, name) = (doc.str_at("metadata.namespace"), doc.str_at("metadata.name"));
     let key = crate::core::key(&kind, namespace, name);
-    let cache = core.cache.kind(&kind.storage_prefix).ok_or_else(|| failure::plain("no cache for a served kind"))?;
+    let cache = core.cache.of(&kind).ok_or_else(|| failure::plain("no cache for a served kind"))?;
     let Some(item) = cache.get(&key) else { return create(core, client, doc).await };
     let mut held = item.object.value();
     if held.at(path) == doc.at(path) {

@@ -21,7 +21,8 @@ use std::sync::{Arc, RwLock};
 
 use env::Env;
 use futures::StreamExt;
-use kinds::KindRef;
+use kinds::{KindRef, custom};
+use schema::Value;
 use store::{EventKind, Key, Revision, Store, StoreError};
 
 use self::item::Item;
@@ -29,9 +30,12 @@ use self::progress::Progress;
 use self::ring::{Change, Ring, Topic};
 use crate::allocate::Allocations;
 use crate::quota::Fences;
+use crate::registry::Registry;
 
 /// History replayed at start.
 const REPLAY_REVISIONS_MAX: u64 = 20_000;
+/// Where definitions of custom kinds stand.
+pub const DEFINITIONS: &str = "/apiextensions.k8s.io/customresourcedefinitions/";
 /// Entries read at once while loading.
 const LOAD_PAGE: usize = 5_000;
 
@@ -39,7 +43,13 @@ const LOAD_PAGE: usize = 5_000;
 pub struct Cache {
     store: Arc<dyn Store>,
     env: Env,
+    ring_bytes_max: usize,
+    /// Built-in kinds, by storage prefix.
     kinds: HashMap<String, Arc<KindCache>>,
+    /// Custom kinds, which come and go with their definitions.
+    custom: RwLock<HashMap<String, Arc<KindCache>>>,
+    /// Told of definitions in the order of the store, before anybody else sees them.
+    registry: Arc<Registry>,
     progress: Progress,
     /// The process stops; watchers look here, which costs them less than the environment's own signal.
     stopping: AtomicBool,
@@ -59,17 +69,18 @@ pub struct KindCache {
 }
 
 impl Cache {
-    /// An empty cache of these kinds; [`Cache::load`] fills it.
-    pub fn new(store: Arc<dyn Store>, env: Env, kinds: Vec<KindRef>, ring_bytes_max: usize) -> Self {
-        let kinds = kinds.into_iter().map(|kind| {
-            let on_node = kind.group.is_empty() && kind.resource == "pods";
-            let ring = RwLock::new(Ring::new(ring_bytes_max));
-            (kind.storage_prefix.to_string(), Arc::new(KindCache { kind, ring, on_node }))
-        });
+    /// An empty cache of the registry's kinds; [`Cache::load`] fills it.
+    pub fn new(store: Arc<dyn Store>, env: Env, registry: Arc<Registry>, ring_bytes_max: usize) -> Self {
+        let table = registry.table();
+        let kinds =
+            table.stored().map(|kind| (kind.storage_prefix.to_string(), Arc::new(KindCache::new(Arc::clone(kind), ring_bytes_max))));
         Self {
             store,
             env,
+            ring_bytes_max,
             kinds: kinds.collect(),
+            custom: RwLock::default(),
+            registry,
             progress: Progress::default(),
             stopping: AtomicBool::new(false),
             allocations: Allocations::default(),
@@ -77,9 +88,21 @@ impl Cache {
         }
     }
 
-    /// The kind's cache, by storage prefix.
+    /// A built-in kind's cache, by storage prefix.
     pub fn kind(&self, prefix: &str) -> Option<&Arc<KindCache>> {
         self.kinds.get(prefix)
+    }
+
+    /// The cache of any kind.
+    pub fn of(&self, kind: &KindRef) -> Option<Arc<KindCache>> {
+        match &kind.custom {
+            None => self.kinds.get(kind.storage_prefix.as_ref()).cloned(),
+            Some(_) => self.custom().get(kind.storage_prefix.as_ref()).cloned(),
+        }
+    }
+
+    fn custom(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<KindCache>>> {
+        self.custom.read().expect("nobody panics while holding the custom kinds")
     }
 
     /// Everything up to this revision shows.
@@ -94,7 +117,7 @@ impl Cache {
 
     /// Resolves when everything that is committed now shows.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
-        self.wait(self.store.revision().0).await
+        self.wait(self.store.current().await?.0).await
     }
 
     /// Reads the state and starts to follow the store; resolves when the newest revision shows.
@@ -124,7 +147,8 @@ impl Cache {
 
     /// Sets every kind to its state at `at`.
     async fn read_state(&self, at: Revision) -> Result<(), StoreError> {
-        let mut found: HashMap<&str, Vec<(Key, Arc<Item>)>> = HashMap::new();
+        self.read_definitions(at).await?;
+        let mut found: HashMap<String, Vec<(Key, Arc<Item>)>> = HashMap::new();
         self.allocations.clear();
         self.fences.clear();
         let mut start = (at.0 > 0).then(|| String::from("/")); // before the first commit there is nothing
@@ -141,10 +165,62 @@ impl Cache {
                 }
             }
         }
-        for (prefix, kind) in &self.kinds {
-            let wake = kind.ring.write().expect("ring").reset(at.0, found.remove(prefix.as_str()).unwrap_or_default());
-            wake.iter().for_each(|signal| signal.ring());
+        for (prefix, kind) in self.kinds.iter().chain(&*self.custom()) {
+            kind.reset(at.0, found.remove(prefix).unwrap_or_default());
         }
+        Ok(())
+    }
+
+    /// Serves exactly the definitions that there are at `at`.
+    async fn read_definitions(&self, at: Revision) -> Result<(), StoreError> {
+        let mut held: Vec<String> = self.registry.table().families().map(|family| family.name.to_string()).collect();
+        if at.0 > 0 {
+            let (start, end) = crate::list::bounds(DEFINITIONS, "");
+            for entry in self.store.range(&start, &end, Some(at), 0).await?.entries {
+                self.define(&entry.key, entry.modified.0, Some(&entry.value));
+                held.retain(|name| **name != entry.key[DEFINITIONS.len()..]);
+            }
+        }
+        held.iter().for_each(|name| self.forget(name));
+        Ok(())
+    }
+
+    /// Takes in a definition. Returns the prefix of a kind that is new here, whose objects must be read.
+    fn define(&self, key: &str, revision: u64, value: Option<&bytes::Bytes>) -> Option<String> {
+        let name = &key[DEFINITIONS.len()..];
+        let established = |raw: &&bytes::Bytes| serde_json::from_slice::<Value>(raw).is_ok_and(|doc| custom::is_established(&doc));
+        let before = self.registry.family(name);
+        let family = value.filter(established).and_then(|raw| custom::Family::new(raw, revision, before.as_deref()));
+        let Some(family) = family else {
+            self.forget(name);
+            return None;
+        };
+        let prefix = family.stored.storage_prefix.to_string();
+        let fresh = !self.custom().contains_key(&prefix);
+        if fresh {
+            let cache = Arc::new(KindCache::new(Arc::clone(&family.stored), self.ring_bytes_max));
+            self.custom.write().expect("nobody panics while holding the custom kinds").insert(prefix.clone(), cache);
+        }
+        self.registry.serve(family);
+        fresh.then_some(prefix)
+    }
+
+    /// A definition is gone: its kinds are not served any more, and their watches end.
+    fn forget(&self, name: &str) {
+        let Some(family) = self.registry.withdraw(name) else { return };
+        let mut kinds = self.custom.write().expect("nobody panics while holding the custom kinds");
+        if let Some(cache) = kinds.remove(family.stored.storage_prefix.as_ref()) {
+            cache.reset(self.progress.applied(), Vec::new());
+        }
+    }
+
+    /// Reads what is stored of a kind that is new here; almost always that is nothing.
+    async fn fill(&self, prefix: &str, at: Revision) -> Result<(), StoreError> {
+        let Some(kind) = self.custom().get(prefix).cloned() else { return Ok(()) };
+        let (start, end) = crate::list::bounds(prefix, "");
+        let entries = self.store.range(&start, &end, Some(at), 0).await?.entries;
+        let items = entries.into_iter().filter_map(|entry| Some((Arc::clone(&entry.key), kind.parse(&entry.key, entry.value)?)));
+        kind.reset(at.0, items.collect());
         Ok(())
     }
 
@@ -172,7 +248,8 @@ impl Cache {
     /// Ends every watch.
     fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        let signals = self.kinds.values().flat_map(|kind| kind.read().signals());
+        let custom = self.custom();
+        let signals = self.kinds.values().chain(custom.values()).flat_map(|kind| kind.read().signals());
         signals.for_each(|signal| signal.ring());
     }
 
@@ -184,33 +261,48 @@ impl Cache {
         let mut events = self.store.watch("/", from).await?;
         self.progress.reach(from.0);
         while let Some(batch) = events.next().await {
-            self.apply(&batch?);
+            let batch = batch?;
+            let opened = self.apply(&batch);
+            let Some(last) = batch.last() else { continue };
+            for prefix in opened {
+                self.fill(&prefix, last.revision).await?;
+            }
+            self.progress.reach(last.revision.0);
         }
         Ok(())
     }
 
-    fn apply(&self, batch: &[store::Event]) {
-        let mut changes: BTreeMap<&str, Vec<Change>> = BTreeMap::new();
+    /// Returns the prefixes of kinds that are new here.
+    fn apply(&self, batch: &[store::Event]) -> Vec<String> {
+        let mut opened = Vec::new();
+        let mut changes: BTreeMap<String, (Arc<KindCache>, Vec<Change>)> = BTreeMap::new();
         for event in batch {
             let value = (event.kind != EventKind::Delete).then(|| event.value.clone());
             self.allocations.note(&event.key, value.as_ref());
             self.fences.note(&event.key, value.is_some().then_some(event.revision));
+            if event.key.starts_with(DEFINITIONS) {
+                opened.extend(self.define(&event.key, event.revision.0, value.as_ref()));
+            }
             let Some((prefix, kind)) = self.route(&event.key) else { continue };
             let item = value.and_then(|value| kind.parse(&event.key, value));
-            changes.entry(prefix).or_default().push(Change { key: Arc::clone(&event.key), revision: event.revision.0, item });
+            let change = Change { key: Arc::clone(&event.key), revision: event.revision.0, item };
+            changes.entry(prefix).or_insert_with(|| (kind, Vec::new())).1.push(change);
         }
-        for (prefix, changes) in changes {
-            self.kinds[prefix].apply(changes, &self.env);
+        for (kind, changes) in changes.into_values() {
+            kind.apply(changes, &self.env);
         }
-        if let Some(last) = batch.last() {
-            self.progress.reach(last.revision.0);
-        }
+        opened
     }
 
     /// The kind that a key belongs to: its prefix has one segment (core) or two (`/apps/deployments/`).
-    fn route<'a>(&'a self, key: &str) -> Option<(&'a str, &'a Arc<KindCache>)> {
-        let slashes = key.match_indices('/').skip(1).take(2);
-        slashes.filter_map(|(at, _)| self.kinds.get_key_value(&key[..=at])).next().map(|(prefix, kind)| (prefix.as_str(), kind))
+    fn route(&self, key: &str) -> Option<(String, Arc<KindCache>)> {
+        let prefixes = || key.match_indices('/').skip(1).take(2).map(|(at, _)| &key[..=at]);
+        let built_in = prefixes().find_map(|prefix| Some((prefix, self.kinds.get(prefix)?)));
+        if let Some((prefix, kind)) = built_in {
+            return Some((prefix.to_owned(), Arc::clone(kind)));
+        }
+        let custom = self.custom();
+        prefixes().find_map(|prefix| Some((prefix.to_owned(), Arc::clone(custom.get(prefix)?))))
     }
 }
 
@@ -227,6 +319,41 @@ impl Drop for Subscribed<'_> {
 }
 
 impl KindCache {
+    fn new(kind: KindRef, ring_bytes_max: usize) -> Self {
+        let on_node = kind.group.is_empty() && kind.resource == "pods";
+        Self { kind, ring: RwLock::new(Ring::new(ring_bytes_max)), on_node }
+    }
+
+    /// Starts afresh; every cursor is void.
+    fn reset(&self, revision: u64, items: Vec<(Key, Arc<Item>)>) {
+        let wake = self.write().reset(revision, items);
+        wake.iter().for_each(|signal| signal.ring());
+    }
+
+    /// Resolves when there are no objects, now or later.
+    pub async fn empties(&self) {
+        let topic = Topic::All;
+        let signal = {
+            let mut ring = self.write();
+            let revision = ring.revision();
+            ring.subscribe(&topic, revision).1
+        };
+        let _subscribed = Subscribed { kind: self, topic };
+        loop {
+            let mut woken = std::pin::pin!(signal.bell().notified());
+            woken.as_mut().enable(); // before looking, so that nothing falls between
+            if self.is_empty() {
+                return;
+            }
+            woken.await;
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        let (start, end) = crate::list::bounds(&self.kind.storage_prefix, "");
+        self.read().range(&start, &end).next().is_none()
+    }
+
     /// One object, by key.
     pub fn get(&self, key: &str) -> Option<Arc<Item>> {
         self.read().get(key).cloned()

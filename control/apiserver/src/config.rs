@@ -17,7 +17,7 @@ pub struct Config {
     pub api_address: (IpAddr, u16),
     /// Bytes of event history kept per kind for watchers that lag or resume.
     pub ring_bytes_max: usize,
-    /// Requests in flight before 429 answers.
+    /// Together, the seats that the priority levels divide.
     pub reads_in_flight_max: usize,
     pub writes_in_flight_max: usize,
     /// What pods may do where the labels of their namespace say nothing, and for whom nothing is forbidden.

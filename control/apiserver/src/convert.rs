@@ -8,9 +8,11 @@ use schema::{Status, Value, json};
 
 use crate::document;
 
-/// `stored` as `kind` serves it: itself, unless it was stored as another version.
+/// `stored` as `kind` serves it: itself, unless it was stored as another version or before a custom kind's schema was what it
+/// is.
 pub fn served(kind: &KindRef, stored: Arc<Object>) -> Result<Arc<Object>, Status> {
-    if document::is_of(&stored.raw, &kind.group, &kind.version) {
+    let is_outdated = kind.custom.as_ref().is_some_and(|custom| custom.is_outdated(stored.revision()));
+    if !is_outdated && document::is_of(&stored.raw, &kind.group, &kind.version) {
         return Ok(stored);
     }
     let doc = from_stored(kind, stored.value());
@@ -20,7 +22,7 @@ pub fn served(kind: &KindRef, stored: Arc<Object>) -> Result<Arc<Object>, Status
 
 /// A stored document in the version of `kind`.
 pub fn from_stored(kind: &Descriptor, doc: Value) -> Value {
-    if doc["apiVersion"] == kind.api_version() {
+    if kind.custom.is_none() && doc["apiVersion"] == kind.api_version() {
         return doc;
     }
     let mut doc = kind.strategy.from_stored(doc);

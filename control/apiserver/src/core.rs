@@ -1,4 +1,4 @@
-//! The entrance: who asks, may they, is there room, and which room answers.
+//! The entrance: who asks, may they, and which room answers.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +11,7 @@ use schema::Status;
 use store::Store;
 use tokio::sync::OnceCell;
 
-use crate::admission::Chain;
+use crate::admission::{Annotations, Chain, Facet};
 use crate::cache::cursor::Cursor;
 use crate::cache::{Cache, KindCache};
 use crate::flow::Flow;
@@ -19,7 +19,7 @@ use crate::gate::Gates;
 use crate::list::Lister;
 use crate::registry::Registry;
 use crate::watch::{self, Watcher};
-use crate::{Config, bootstrap, convert, failure, list, review, sub, write};
+use crate::{Config, bootstrap, convert, custom, failure, list, review, sub, write};
 
 /// The API server without its HTTP face. Shared by everybody; holds no lock while it waits for anything.
 pub struct Core {
@@ -27,11 +27,11 @@ pub struct Core {
     pub(crate) env: Env,
     pub(crate) config: Config,
     pub(crate) authorizer: Arc<dyn Authorizer>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) admission: Chain,
     pub(crate) gates: Gates,
-    flow: Flow,
+    flow: Arc<Flow>,
     tokens: OnceLock<Tokens>,
     loaded: OnceCell<()>,
 }
@@ -49,6 +49,9 @@ pub(crate) struct Call<'a> {
     pub kind: KindRef,
     pub target: &'a Target,
     pub options: &'a Options,
+    /// What admission sees of the change.
+    pub facet: Facet,
+    pub annotations: &'a Annotations,
     /// Texts for Warning headers, gathered on the way.
     pub warnings: Vec<String>,
 }
@@ -56,10 +59,9 @@ pub(crate) struct Call<'a> {
 impl Core {
     /// `kinds` are the rows to serve (`kinds::all()`). [`Core::start`] must have returned before the first call.
     pub fn new(store: Arc<dyn Store>, env: Env, config: Config, authorizer: Arc<dyn Authorizer>, kinds: Vec<KindRef>) -> Arc<Self> {
-        let registry = Registry::new(kinds);
-        let stored = registry.table().stored().cloned().collect();
-        let cache = Arc::new(Cache::new(Arc::clone(&store), env.clone(), stored, config.ring_bytes_max));
-        let flow = Flow::new(&config);
+        let registry = Arc::new(Registry::new(kinds));
+        let cache = Arc::new(Cache::new(Arc::clone(&store), env.clone(), Arc::clone(&registry), config.ring_bytes_max));
+        let flow = Flow::new(&config, &env);
         Arc::new(Self {
             store,
             env,
@@ -84,6 +86,7 @@ impl Core {
     /// roles and bindings). Resolves when calls can be answered.
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         self.load().await?;
+        custom::start(self);
         bootstrap::run(self).await
     }
 
@@ -105,8 +108,18 @@ impl Core {
         &self.registry
     }
 
+    /// Priority and fairness: whoever lets requests of others in asks it first.
+    pub fn flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+
     pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
         &self.authorizer
+    }
+
+    /// The ordered plug-ins that every change passes.
+    pub fn admission(&self) -> &Chain {
+        &self.admission
     }
 
     /// The newest revision that reads show.
@@ -120,15 +133,18 @@ impl Core {
 
     /// Answers a request of `user`.
     pub async fn call(&self, user: &UserInfo, request: Request) -> Result<Answer, Status> {
+        self.call_annotated(user, request, &Annotations::default()).await
+    }
+
+    /// As [`Core::call`]; what admission has to say for the audit log is in `annotations`, also when the request is denied.
+    pub async fn call_annotated(&self, user: &UserInfo, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
         let kind = self.admit(user, request.verb, &request.target, &request.options).await?;
-        let _place = self.flow.enter(user, request.verb)?;
-        self.run(user, kind, request).await
+        self.run(user, kind, request, annotations).await
     }
 
     /// As [`Core::call`] for a list, without going through [`Answer`].
     pub async fn list(&self, user: &UserInfo, target: &Target, options: &Options) -> Result<(KindRef, List), Status> {
         let kind = self.admit(user, Verb::List, target, options).await?;
-        let _place = self.flow.enter(user, Verb::List)?;
         let list = self.read_list(&kind, target, options).await?;
         Ok((kind, list))
     }
@@ -147,18 +163,23 @@ impl Core {
 
     /// The way in for a component of this process, as `user`.
     pub fn transport(self: &Arc<Self>, user: UserInfo) -> Arc<dyn Transport> {
-        Arc::new(InProcess { core: Arc::clone(self), user })
+        let manager = manager_of(&user);
+        Arc::new(InProcess { core: Arc::clone(self), user, manager })
     }
 
     /// Authorizes, then finds the kind: who may not ask is not told what exists.
     async fn admit(&self, user: &UserInfo, verb: Verb, target: &Target, options: &Options) -> Result<KindRef, Status> {
         self.authorize(&attributes(user, verb, target, &options.field_selector)).await?;
-        self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)
+        let kind = self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)?;
+        custom::check_conversion(&kind)?;
+        Ok(kind)
     }
 
-    async fn run(&self, user: &UserInfo, kind: KindRef, request: Request) -> Result<Answer, Status> {
+    /// Answers a request about `kind`, whoever may ask for it.
+    pub(crate) async fn run(&self, user: &UserInfo, kind: KindRef, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
         check_scope(&kind, &request.target)?;
-        let mut call = Call { core: self, user, kind, target: &request.target, options: &request.options, warnings: Vec::new() };
+        let (target, options, facet) = (&request.target, &request.options, Facet::Whole);
+        let mut call = Call { core: self, user, kind, target, options, facet, annotations, warnings: Vec::new() };
         let response = call.respond(request.verb, request.body).await?;
         Ok(Answer { response, warnings: call.warnings })
     }
@@ -166,10 +187,10 @@ impl Core {
     pub(crate) async fn read_list(&self, kind: &KindRef, target: &Target, options: &Options) -> Result<List, Status> {
         check_scope(kind, target)?;
         check_verb(kind, Verb::List)?;
-        let Some(kind_cache) = self.cache.kind(&kind.storage_prefix) else {
+        let Some(kind_cache) = self.cache.of(kind) else {
             return Ok(self.nothing()); // a kind that keeps no objects (component statuses)
         };
-        let lister = Lister { cache: &self.cache, store: &*self.store, kind, kind_cache, namespace: &target.namespace };
+        let lister = Lister { cache: &self.cache, store: &*self.store, kind, kind_cache: &kind_cache, namespace: &target.namespace };
         lister.list(&named_only(target, options)).await
     }
 
@@ -177,7 +198,14 @@ impl Core {
         check_scope(kind, target)?;
         check_verb(kind, Verb::Watch)?;
         let kind_cache = self.kind_cache(kind)?;
-        let watcher = Watcher { cache: &self.cache, store: &*self.store, env: &self.env, kind, kind_cache, namespace: &target.namespace };
+        let watcher = Watcher {
+            cache: &self.cache,
+            store: &*self.store,
+            env: &self.env,
+            kind,
+            kind_cache: &kind_cache,
+            namespace: &target.namespace,
+        };
         watcher.watch(&named_only(target, options)).await
     }
 
@@ -186,8 +214,8 @@ impl Core {
         List { items: Vec::new(), resource_version: self.revision().to_string(), continue_token: String::new(), remaining: None }
     }
 
-    pub(crate) fn kind_cache(&self, kind: &KindRef) -> Result<&Arc<KindCache>, Status> {
-        self.cache.kind(&kind.storage_prefix).ok_or_else(|| Status::method_not_supported(&kind.group, &kind.resource, "get"))
+    pub(crate) fn kind_cache(&self, kind: &KindRef) -> Result<Arc<KindCache>, Status> {
+        self.cache.of(kind).ok_or_else(|| Status::method_not_supported(&kind.group, &kind.resource, "get"))
     }
 }
 
@@ -198,7 +226,8 @@ impl<'a> Call<'a> {
         'a: 'b,
     {
         let warnings = std::mem::take(&mut self.warnings);
-        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options, warnings }
+        let (facet, annotations) = (Facet::Whole, self.annotations);
+        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options, facet, annotations, warnings }
     }
 
     async fn respond(&mut self, verb: Verb, body: client::Body) -> Result<Response, Status> {
@@ -231,17 +260,23 @@ impl<'a> Call<'a> {
     /// The subresource asked for; 404 when the kind has none of that name, 405 when it does not know the verb.
     fn subresource(&self, verb: Verb) -> Result<Subresource, Status> {
         let name = &self.target.subresource;
-        let found = self.kind.subresource(name).cloned().ok_or_else(no_such_resource)?;
-        if found.verbs.contains(&verb.as_str()) { Ok(found) } else { Err(no_such_method()) }
+        let custom = self.kind.custom.is_some();
+        let missing = || if custom { self.not_found() } else { no_such_resource() };
+        let found = self.kind.subresource(name).cloned().ok_or_else(missing)?;
+        match found.verbs.contains(&verb.as_str()) {
+            true => Ok(found),
+            false if custom => Err(Status::method_not_supported(&self.kind.group, &self.kind.resource, verb.as_str())),
+            false => Err(no_such_method()),
+        }
     }
 
     async fn get(&self) -> Result<Response, Status> {
         let asked = match self.options.resource_version.as_deref() {
-            None | Some("") => self.core.store.revision().0,
+            None | Some("") => list::newest(&*self.core.store).await?,
             Some(text) => list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?,
         };
         list::wait(&self.core.cache, asked).await?;
-        let cached = self.core.cache.kind(&self.kind.storage_prefix).and_then(|cache| cache.get(&self.key()));
+        let cached = self.core.cache.of(&self.kind).and_then(|cache| cache.get(&self.key()));
         let item = cached.ok_or_else(|| self.not_found())?;
         Ok(Response::Object { object: convert::served(&self.kind, Arc::clone(&item.object))?, created: false })
     }
@@ -259,6 +294,15 @@ impl<'a> Call<'a> {
         Status::not_found(&self.kind.group, &self.kind.resource, &self.target.name)
     }
 
+    /// The kind as its definition has it now; 404 where that is gone.
+    pub(crate) fn renew(&mut self) -> Result<(), Status> {
+        if self.kind.custom.is_some() {
+            let kind = &self.kind;
+            self.kind = self.core.registry.resource(&kind.group, &kind.version, &kind.resource).ok_or_else(no_such_resource)?;
+        }
+        Ok(())
+    }
+
     /// The descriptor of the version that is stored.
     pub(crate) fn stored_kind(&self) -> KindRef {
         self.core.registry.table().stored_as(&self.kind)
@@ -273,13 +317,29 @@ pub(crate) fn key(kind: &KindRef, namespace: &str, name: &str) -> String {
 struct InProcess {
     core: Arc<Core>,
     user: UserInfo,
+    /// The field manager of writes that name none.
+    manager: String,
+}
+
+/// The program that a component of this process stands for, as the original's managedFields name it.
+fn manager_of(user: &UserInfo) -> String {
+    let name = user.name.strip_prefix("system:").unwrap_or(&user.name);
+    match name.split(':').next().unwrap_or_default() {
+        "controller" | "serviceaccount" => "kube-controller-manager".to_owned(),
+        "node" => "kubelet".to_owned(),
+        "apiserver" => "kube-apiserver".to_owned(),
+        _ => name.to_owned(),
+    }
 }
 
 #[async_trait]
 impl Transport for InProcess {
-    async fn call(&self, request: Request) -> Result<Answer, Status> {
+    async fn call(&self, mut request: Request) -> Result<Answer, Status> {
+        if request.options.field_manager.is_empty() {
+            request.options.field_manager.clone_from(&self.manager);
+        }
         let kind = self.core.admit(&self.user, request.verb, &request.target, &request.options).await?;
-        self.core.run(&self.user, kind, request).await
+        self.core.run(&self.user, kind, request, &Annotations::default()).await
     }
 }
 

@@ -8,7 +8,9 @@ use store::StoreError;
 pub fn of_store(error: &StoreError) -> Status {
     match error {
         StoreError::ReadOnly(_) => Status::unavailable(format!("{error}; free some space, writing goes on by itself")),
-        StoreError::Failed(_) => Status::unavailable(error.to_string()),
+        StoreError::Failed(_) | StoreError::Unavailable(_) | StoreError::NoSpace(_) => Status::unavailable(error.to_string()),
+        StoreError::Uncertain(_) => Status::timeout(error.to_string()),
+        StoreError::TooLarge(_) => plain(format!("etcdserver: request is too large: {error}")),
         StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
         StoreError::Future { asked, current } => too_large_version(asked.0, current.0),
         StoreError::Conflict { .. } | StoreError::Lagged => Status::internal(error),
@@ -44,6 +46,8 @@ mod tests {
         let cases = [
             (StoreError::ReadOnly("/var".into()), 503, "the store's disk is full: /var; free some space, writing goes on by itself"),
             (StoreError::Failed("i/o error".into()), 503, "the store has failed: i/o error"),
+            (StoreError::Unavailable("no answer".into()), 503, "the store cannot be reached: no answer"),
+            (StoreError::Uncertain("no answer".into()), 504, "whether the write happened is not known: no answer"),
             (
                 StoreError::Compacted { asked: Revision(1), oldest: Revision(5) },
                 410,

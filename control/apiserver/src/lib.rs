@@ -5,21 +5,25 @@
 //! same authorization and admission as everybody else.
 //!
 //! ```text
-//! call ─► authorize ─► flow ─► decode ─► defaults ─► prepare ─► admission ─► validate ─► transaction ─► cache shows it ─► answer
+//! call ─► authorize ─► decode ─► defaults ─► prepare ─► admission ─► validate ─► transaction ─► cache shows it ─► answer
 //! ```
 //!
 //! | module | what |
 //! |---|---|
-//! | [`core`] | the entrance: authorization, flow control, dispatch by verb and subresource |
+//! | [`core`] | the entrance: authorization, dispatch by verb and subresource |
+//! | [`flow`] | priority and fairness of what comes over the network |
 //! | [`registry`] | which resources exist |
+//! | [`custom`] | what definitions of custom kinds ask of the server |
 //! | [`cache`] | every object in memory, events in rings, watchers as cursors |
 //! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
 //! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
 //! | [`admission`] | the ordered chain of plug-ins |
+//! | [`webhook`] | calls to programs outside that are asked |
 //! | [`allocate`] | ClusterIPs and node ports, inside the write's own transaction |
 //! | [`quota`] | resource quotas, charged inside the write's own transaction |
 //! | [`meta`] | the rules of `metadata` |
 //! | [`bootstrap`] | what every cluster has from its first second |
+//! | [`settings`] | what an operator may set, and where |
 //! | [`http`] | the thin face: TLS, paths, media types, tables, discovery |
 
 pub mod admission;
@@ -31,6 +35,7 @@ pub mod cache;
 pub mod config;
 pub mod convert;
 pub mod core;
+pub mod custom;
 pub mod document;
 pub mod failure;
 pub mod flow;
@@ -43,8 +48,10 @@ pub mod quota;
 pub mod registry;
 pub mod review;
 pub mod select;
+pub mod settings;
 pub mod sub;
 pub mod watch;
+pub mod webhook;
 pub mod write;
 
 pub use cache::cursor::{Cursor, Delivery, Step};

@@ -55,7 +55,7 @@ impl Lister<'_> {
             return self.next_page(options, &selector).await;
         }
         match show(options)? {
-            Show::Newest => self.wait(self.store.revision().0).await?,
+            Show::Newest => self.wait(newest(self.store).await?).await?,
             Show::Cached => {}
             Show::NotOlderThan(revision) => self.wait(revision).await?,
             Show::Exactly(revision) => {
@@ -181,6 +181,11 @@ pub fn bounds(prefix: &str, namespace: &str) -> (String, String) {
     let start = if namespace.is_empty() { prefix.to_owned() } else { format!("{prefix}{namespace}/") };
     let end = format!("{}0", start.strip_suffix('/').unwrap_or(&start)); // '0' follows '/'
     (start, end)
+}
+
+/// The store's revision now, whoever wrote it.
+pub async fn newest(store: &dyn Store) -> Result<u64, Status> {
+    store.current().await.map(|revision| revision.0).map_err(|error| failure::of_store(&error))
 }
 
 /// Waits until the cache shows `revision`; 504 when that takes too long.

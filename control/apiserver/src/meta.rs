@@ -13,6 +13,8 @@ use crate::failure;
 /// Generated names keep this much of their prefix: 63 less the random part.
 const GENERATED_PREFIX_MAX: usize = 58;
 const SUFFIX: usize = 5;
+/// Who owns which fields of the object.
+pub const MANAGED_FIELDS: &str = "managedFields";
 
 /// The metadata object of `doc`, made if absent.
 pub fn of(doc: &mut Value) -> &mut Map<String, Value> {
@@ -53,7 +55,7 @@ pub fn stamp_created(doc: &mut Value, kind: &Descriptor, env: &Env) -> Result<()
         return Err(failure::plain("resourceVersion should not be set on objects to be created"));
     }
     let meta = of(doc);
-    for set_by_server in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"] {
+    for set_by_server in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         meta.remove(set_by_server);
     }
     meta.insert("uid".into(), json!(env.uuid()));
@@ -89,7 +91,6 @@ pub fn carry_over(new: &mut Value, old: &Value) {
         None => drop(meta.remove("generation")),
     }
     meta.remove("selfLink");
-    meta.remove("managedFields");
     drop_empty(meta);
 }
 
@@ -109,15 +110,37 @@ pub fn bump_generation(doc: &mut Value) {
     of(doc).insert("generation".into(), json!(generation));
 }
 
-/// Metadata members as Go would print them: none that is null or empty.
+/// Metadata members as Go would print them: none that is null or empty. An empty managedFields says something: forget them.
 fn drop_empty(meta: &mut Map<String, Value>) {
-    meta.retain(|_, value| match value {
+    meta.retain(|name, value| match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
+        Value::Array(items) => !items.is_empty() || name == MANAGED_FIELDS,
         Value::Object(members) => !members.is_empty(),
         _ => true,
     });
+}
+
+/// Whether a change is none: nothing differs but times of managedFields, which alone are not worth a write.
+pub fn is_same(new: &Value, old: &Value) -> bool {
+    let all_same = |new: &Map<String, Value>, old: &Map<String, Value>, same: fn(&str, &Value, &Value) -> bool| {
+        new.len() == old.len() && new.iter().all(|(name, value)| old.get(name).is_some_and(|old| same(name, value, old)))
+    };
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new == old };
+    let (Some(new_meta), Some(old_meta)) = (new.get("metadata"), old.get("metadata")) else { return new == old };
+    let (Some(new_meta), Some(old_meta)) = (new_meta.as_object(), old_meta.as_object()) else { return new == old };
+    all_same(new, old, |name, new, old| name == "metadata" || new == old)
+        && all_same(new_meta, old_meta, |name, new, old| new == old || (name == MANAGED_FIELDS && same_owners(new, old)))
+}
+
+/// The same entries, whenever they were written.
+fn same_owners(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_array(), old.as_array()) else { return new == old };
+    let timeless = |entry: &Value| {
+        let members = entry.as_object().into_iter().flatten().filter(|(name, _)| *name != "time");
+        members.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>()
+    };
+    new.len() == old.len() && new.iter().zip(old).all(|(new, old)| timeless(new) == timeless(old))
 }
 
 /// Whether the object waits for its deletion.

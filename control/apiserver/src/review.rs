@@ -19,7 +19,8 @@ pub(crate) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Opti
 }
 
 async fn review(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
-    let doc = body::document(&Expected::of(&call.kind), body, call.options, &mut call.warnings)?;
+    let mut doc = body::document(&Expected::of(&call.kind), body, call.options, &mut call.warnings)?;
+    call.pass(&mut doc).await?;
     let value = match call.kind.resource.as_ref() {
         "subjectaccessreviews" => access::subject(call, doc).await?,
         "localsubjectaccessreviews" => access::local_subject(call, doc).await?,

@@ -39,7 +39,7 @@ impl Selector {
             Ok(Term { field, equal: term.equal, value: term.value })
         });
         let terms = terms.collect::<Result<_, Status>>()?;
-        Ok(Self { labels, terms, served: Arc::clone(served), is_stored: Arc::ptr_eq(served, stored) })
+        Ok(Self { labels, terms, served: Arc::clone(served), is_stored: Arc::ptr_eq(served, stored) || served.custom.is_some() })
     }
 
     pub fn is_everything(&self) -> bool {
@@ -87,7 +87,7 @@ fn field_of(kind: &Descriptor, name: &str) -> Result<Field, Status> {
     let own_fields = !kind.fields.is_empty();
     match name {
         "metadata.name" => Ok(Field::Name),
-        "metadata.namespace" if kind.is_namespaced() || !own_fields => Ok(Field::Namespace),
+        "metadata.namespace" if kind.is_namespaced() || (!own_fields && kind.custom.is_none()) => Ok(Field::Namespace),
         _ => match kind.fields.iter().position(|(field, _)| *field == name) {
             Some(index) => Ok(Field::Own(index)),
             None => Err(Status::bad_request(unknown_field(kind, name, own_fields))),
@@ -100,6 +100,7 @@ fn unknown_field(kind: &Descriptor, name: &str, own_fields: bool) -> String {
     match kind.kind.as_ref() {
         "Job" => format!("field label {name:?} not supported for batchv1.Job"),
         "CronJob" => format!("field label {name:?} not supported for \"CronJob\""),
+        _ if kind.custom.is_some() => format!("field label not supported: {name}"),
         _ if own_fields => format!("field label not supported: {name}"),
         _ => format!("{name:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
     }

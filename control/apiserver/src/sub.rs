@@ -10,6 +10,7 @@ use client::{Body, Response, Verb};
 use kinds::Subresource;
 use schema::Status;
 
+pub(crate) use self::scale::{of as scale_of, set_replicas as set_scale};
 use crate::core::Call;
 
 /// The answer of a subresource (or of `bindings`) that has a room here; None: the generic path answers.

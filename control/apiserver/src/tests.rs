@@ -1,10 +1,14 @@
-//! The core on the memory store, with the real kinds and authorization on.
+//! The core on the memory store (and on an etcd: on_etcd.rs), with the real kinds and authorization on.
 
 mod admission;
+mod apply;
 mod create;
+mod custom;
 mod delete;
 mod golden;
 mod lists;
+pub(crate) mod on_etcd;
+mod ownership;
 mod patch;
 mod protection;
 mod quota;
@@ -13,6 +17,7 @@ mod service;
 mod sub;
 mod update;
 mod watches;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -20,14 +25,14 @@ use auth::UserInfo;
 use client::{Answer, Body, Bytes, Client, List, Object, Options, Patch, Request, Response, Target, Verb};
 use env::Env;
 use schema::{Status, Value, json};
-use store::{Memory, Store};
+use store::Store;
 
 use crate::{Config, Core};
 
 /// An API server of its own for one test.
 pub(crate) struct Cluster {
     pub core: Arc<Core>,
-    pub store: Arc<Memory>,
+    pub store: Arc<dyn Store>,
     pub admin: UserInfo,
 }
 
@@ -38,7 +43,7 @@ impl Cluster {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let cluster = Self::on(Memory::new(), config).await;
+        let cluster = Self::on(on_etcd::fresh_store().await, config).await;
         for name in ["default", "other"] {
             cluster.create(Target::of("v1", "namespaces", ""), json!({"metadata": {"name": name}})).await.unwrap();
         }
@@ -46,9 +51,8 @@ impl Cluster {
     }
 
     /// On a store that may hold something already.
-    pub(crate) async fn on(store: Arc<Memory>, config: Config) -> Self {
-        let core =
-            Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), config, auth::Chain::new(Vec::new()), kinds::all().to_vec());
+    pub(crate) async fn on(store: Arc<dyn Store>, config: Config) -> Self {
+        let core = Core::new(Arc::clone(&store), Env::sim(7), config, auth::Chain::new(Vec::new()), kinds::all().to_vec());
         core.load().await.unwrap();
         Self { core, store, admin: UserInfo::new("admin", &[auth::MASTERS]) }
     }
@@ -76,6 +80,12 @@ impl Cluster {
     pub(crate) async fn patch(&self, target: Target, kind: Patch, patch: Value) -> Result<Value, Status> {
         let body = Body::Patch { kind, bytes: Bytes::from(patch.to_string()) };
         object(self.call(Verb::Patch, target, Options::default(), body).await?)
+    }
+
+    /// Server-side apply by `manager`.
+    pub(crate) async fn apply(&self, target: Target, manager: &str, force: bool, config: Value) -> Result<Value, Status> {
+        let body = Body::Patch { kind: Patch::Apply, bytes: Bytes::from(config.to_string()) };
+        object(self.call(Verb::Patch, target, Options { force, ..by(manager) }, body).await?)
     }
 
     pub(crate) async fn delete(&self, target: Target, options: Options) -> Result<Value, Status> {
@@ -107,6 +117,19 @@ pub(crate) fn pod(name: &str) -> Value {
 /// The default account of `default`, which a controller makes elsewhere.
 pub(crate) async fn with_account(cluster: &Cluster) {
     cluster.create(Target::of("v1", "serviceaccounts", "default"), json!({"metadata": {"name": "default"}})).await.unwrap();
+}
+
+/// The options of a write by `manager`.
+pub(crate) fn by(manager: &str) -> Options {
+    Options { field_manager: manager.into(), ..Options::default() }
+}
+
+/// `manager Operation [subresource]: {fields}` of each entry.
+pub(crate) fn owners(doc: &Value) -> Vec<String> {
+    let entries = schema::DocExt::items_at(doc, "metadata.managedFields").iter();
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    let named = |entry: &Value| format!("{} {} {}", text(entry, "manager"), text(entry, "operation"), text(entry, "subresource"));
+    entries.map(|entry| format!("{}: {}", named(entry).trim_end(), entry["fieldsV1"])).collect()
 }
 
 pub(crate) fn object(answer: Answer) -> Result<Value, Status> {

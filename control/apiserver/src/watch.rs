@@ -69,7 +69,7 @@ impl Watcher<'_> {
             timeout,
         };
         let topic = self.topic(&selector);
-        match self.from(options)? {
+        match self.from(options).await? {
             From::State(revision) => {
                 list::wait(self.cache, revision).await?;
                 let mut start = start(selector, topic);
@@ -87,13 +87,12 @@ impl Watcher<'_> {
         }
     }
 
-    fn from(&self, options: &Options) -> Result<From, Status> {
-        let newest = self.store.revision().0;
+    async fn from(&self, options: &Options) -> Result<From, Status> {
         let text = options.resource_version.as_deref().unwrap_or_default();
         let initial = options.send_initial_events;
         match text {
-            "" if initial == Some(false) => Ok(From::After(newest)),
-            "" => Ok(From::State(newest)),
+            "" if initial == Some(false) => Ok(From::After(list::newest(self.store).await?)),
+            "" => Ok(From::State(list::newest(self.store).await?)),
             "0" if initial == Some(false) => Ok(From::After(self.cache.applied())),
             "0" => Ok(From::State(0)),
             text => {

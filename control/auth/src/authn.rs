@@ -12,6 +12,7 @@ use schema::Status;
 
 use crate::authz::require;
 use crate::certificate::{ClientCertificates, Peer};
+use crate::front_proxy::{FrontProxies, FrontProxy};
 use crate::seam::{Attributes, Authorizer, TokenReviewer, UserInfo};
 use crate::{ANONYMOUS, AUTHENTICATED, SERVICE_ACCOUNTS, UNAUTHENTICATED, split_service_account};
 
@@ -22,8 +23,24 @@ pub enum Connection {
     #[default]
     Bare,
     Certificate(Peer),
+    /// A proxy before us, whose headers say who asks; its certificate may name a user of ours as well.
+    FrontProxy {
+        proxy: FrontProxy,
+        peer: Option<Peer>,
+    },
     /// A certificate was shown and is not good.
     Refused,
+}
+
+/// Where requests without any credential are let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// The authorizer decides.
+    #[default]
+    Everywhere,
+    Nowhere,
+    /// At these paths alone.
+    At(Vec<String>),
 }
 
 /// Cheap to share; one per server.
@@ -32,20 +49,35 @@ pub struct Authenticator {
     tokens: Arc<dyn TokenReviewer>,
     /// SHA-256 of each static token, so that comparing does not tell by its time how much was right.
     statics: Vec<([u8; 32], Arc<UserInfo>)>,
+    front_proxies: Option<FrontProxies>,
     anonymous: Arc<UserInfo>,
+    lets_in: Anonymous,
     env: Env,
 }
 
 impl Authenticator {
     pub fn new(certificates: ClientCertificates, tokens: Arc<dyn TokenReviewer>, env: &Env) -> Self {
         let anonymous = Arc::new(UserInfo::new(ANONYMOUS, &[UNAUTHENTICATED]));
-        Self { certificates, tokens, statics: Vec::new(), anonymous, env: env.clone() }
+        Self { certificates, tokens, statics: Vec::new(), front_proxies: None, anonymous, lets_in: Anonymous::Everywhere, env: env.clone() }
     }
 
     /// Adds a token that is good until the process ends.
     #[must_use]
     pub fn with_static_token(mut self, token: &str, user: UserInfo) -> Self {
         self.statics.push((digest(token), Arc::new(with_authenticated(user))));
+        self
+    }
+
+    /// Believes these proxies about who asks.
+    #[must_use]
+    pub fn with_front_proxies(mut self, proxies: FrontProxies) -> Self {
+        self.front_proxies = Some(proxies);
+        self
+    }
+
+    #[must_use]
+    pub fn with_anonymous(mut self, lets_in: Anonymous) -> Self {
+        self.lets_in = lets_in;
         self
     }
 
@@ -57,13 +89,38 @@ impl Authenticator {
     pub fn connection(&self, chain: Option<&[rustls::pki_types::CertificateDer<'_>]>) -> Connection {
         match chain {
             None | Some([]) => Connection::Bare,
-            Some(chain) => self.certificates.identify(chain).map_or(Connection::Refused, Connection::Certificate),
+            Some(chain) => {
+                let peer = self.certificates.identify(chain);
+                match self.front_proxies.as_ref().and_then(|proxies| proxies.identify(chain)) {
+                    Some(proxy) => Connection::FrontProxy { proxy, peer },
+                    None => peer.map_or(Connection::Refused, Connection::Certificate),
+                }
+            }
         }
+    }
+
+    /// The user that a proxy before us tells of. `headers`: names in lower case. None: nobody, or no proxy that we believe.
+    pub fn proxied<'a>(&self, connection: &Connection, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Arc<UserInfo>> {
+        match (connection, &self.front_proxies) {
+            (Connection::FrontProxy { proxy, .. }, Some(proxies)) => proxies.user(proxy, headers),
+            _ => None,
+        }
+    }
+
+    /// 401 for nobody where nobody is let in.
+    pub fn lets_in(&self, user: &Arc<UserInfo>, path: &str) -> Result<(), Status> {
+        let known = !Arc::ptr_eq(user, &self.anonymous);
+        let open = match &self.lets_in {
+            Anonymous::Everywhere => true,
+            Anonymous::Nowhere => false,
+            Anonymous::At(paths) => paths.iter().any(|open| open == path),
+        };
+        if known || open { Ok(()) } else { Err(Status::unauthorized()) }
     }
 
     /// The user of a request. `authorization` is the header's value.
     pub async fn authenticate(&self, connection: &Connection, authorization: Option<&str>) -> Result<Arc<UserInfo>, Status> {
-        if let Connection::Certificate(peer) = connection
+        if let Connection::Certificate(peer) | Connection::FrontProxy { peer: Some(peer), .. } = connection
             && let Some(user) = peer.user(&self.env)
         {
             return Ok(user);
@@ -98,7 +155,7 @@ fn bearer(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }
 
-fn digest(token: &str) -> [u8; 32] {
+pub(crate) fn digest(token: &str) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
@@ -179,17 +236,18 @@ impl Impersonation {
         if let (Some((namespace, _)), true) = (split_service_account(&self.user), self.groups.is_empty()) {
             groups = vec![SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
         }
-        let own = if self.user == ANONYMOUS { UNAUTHENTICATED } else { AUTHENTICATED };
-        let told = [AUTHENTICATED, UNAUTHENTICATED].iter().any(|special| groups.iter().any(|group| group == special));
-        if !told {
-            groups.push(own.to_owned());
-        }
+        let has = |group: &str| groups.iter().any(|own| own == group);
+        let missing = match self.user.as_str() {
+            ANONYMOUS => (!has(UNAUTHENTICATED)).then_some(UNAUTHENTICATED),
+            _ => (!has(AUTHENTICATED) && !has(UNAUTHENTICATED)).then_some(AUTHENTICATED),
+        };
+        groups.extend(missing.map(str::to_owned));
         groups
     }
 }
 
 /// Percent-decoding of an extra's key; what is no escape stays.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
     while at < bytes.len() {
         let escaped = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(|hex| u8::from_str_radix(hex, 16).ok());
@@ -246,6 +304,34 @@ mod tests {
             assert_eq!(user.as_ref().ok().map(|user| user.name.as_str()), want, "{header:?}");
             assert!(user.is_ok() || user.unwrap_err().code == 401);
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_let_in_where_it_is_said() {
+        let (authenticator, _pki, _dir) = authenticator();
+        let nobody = authenticator.authenticate(&Connection::Bare, None).await.unwrap();
+        let admin = authenticator.authenticate(&Connection::Bare, Some("Bearer s3cret")).await.unwrap();
+        let codes = |authenticator: &Authenticator| {
+            [(&nobody, "/livez"), (&nobody, "/api"), (&admin, "/api")]
+                .map(|(user, path)| authenticator.lets_in(user, path).err().map_or(200, |status| status.code))
+        };
+        assert_eq!(codes(&authenticator), [200, 200, 200]);
+        let authenticator = authenticator.with_anonymous(Anonymous::At(vec!["/livez".into()]));
+        assert_eq!(codes(&authenticator), [200, 401, 200]);
+        assert_eq!(codes(&authenticator.with_anonymous(Anonymous::Nowhere)), [401, 401, 200]);
+    }
+
+    #[test]
+    fn groups_of_an_impersonated_user_are_those_of_its_sort() {
+        let groups = |user: &str, groups: &[&str]| {
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            Impersonation { user: user.into(), groups, ..Impersonation::default() }.all_groups().join(" ")
+        };
+        assert_eq!(groups("ann", &["dev"]), "dev system:authenticated");
+        assert_eq!(groups("ann", &["system:unauthenticated"]), "system:unauthenticated");
+        assert_eq!(groups("system:anonymous", &[]), "system:unauthenticated");
+        assert_eq!(groups("system:anonymous", &["system:authenticated"]), "system:authenticated system:unauthenticated");
+        assert_eq!(groups("system:serviceaccount:d:bot", &["dev"]), "dev system:authenticated");
     }
 
     #[tokio::test]

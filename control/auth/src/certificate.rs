@@ -34,6 +34,15 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// The certificate's common name.
+    pub(crate) fn name(&self) -> &str {
+        &self.user.name
+    }
+
+    pub(crate) fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
     /// The user, while the certificate is valid.
     pub fn user(&self, env: &Env) -> Option<Arc<UserInfo>> {
         (env.now().as_second() <= self.not_after).then(|| Arc::clone(&self.user))

@@ -12,6 +12,8 @@
 //! | [`pki`] | the cluster's certificate authorities, certificates and the key that signs tokens |
 //! | [`certificate`] | users out of client certificates |
 //! | [`token`] | bound service-account tokens: issue and review |
+//! | [`reviewers`], [`bootstrap_token`], [`static_token`] | all sorts of bearer tokens, one after the other |
+//! | [`front_proxy`] | users that a proxy before us tells of |
 //! | [`authn`] | credentials of a request to a user, impersonation |
 //! | [`authz`] | the chain of authorizers and the sentence of a refusal |
 //! | [`rbac`] | roles and bindings: who may what, who may grant what |
@@ -20,12 +22,16 @@
 
 pub mod authn;
 pub mod authz;
+pub mod bootstrap_token;
 pub mod certificate;
+pub mod front_proxy;
 pub mod node;
 pub mod pki;
 pub mod policy;
 pub mod rbac;
+pub mod reviewers;
 pub mod seam;
+pub mod static_token;
 pub mod token;
 
 pub use authn::Authenticator;
@@ -40,6 +46,7 @@ pub const MASTERS: &str = "system:masters";
 pub const AUTHENTICATED: &str = "system:authenticated";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub const ANONYMOUS: &str = "system:anonymous";
+pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
 pub const NODES: &str = "system:nodes";
 /// `system:node:<node name>`
 pub const NODE_PREFIX: &str = "system:node:";

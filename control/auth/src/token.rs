@@ -4,6 +4,8 @@
 //! A token's signature is checked once and its claims remembered by digest (bounded); what it is bound to is looked at
 //! every time.
 
+pub mod legacy;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 

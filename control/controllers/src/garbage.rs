@@ -14,15 +14,16 @@
 
 pub mod graph;
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use client::events::Reference;
 use client::request::Patch;
 use client::{Object, Options, Target};
 use kinds::KindRef;
-use reconcile::{Action, Controller, Cx, Retry, Wiring};
+use reconcile::controller::Mapper;
+use reconcile::{Action, Collections, Controller, Cx, Retry, Wiring};
 use schema::meta::OwnerReference;
 use schema::{DocExt, Status, Value, json};
 
@@ -48,17 +49,19 @@ impl Controller for GarbageCollector {
 
     /// Keys are uids; the graph knows where to find them.
     fn wire(&self, wiring: &mut Wiring<'_>) {
-        for kind in WATCHED.values() {
-            let store = wiring.lister(&kind.api_version(), &kind.resource);
-            let graph = Arc::clone(&self.graph);
-            wiring.maps(&kind.api_version(), &kind.resource, {
-                let kind = kind.clone();
-                move |object| {
-                    let gone = || store.get(&object.meta.key()).is_none_or(|held| held.meta.uid != object.meta.uid);
-                    graph.lock().expect("no holder of the graph panics").note(&kind, object, gone)
-                }
+        let (graph, collections) = (Arc::clone(&self.graph), wiring.collections());
+        wiring.maps_every(move |kind, store| {
+            let (graph, collections, kind, store) = (Arc::clone(&graph), collections.clone(), Arc::clone(kind), store.clone());
+            if !is_watched(&kind) {
+                return None;
+            }
+            let mapper: Mapper = Arc::new(move |object| {
+                let gone = || store.get(&object.meta.key()).is_none_or(|held| held.meta.uid != object.meta.uid);
+                let place = |reference: &OwnerReference| place_of(&collections, object, reference);
+                graph.lock().expect("no holder of the graph panics").note(&kind, object, gone, place)
             });
-        }
+            Some(mapper)
+        });
     }
 
     fn after_lost_changes(&self) -> Vec<String> {
@@ -67,7 +70,7 @@ impl Controller for GarbageCollector {
 
     async fn reconcile(&self, cx: &Cx, uid: &str) -> Result<Action, Retry> {
         let Some(place) = self.graph().place(uid) else { return Ok(Action::AwaitChange) };
-        let held = cx.get(&place.kind.api_version(), &place.kind.resource, &place.key).filter(|held| held.meta.uid == uid);
+        let held = held(cx, &place).filter(|held| held.meta.uid == uid);
         let Some(object) = held else {
             let again = self.graph().remove(uid);
             again.iter().for_each(|uid| cx.queue.add(uid));
@@ -93,7 +96,7 @@ impl GarbageCollector {
     fn dependents(&self, cx: &Cx, uid: &str) -> Vec<(Place, Arc<Object>)> {
         let places = self.graph().dependents(uid);
         let held = places.into_iter().filter_map(|(dependent, place)| {
-            let object = cx.get(&place.kind.api_version(), &place.kind.resource, &place.key)?;
+            let object = held(cx, &place)?;
             (object.meta.uid == dependent).then_some((place, object))
         });
         held.collect()
@@ -158,7 +161,7 @@ impl GarbageCollector {
 
     /// From the cache when it shows the owner alive; otherwise from the API.
     async fn owner_state(&self, cx: &Cx, place: &Place, object: &Object, reference: &OwnerReference) -> Result<OwnerState, Status> {
-        let Some(kind) = kinds::by_kind(&reference.api_version, &reference.kind) else {
+        let Some(kind) = cx.collections.find(&reference.api_version, &reference.kind) else {
             // A kind that we do not serve cannot be said to be gone.
             return Ok(OwnerState::Solid);
         };
@@ -173,7 +176,7 @@ impl GarbageCollector {
             return Ok(OwnerState::Absent);
         }
         let key = if namespace.is_empty() { reference.name.clone() } else { format!("{namespace}/{}", reference.name) };
-        let lister = watched(kind).map(|kind| cx.lister(&kind.api_version(), &kind.resource));
+        let lister = Some(&kind).filter(|kind| is_watched(kind)).map(|kind| cx.lister(&kind.api_version(), &kind.resource));
         let held = lister.as_ref().and_then(|lister| lister.get(&key)).filter(|held| held.meta.uid == reference.uid);
         if let Some(owner) = held {
             return Ok(state_of(&owner));
@@ -216,15 +219,16 @@ impl Absent {
     }
 }
 
-/// The watched collections by group and resource. Events own nothing, and there are many.
-static WATCHED: LazyLock<HashMap<(String, String), KindRef>> = LazyLock::new(|| {
-    let all = crate::collections().filter(|kind| kind.resource != "events");
-    all.map(|kind| ((kind.group.to_string(), kind.resource.to_string()), kind)).collect()
-});
+/// Whether the collection is watched: what is not stored cannot be, and events own nothing, and there are many.
+fn is_watched(kind: &KindRef) -> bool {
+    kind.resource != "events" && !kind.storage_prefix.is_empty()
+}
 
-/// The kind in the version that is watched, where it is.
-fn watched(kind: &KindRef) -> Option<&'static KindRef> {
-    WATCHED.get(&(kind.group.to_string(), kind.resource.to_string()))
+/// The cached object; nothing where its kind is gone.
+fn held(cx: &Cx, place: &Place) -> Option<Arc<Object>> {
+    let (api_version, kind) = (place.kind.api_version(), &place.kind);
+    let gone = kind.custom.is_some() && cx.collections.find(&api_version, &kind.kind).is_none();
+    if gone { None } else { cx.get(&api_version, &kind.resource, &place.key) }
 }
 
 fn state_of(owner: &Object) -> OwnerState {
@@ -326,8 +330,8 @@ async fn write_metadata(cx: &Cx, place: &Place, object: &Object, mut metadata: V
 }
 
 /// Which watched collection an owner reference names. None where nobody could ever find the owner there.
-pub(crate) fn place_of(object: &Object, reference: &OwnerReference) -> Option<Place> {
-    let kind: KindRef = watched(kinds::by_kind(&reference.api_version, &reference.kind)?)?.clone();
+pub(crate) fn place_of(collections: &Collections, object: &Object, reference: &OwnerReference) -> Option<Place> {
+    let kind = collections.find(&reference.api_version, &reference.kind).filter(is_watched)?;
     let namespaced = kind.is_namespaced();
     if namespaced && object.meta.namespace.is_empty() {
         return None;
@@ -358,8 +362,9 @@ mod tests {
             name: "o".into(),
             ..OwnerReference::default()
         };
-        let key =
-            |namespace: &str, api_version: &str, kind: &str| place_of(&object(namespace), &owner(api_version, kind)).map(|place| place.key);
+        let key = |namespace: &str, api_version: &str, kind: &str| {
+            place_of(&Collections::default(), &object(namespace), &owner(api_version, kind)).map(|place| place.key)
+        };
         assert_eq!(key("d", "apps/v1", "Deployment").as_deref(), Some("d/o"));
         assert_eq!(key("d", "v1", "Node").as_deref(), Some("o"));
         assert_eq!(key("", "apps/v1", "Deployment"), None, "a cluster-scoped object cannot say in which namespace");

@@ -74,12 +74,3 @@ async fn create_if_absent(cx: &reconcile::Cx, target: client::Target, doc: schem
         other => other.map(|_| ()),
     }
 }
-
-/// Every collection that can be watched and emptied, once each: of kinds with several served versions, the stored one.
-pub(crate) fn collections() -> impl Iterator<Item = kinds::KindRef> {
-    kinds::all()
-        .iter()
-        .filter(|kind| kind.verbs == kinds::Verbs::All || kind.resource == "services")
-        .filter(|kind| kind.version == kind.stored_version)
-        .cloned()
-}

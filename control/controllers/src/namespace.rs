@@ -4,10 +4,13 @@
 //! holds back is told in the namespace's conditions, and its end brings the next look. Owners are not cascaded from here: each
 //! collection is deleted as a whole.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use client::{Options, Request, Target, Verb, request::Body};
 use kinds::KindRef;
 use kinds::core::Namespace;
+use reconcile::controller::Mapper;
 use reconcile::{Action, Controller, Cx, Retry, Wiring};
 use schema::{DocExt, Status, Value, json};
 
@@ -35,13 +38,15 @@ impl Controller for Namespaces {
 
     fn wire(&self, wiring: &mut Wiring<'_>) {
         wiring.primary("v1", "namespaces");
-        for kind in crate::collections().filter(|kind| kind.is_namespaced()) {
-            let namespaces = wiring.lister("v1", "namespaces");
-            wiring.maps(&kind.api_version(), &kind.resource, move |object| {
+        let namespaces = wiring.lister("v1", "namespaces");
+        wiring.maps_every(move |kind, _| {
+            let namespaces = namespaces.clone();
+            let mapper: Mapper = Arc::new(move |object| {
                 let going = namespaces.get(&object.meta.namespace).is_some_and(|held| held.meta.is_deleting());
                 if going { vec![object.meta.namespace.clone()] } else { Vec::new() }
             });
-        }
+            kind.is_namespaced().then_some(mapper)
+        });
     }
 
     async fn reconcile(&self, cx: &Cx, name: &str) -> Result<Action, Retry> {
@@ -50,8 +55,12 @@ impl Controller for Namespaces {
         if !namespace.spec.finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(Action::AwaitChange);
         }
-        let (pods, others): (Vec<_>, Vec<_>) =
-            crate::collections().filter(|kind| kind.is_namespaced()).partition(|kind| kind.resource == "pods");
+        let (pods, others): (Vec<_>, Vec<_>) = cx
+            .collections
+            .all()
+            .into_iter()
+            .filter(|kind| kind.is_namespaced())
+            .partition(|kind| kind.group.is_empty() && kind.resource == "pods");
         let mut remaining = Remaining::default();
         for group in [pods, others] {
             for kind in group {
@@ -86,11 +95,14 @@ async fn empty(cx: &Cx, kind: &KindRef, namespace: &str, remaining: &mut Remaini
         Ok(())
     };
     match deleted {
+        // Its definition went in the meantime, and took it along.
+        Err(status) if status.is_not_found() => {}
         Err(status) => remaining.failures.push(format!("{}: {status}", kind.qualified())),
         Ok(()) => match cx.client.list(target, Options::default()).await {
             Ok(list) => {
                 remaining.count(&format!("{}.{}", kind.resource, kind.group), list.items.iter().map(|item| item.meta.finalizers.as_slice()))
             }
+            Err(status) if status.is_not_found() => {}
             Err(status) => remaining.failures.push(format!("{}: {status}", kind.qualified())),
         },
     }

@@ -69,7 +69,7 @@ fn limits_differ(change: &Change) -> bool {
 
 /// Everything that quotas can count.
 fn counted_collections() -> impl Iterator<Item = KindRef> {
-    crate::collections().filter(|kind| kind.is_namespaced() && counted(kind).grows_by(true, ""))
+    reconcile::collections::built_in().filter(|kind| kind.is_namespaced() && counted(kind).grows_by(true, ""))
 }
 
 fn counted(kind: &KindRef) -> Counted<'_> {

@@ -10,12 +10,15 @@ use client::informer::Change;
 use client::{Client, Informer, Lister, Object};
 use env::Env;
 use futures::FutureExt;
+use kinds::KindRef;
 use schema::Status;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Counters, Metrics};
 use crate::writes::{Expectations, Quarantine};
-use crate::{Informers, Queue};
+use crate::{Collections, Informers, Queue};
 
 /// What a reconcile wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Cx {
     /// For what must stay so for a while before it is acted on.
     pub quarantine: Quarantine,
     pub queue: Arc<Queue>,
+    /// Every collection that there is, custom ones included.
+    pub collections: Collections,
 }
 
 impl Cx {
@@ -92,6 +97,9 @@ impl Cx {
     }
 }
 
+/// Makes the mapper of one collection.
+pub type MapperOf = Arc<dyn Fn(&KindRef, &Lister) -> Option<Mapper> + Send + Sync>;
+
 /// Makes keys of a change.
 pub type Mapper = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
 
@@ -99,6 +107,7 @@ pub type Mapper = Arc<dyn Fn(&Object) -> Vec<String> + Send + Sync>;
 pub type Filter = Arc<dyn Fn(&Change) -> bool + Send + Sync>;
 
 /// One collection, and what its changes mean to a controller.
+#[derive(Clone)]
 struct Source {
     informer: Arc<Informer>,
     mapper: Mapper,
@@ -110,6 +119,8 @@ struct Source {
 pub struct Wiring<'a> {
     informers: &'a Informers,
     sources: Vec<Source>,
+    every: Vec<MapperOf>,
+    collections: &'a Collections,
 }
 
 impl Wiring<'_> {
@@ -148,6 +159,23 @@ impl Wiring<'_> {
         self.informers.env()
     }
 
+    /// As [`Wiring::maps`] for every collection that there is or will be; `mapper_of` passes over those that it does not want.
+    pub fn maps_every(&mut self, mapper_of: impl Fn(&KindRef, &Lister) -> Option<Mapper> + Send + Sync + 'static) {
+        for kind in crate::collections::built_in() {
+            let informer = || self.informers.of(&kind.api_version(), &kind.resource);
+            // Nobody starts an informer for a collection that is passed over.
+            let Some(mapper) = mapper_of(&kind, &Lister::default()).and_then(|_| mapper_of(&kind, &informer().store)) else { continue };
+            let informer = informer();
+            self.sources.push(Source { informer, mapper, filter: None });
+        }
+        self.every.push(Arc::new(mapper_of));
+    }
+
+    /// Which collections there are, for mappers that look at owners.
+    pub fn collections(&self) -> Collections {
+        self.collections.clone()
+    }
+
     /// For mappers that look at other objects.
     pub fn lister(&self, api_version: &str, resource: &str) -> Lister {
         self.informers.of(api_version, resource).store.clone()
@@ -163,12 +191,13 @@ pub struct Manager {
     informers: Informers,
     client_of: ClientOf,
     metrics: Metrics,
+    collections: Collections,
 }
 
 impl Manager {
     /// `client_of` gives the client of a user name (`system:serviceaccount:kube-system:replicaset-controller`).
     pub fn new(env: &Env, informers: Informers, client_of: ClientOf) -> Self {
-        Self { env: env.clone(), informers, client_of, metrics: Metrics::default() }
+        Self { env: env.clone(), informers, client_of, metrics: Metrics::default(), collections: Collections::default() }
     }
 
     /// What the controllers count, for a registry.
@@ -178,13 +207,24 @@ impl Manager {
 
     /// Runs one controller with so many workers until shutdown.
     pub fn start(&self, controller: Arc<dyn Controller>, workers: usize) {
-        let mut wiring = Wiring { informers: &self.informers, sources: Vec::new() };
+        let mut wiring = Wiring { informers: &self.informers, sources: Vec::new(), every: Vec::new(), collections: &self.collections };
         controller.wire(&mut wiring);
         let counters = self.metrics.of(controller.name());
         let queue = Arc::new(Queue::counted(counters.clone()));
-        let sources: Arc<[Source]> = wiring.sources.into();
-        for at in 0..sources.len() {
-            self.feed(Arc::clone(&controller), Arc::clone(&sources), at, Arc::clone(&queue));
+        let Wiring { sources, every, .. } = wiring;
+        let sources: Arc<[Source]> = sources.into();
+        let feeder = Feeder { env: self.env.clone(), controller: Arc::clone(&controller), sources, queue: Arc::clone(&queue) };
+        for at in 0..feeder.sources.len() {
+            feeder.feed(at);
+        }
+        for mapper_of in every {
+            let feeder = feeder.clone();
+            let hook = move |kind: &KindRef, informer: Arc<Informer>, ended: CancellationToken| {
+                if let Some(mapper) = mapper_of(kind, &informer.store) {
+                    feeder.feed_custom(Source { informer, mapper, filter: None }, ended);
+                }
+            };
+            self.collections.follow(&self.env, &self.informers, Arc::new(hook));
         }
         let client = (self.client_of)(&format!("system:serviceaccount:kube-system:{}", controller.name()));
         let cx = Arc::new(Cx {
@@ -195,40 +235,11 @@ impl Manager {
             expectations: Expectations::default(),
             quarantine: Quarantine::default(),
             queue,
+            collections: self.collections.clone(),
         });
         for _ in 0..workers {
             self.work(Arc::clone(&controller), Arc::clone(&cx), counters.clone());
         }
-    }
-
-    /// Turns changes of one source into keys. Where changes were lost, deletes may be among them, and only the objects of the other
-    /// sources tell whom they concern: then everything of this controller is looked at again.
-    fn feed(&self, controller: Arc<dyn Controller>, sources: Arc<[Source]>, at: usize, queue: Arc<Queue>) {
-        let shutdown = self.env.shutdown().clone();
-        let mut changes = sources[at].informer.changes();
-        let feeder = async move {
-            let source = &sources[at];
-            source.informer.synced().await;
-            enqueue_all(&queue, source);
-            loop {
-                match changes.recv().await {
-                    Ok(change) => enqueue_change(&queue, source, &change),
-                    Err(RecvError::Lagged(lost)) => {
-                        tracing::info!(
-                            controller = controller.name(),
-                            lost,
-                            "changes came faster than they were read, looking at everything"
-                        );
-                        sources.iter().for_each(|source| enqueue_all(&queue, source));
-                        controller.after_lost_changes().iter().for_each(|key| queue.add(key));
-                    }
-                    Err(RecvError::Closed) => return,
-                }
-            }
-        };
-        self.env.spawn("controller-feed", async move {
-            shutdown.run_until_cancelled(feeder).await;
-        });
     }
 
     fn work(&self, controller: Arc<dyn Controller>, cx: Arc<Cx>, counters: Counters) {
@@ -253,6 +264,61 @@ impl Manager {
         self.env.spawn("controller", async move {
             shutdown.run_until_cancelled(worker).await;
         });
+    }
+}
+
+/// Turns changes into the keys of one controller.
+#[derive(Clone)]
+struct Feeder {
+    env: Env,
+    controller: Arc<dyn Controller>,
+    sources: Arc<[Source]>,
+    queue: Arc<Queue>,
+}
+
+impl Feeder {
+    /// Feeds from a built-in source until shutdown.
+    fn feed(&self, at: usize) {
+        let shutdown = self.env.shutdown().clone();
+        self.spawn(self.sources[at].clone(), shutdown);
+    }
+
+    /// Feeds from a custom kind's collection until it is gone.
+    fn feed_custom(&self, source: Source, ended: CancellationToken) {
+        self.spawn(source, ended);
+    }
+
+    fn spawn(&self, source: Source, ended: CancellationToken) {
+        let (this, shutdown) = (self.clone(), self.env.shutdown().clone());
+        let changes = source.informer.changes();
+        self.env.spawn("controller-feed", async move {
+            let feeding = ended.run_until_cancelled(this.run(&source, changes));
+            if shutdown.run_until_cancelled(feeding).await.is_some() {
+                // What was there is gone; whoever waits for it must hear of that.
+                enqueue_all(&this.queue, &source);
+            }
+        });
+    }
+
+    /// Where changes were lost, deletes may be among them, and only the objects of the other sources tell whom they concern:
+    /// then everything of this controller is looked at again.
+    async fn run(&self, source: &Source, mut changes: Receiver<Change>) {
+        let queue = &self.queue;
+        source.informer.synced().await;
+        enqueue_all(queue, source);
+        loop {
+            match changes.recv().await {
+                Ok(change) => enqueue_change(queue, source, &change),
+                Err(RecvError::Lagged(lost)) => {
+                    let controller = self.controller.name();
+                    tracing::info!(controller, lost, "changes came faster than they were read, looking at everything");
+                    enqueue_all(queue, source);
+                    self.sources.iter().for_each(|source| enqueue_all(queue, source));
+                    self.controller.after_lost_changes().iter().for_each(|key| queue.add(key));
+                }
+                Err(RecvError::Closed) => return,
+            }
+        }
     }
 }
 

@@ -44,6 +44,12 @@ impl Informers {
         &self.inner.env
     }
 
+    /// Ends an informer that nobody shall start again: its collection is gone. Who still holds it reads what it last had.
+    pub fn end(&self, api_version: &str, resource: &str) {
+        let key = (api_version.to_owned(), resource.to_owned());
+        self.inner.started.lock().expect("no holder of the informers panics").remove(&key);
+    }
+
     /// Resolves when every informer started so far has its first list.
     pub async fn synced(&self) {
         let started: Vec<Arc<Informer>> = self.inner.started.lock().expect("no holder of the informers panics").values().cloned().collect();

@@ -1,9 +1,11 @@
-//! `cargo run --release -p store --example store_bench [WRITERS] [SECONDS] [FOLDER]`: durable puts per second and CPU per put.
+//! `cargo run --release -p store --example store_bench [WRITERS] [SECONDS] [FOLDER] [etcd]`: durable puts per
+//! second and CPU per put, in the log and, where asked for, in an etcd.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use store::bench::{Figures, bare_log, durable_puts, open_again};
+use store::bench::{Figures, bare_log, durable_puts, etcd_puts, open_again};
+use store::etcd_server::EtcdServer;
 
 #[expect(clippy::print_stdout, reason = "a command's data goes to stdout")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,5 +38,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         open_time.as_secs_f64() * 1e3,
         open_bytes >> 20
     );
+    if let Some(server) = args.next().filter(|word| word == "etcd").and_then(|_| EtcdServer::plain()) {
+        let (engine, bare) = etcd_puts(&server.url(), writers, Duration::from_secs(seconds))?;
+        print("bare etcd", &bare);
+        print("on etcd", &engine);
+        println!(
+            "on etcd / bare etcd: {:.2} x the CPU (ours alone), {:.2} x the rate",
+            engine.cpu_us_per_put / bare.cpu_us_per_put,
+            engine.puts_per_second / bare.puts_per_second
+        );
+    }
     Ok(())
 }

@@ -72,7 +72,7 @@ pub fn open_again(dir: &Path) -> Result<(Duration, u64), crate::OpenError> {
     Ok((elapsed, bytes))
 }
 
-async fn put_until(log: Arc<Log>, writer: u64, stop: Instant) -> Vec<u32> {
+async fn put_until(log: Arc<impl Store>, writer: u64, stop: Instant) -> Vec<u32> {
     let mut keys = Keys(writer + 1);
     let mut value = vec![b'x'; VALUE_LEN];
     value[..24].copy_from_slice(b"{\"resourceVersion\":\"\"   ");
@@ -85,6 +85,49 @@ async fn put_until(log: Arc<Log>, writer: u64, stop: Instant) -> Vec<u32> {
         }
         let put = Op::Put { key: keys.next().into(), value: value.clone(), rv_at: Some(20), ttl_seconds: None };
         log.txn(Txn { guards: Vec::new(), ops: vec![put] }).await.expect("a put succeeds");
+        latencies.push(before.elapsed().as_micros() as u32);
+    }
+}
+
+/// The same puts into the etcd at `url`: with the engine, and as bare calls that know no feed.
+pub fn etcd_puts(url: &str, writers: usize, duration: Duration) -> Result<(Figures, Figures), crate::EtcdError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime can be made");
+    runtime.block_on(async {
+        let env = Env::real();
+        let store = crate::Etcd::open(crate::EtcdConfig::new(vec![url.to_owned()]), &env).await?;
+        let (start, cpu) = (env.instant(), cpu_time());
+        let bare = at_once(&env, writers, |writer| bare_etcd_puts(store.clone(), writer, start + duration)).await;
+        let bare = Figures::new(bare, start.elapsed(), cpu_time() - cpu);
+        store.current().await.map_err(|error| crate::EtcdError::Unusable(error.to_string()))?;
+        let (start, cpu) = (env.instant(), cpu_time());
+        let engine = at_once(&env, writers, |writer| put_until(store.clone(), writer, start + duration)).await;
+        Ok((Figures::new(engine, start.elapsed(), cpu_time() - cpu), bare))
+    })
+}
+
+async fn at_once<F>(env: &Env, writers: usize, work: impl Fn(u64) -> F) -> Vec<u32>
+where
+    F: Future<Output = Vec<u32>> + Send + 'static,
+{
+    let tasks: Vec<_> = (0..writers).map(|writer| env.spawn("bench-writer", work(writer as u64))).collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await.expect("a writer does not panic"));
+    }
+    latencies
+}
+
+/// Beside the prefix, so that the feed has nothing to tell.
+async fn bare_etcd_puts(store: Arc<crate::Etcd>, writer: u64, stop: Instant) -> Vec<u32> {
+    let mut keys = Keys(writer + 1);
+    let value = Bytes::from(vec![b'x'; VALUE_LEN]);
+    let mut latencies = Vec::new();
+    loop {
+        let before = now();
+        if before >= stop {
+            return latencies;
+        }
+        store.bare_put(&format!("/bare{}", keys.next()), &value).await.expect("a put succeeds");
         latencies.push(before.elapsed().as_micros() as u32);
     }
 }

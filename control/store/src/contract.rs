@@ -120,6 +120,18 @@ pub enum StoreError {
     /// No space: reads go on, writes fail until there is room again.
     #[error("the store's disk is full: {0}")]
     ReadOnly(String),
+    /// No space at a store that other machines keep: reads and deletes go on, its owner must make room.
+    #[error("etcd is out of space: {0}; compact and defragment it, then end the alarm with `etcdctl alarm disarm`")]
+    NoSpace(String),
+    /// The transaction is larger than the store takes; nothing was written.
+    #[error("the transaction is too large: {0}")]
+    TooLarge(String),
+    /// The store does not answer; nothing was written.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
+    /// The store did not answer in time: the transaction may have happened, now or later.
+    #[error("whether the write happened is not known: {0}")]
+    Uncertain(String),
     /// The store has stopped after an I/O error; only a restart helps.
     #[error("the store has failed: {0}")]
     Failed(String),
@@ -128,8 +140,12 @@ pub enum StoreError {
 /// A revisioned key-value store. Reads never wait for a write in progress.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The newest committed revision.
+    /// The newest committed revision that shows here: where every write through this store and what came before it is.
     fn revision(&self) -> Revision;
+    /// The same after everything that anybody was told of by now: a store that others write to asks, and waits until it shows.
+    async fn current(&self) -> Result<Revision, StoreError> {
+        Ok(self.revision())
+    }
     /// The oldest revision that [`Store::range`] and [`Store::watch`] still serve.
     fn oldest(&self) -> Revision;
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;

@@ -12,7 +12,7 @@ use crate::contract::{Revision, StoreError};
 use crate::hub::Hub;
 
 /// The bounds of history, and with it of the backlog of a watcher.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryConfig {
     /// At least this long can a watcher be away and resume, unless `bytes_max` is reached before.
     pub keep: Duration,

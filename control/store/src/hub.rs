@@ -93,6 +93,14 @@ impl Hub {
         Ok(())
     }
 
+    /// Puts another state in the place of this one, as of a later revision whose history nobody knows: watchers fall off.
+    pub(crate) fn reset(&self, state: Mvcc) {
+        let revision = state.revision();
+        let replaced = std::mem::replace(&mut *self.write(), state);
+        self.head.send_replace(revision);
+        drop(replaced); // outside of the lock
+    }
+
     /// Ends every watcher and every later write with `why`. The first reason stays.
     pub(crate) fn stop(&self, why: StoreError) {
         if self.stopped.set(why).is_ok() {
@@ -166,7 +174,7 @@ impl Cursor {
         let commits = mvcc.commits_after(self.at, COMMITS_PER_LOOK).map_err(|_| StoreError::Lagged)?;
         let before = self.at;
         for events in commits {
-            self.at.0 += 1;
+            self.at = events[0].revision;
             self.ready.extend(matching(events, &self.prefix));
         }
         Ok(self.at != before)

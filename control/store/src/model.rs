@@ -1,4 +1,4 @@
-//! Both backends against the simplest thing that could be right: one whole map per revision.
+//! All backends against the simplest thing that could be right: one whole map per revision.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use env::Env;
 use proptest::prelude::*;
 
 use crate::contract::{Guard, Key, Op, Revision, Store, StoreError, Txn};
+use crate::etcd_server::EtcdServer;
 use crate::suite::{next, outline};
-use crate::{Log, LogConfig, Memory};
+use crate::{Etcd, EtcdConfig, Log, LogConfig, Memory};
 
 /// Value and revisions of create and last write.
 type Live = (Bytes, Revision, Revision);
@@ -172,6 +173,30 @@ async fn play(steps: Vec<Step>, mut store: Arc<dyn Store>, reopen: impl Fn(Arc<d
 
 fn on_runtime(future: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
+}
+
+/// Opens a store from within a runtime of several threads.
+fn open_etcd(server: &EtcdServer) -> Arc<dyn Store> {
+    let env = Env::real();
+    let opening = Etcd::open(EtcdConfig::new(vec![server.url()]), &env);
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opening)).unwrap()
+}
+
+proptest! {
+    // Each case has an etcd of its own.
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn etcd_is_the_model_also_after_restarts(steps in steps()) {
+        let Some(server) = EtcdServer::plain() else { return Ok(()) };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            play(steps, open_etcd(&server), |store| {
+                drop(store);
+                open_etcd(&server)
+            }).await;
+        });
+    }
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! The map with history that both backends share: pure, no I/O, no clock of its own.
+//! The map with history that all backends share: pure, no I/O, no clock of its own.
 //!
 //! Each key has a [`Chain`] of versions, newest first to reach; each commit has one slot in a ring, from which watchers
 //! resume. Both reach back to the same revision, [`Mvcc::oldest`], and forget together ([`Mvcc::compact`]).
@@ -68,9 +68,16 @@ impl Chain {
 /// One commit in the ring.
 #[derive(Debug)]
 struct Slot {
+    /// At least one.
     events: Arc<[Event]>,
     at: Instant,
     bytes: usize,
+}
+
+impl Slot {
+    fn revision(&self) -> Revision {
+        self.events[0].revision
+    }
 }
 
 /// A commit that is checked and numbered but not visible yet.
@@ -88,9 +95,8 @@ pub(crate) struct Staged {
 #[derive(Debug, Default)]
 pub(crate) struct Mvcc {
     keys: BTreeMap<Key, Chain>,
-    /// `ring[i]` is the commit `ring_first + i`.
+    /// In commit order. A store that others write to has gaps here, where they wrote what is not ours.
     ring: VecDeque<Slot>,
-    ring_first: u64,
     ring_bytes: usize,
     oldest: Revision,
     revision: Revision,
@@ -100,7 +106,7 @@ pub(crate) struct Mvcc {
 impl Mvcc {
     /// An empty store, or the start of a restore: nothing before `revision` is known.
     pub(crate) fn starting_at(revision: Revision) -> Self {
-        Self { ring_first: revision.0 + 1, oldest: revision, revision, ..Self::default() }
+        Self { oldest: revision, revision, ..Self::default() }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -133,7 +139,7 @@ impl Mvcc {
     /// The commits after `from`, at most `limit`; the error says that `from` is compacted or not there yet.
     pub(crate) fn commits_after(&self, from: Revision, limit: usize) -> Result<impl Iterator<Item = &Arc<[Event]>>, StoreError> {
         self.check_kept(from)?;
-        let skipped = (from.0 + 1 - self.ring_first) as usize;
+        let skipped = self.ring.partition_point(|slot| slot.revision() <= from);
         Ok(self.ring.range(skipped..).take(limit).map(|slot| &slot.events))
     }
 
@@ -147,9 +153,9 @@ impl Mvcc {
         Ok(())
     }
 
-    /// Makes a commit visible. Commits are applied in the order in which they were staged, without gaps.
+    /// Makes a commit visible. Commits are applied in the order of their revisions.
     pub(crate) fn apply(&mut self, staged: &Staged) {
-        assert_eq!(staged.revision.0, self.revision.0 + 1, "commits are applied in order");
+        assert!(staged.revision > self.revision, "commits are applied in order");
         let mut bytes = 0;
         for (event, &deadline) in staged.events.iter().zip(&staged.deadlines) {
             bytes += EVENT_OVERHEAD_BYTES + event.key.len() + event.value.len();
@@ -200,12 +206,11 @@ impl Mvcc {
     /// Frees up to `limit` commits of what [`Mvcc::compact`] gave up; false when there is nothing left to free.
     pub(crate) fn trim(&mut self, limit: usize) -> bool {
         for _ in 0..limit {
-            if self.ring_first > self.oldest.0 {
+            if self.ring.front().is_none_or(|slot| slot.revision() > self.oldest) {
                 self.ring.shrink_to(2 * self.ring.len()); // a burst's ring is not kept for the quiet after it
                 return false;
             }
-            let slot = self.ring.pop_front().expect("the ring holds every commit after its first");
-            self.ring_first += 1;
+            let slot = self.ring.pop_front().expect("it was just looked at");
             self.ring_bytes -= slot.bytes;
             for event in slot.events.iter() {
                 self.trim_key(&event.key);
@@ -234,15 +239,15 @@ impl Mvcc {
     /// Up to where history must go so that nothing made at `before` or earlier is kept, and at most `bytes` of it.
     pub(crate) fn compaction_target(&self, before: Option<Instant>, bytes: usize) -> Revision {
         let mut excess = self.ring_bytes.saturating_sub(bytes);
-        let mut target = self.ring_first - 1;
+        let mut target = self.oldest;
         for slot in &self.ring {
             if excess == 0 && before.is_none_or(|before| slot.at > before) {
                 break;
             }
             excess = excess.saturating_sub(slot.bytes);
-            target += 1;
+            target = target.max(slot.revision());
         }
-        Revision(target).max(self.oldest)
+        target
     }
 
     /// The next deadline of any key.
@@ -265,6 +270,15 @@ impl Mvcc {
             Some((entry(key, version)?, expires))
         });
         live.take(limit).collect()
+    }
+
+    /// Whether the newest entries are the same ones.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        fn live(mvcc: &Mvcc) -> impl Iterator<Item = (&Key, Revision)> {
+            let live = mvcc.keys.iter().filter(|(_, chain)| chain.newest.value.is_some());
+            live.map(|(key, chain)| (key, chain.newest.modified))
+        }
+        live(self).eq(live(other))
     }
 
     fn newest(&self, key: &str) -> Option<Live> {
@@ -400,7 +414,7 @@ impl Stage {
 }
 
 /// The document with its resourceVersion put where the hole is.
-fn fill_hole(value: Bytes, rv_at: Option<u32>, revision: Revision) -> Bytes {
+pub(crate) fn fill_hole(value: Bytes, rv_at: Option<u32>, revision: Revision) -> Bytes {
     let Some(at) = rv_at else { return value };
     let (before, after) = value.split_at(at as usize);
     let mut digits = [0u8; 20];

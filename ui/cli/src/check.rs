@@ -183,6 +183,14 @@ fn disk(instance: &Instance, _: bool) -> Finding {
         );
     };
     let free = stat.f_bavail * stat.f_frsize;
+    if free >= DISK_MIN_BYTES && stat.f_bavail < stat.f_blocks / 10 {
+        let detail = format!(
+            "{} free at {}, less than a tenth: the node reports DiskPressure and takes no pods",
+            crate::out::size(free),
+            existing.display()
+        );
+        return Finding::bad("disk", Level::Warning, detail, "free some space, or choose another folder with --root");
+    }
     if free >= DISK_MIN_BYTES {
         return Finding::ok("disk", format!("{} free at {}", crate::out::size(free), existing.display()));
     }

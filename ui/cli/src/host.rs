@@ -23,6 +23,26 @@ pub struct Invocation {
     pub colour: bool,
 }
 
+/// Where the state is kept; chosen once, before the first start.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct StoreArgs {
+    /// Keep the cluster's state in etcd: etcd=https://HOST:2379[,…]; chosen once [default: log, on this machine's disk]
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// Who signed etcd's certificate (PEM; copied)
+    #[arg(long, value_name = "FILE", requires = "store")]
+    pub store_ca: Option<PathBuf>,
+    /// Our certificate for etcd (PEM; copied)
+    #[arg(long, value_name = "FILE", requires_all = ["store_ca", "store_key"])]
+    pub store_cert: Option<PathBuf>,
+    /// Its key (PEM; copied)
+    #[arg(long, value_name = "FILE", requires = "store_cert")]
+    pub store_key: Option<PathBuf>,
+    /// What etcd's keys begin with
+    #[arg(long, value_name = "PREFIX", default_value = "/registry", requires = "store")]
+    pub store_prefix: String,
+}
+
 /// One of our processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildState {
@@ -65,6 +85,8 @@ pub trait Host: Send + Sync {
     fn findings(&self, instance: &Instance) -> Vec<Finding>;
     /// Makes folders and keys where they are missing. Idempotent.
     fn prepare(&self, instance: &Instance) -> Result<(), Failure>;
+    /// Records where the state is kept, where `up` was told so; refused when it cannot be reached, or another was chosen before.
+    async fn choose_store(&self, instance: &Instance, args: &StoreArgs) -> Result<(), Failure>;
     /// Starts the keeper, which starts the rest, and returns when it answers.
     fn start(&self, instance: &Instance) -> Result<(), Failure>;
     /// Becomes the keeper in this process (`up --foreground`); the exit code.

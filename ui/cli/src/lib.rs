@@ -20,4 +20,4 @@ pub mod ready;
 
 pub use commands::{Cli, Command, run};
 pub use failure::{Failure, Kind};
-pub use host::{Admin, ChildState, Host, ImageRow, Invocation, State};
+pub use host::{Admin, ChildState, Host, ImageRow, Invocation, State, StoreArgs};

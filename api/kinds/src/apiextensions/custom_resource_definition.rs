@@ -1,11 +1,18 @@
-//! CustomResourceDefinition: a kind that users bring.
+//! CustomResourceDefinition: a kind that users bring. What it makes of a kind is in [`crate::custom`]; who accepts its names
+//! and cleans up after it is the API server.
 
-use schema::{DocExt, Value, json};
+mod rules;
+
+use schema::{DocExt, FieldErrors, Value, json, names, time};
 
 use crate::cells::NAME_AND_CREATED_AT;
 use crate::core::pod::defaults::default_text;
+use crate::custom::rules::compiler;
 use crate::descriptor::WriteContext;
 use crate::kind::{Col, Kind, Meta, Question, Sub};
+
+/// Held by every definition that is deleted, until its objects are gone.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// A kind that users bring.
 pub struct CustomResourceDefinition;
@@ -16,9 +23,10 @@ impl Kind for CustomResourceDefinition {
         categories: &["api-extensions"],
         subresources: &[Sub::STATUS],
         generation: true,
+        name: names::is_dns1123_subdomain,
         ..Meta::cluster("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions")
     };
-    const NOTHING: &[Question] = &[Question::Fields, Question::Rules, Question::Updates, Question::Subresources, Question::Warnings];
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources];
     const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 
     fn fill_defaults(doc: &mut Value) {
@@ -32,8 +40,80 @@ impl Kind for CustomResourceDefinition {
     }
 
     fn prepare_create(doc: &mut Value, _cx: &WriteContext<'_>) {
-        let stored = doc.items_at("spec.versions").iter().find(|version| version.bool_at("storage"));
-        let stored: Vec<Value> = stored.into_iter().map(|version| version["name"].clone()).collect();
+        let stored: Vec<Value> = stored_version(doc).into_iter().collect();
         doc.set_at("status", json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}));
+        drop_false(doc);
     }
+
+    fn prepare_update(new: &mut Value, _old: &Value, cx: &WriteContext<'_>) {
+        drop_false(new);
+        if !cx.subresource.is_empty() {
+            return;
+        }
+        // Objects may be stored in every version that was ever the stored one.
+        let Some(stored) = stored_version(new) else { return };
+        if !new.items_at("status.storedVersions").contains(&stored) {
+            let mut versions = new.items_at("status.storedVersions").to_vec();
+            versions.push(stored);
+            new.set_at("status.storedVersions", versions);
+        }
+    }
+
+    fn prepare_delete(doc: &mut Value, now: jiff::Timestamp) {
+        let mut finalizers = doc.items_at("metadata.finalizers").to_vec();
+        if !finalizers.iter().any(|held| held == CLEANUP) {
+            finalizers.push(json!(CLEANUP));
+            doc.set_at("metadata.finalizers", finalizers);
+        }
+        let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+        set_condition(doc, "Terminating", true, "InstanceDeletionPending", message, now);
+    }
+
+    fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+        rules::validate(new, old, errors);
+    }
+
+    fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        rules::validate_update(new, old, errors);
+    }
+
+    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let versions = || new.items_at("spec.versions").iter().enumerate();
+        let ruled = versions().filter(|(_, version)| version.at("schema.openAPIV3Schema").is_some_and(rules::has_rules));
+        let unacted = |(at, _): (usize, &Value)| {
+            format!(
+                "spec.versions[{at}].schema.openAPIV3Schema: this build stores x-kubernetes-validations but nothing acts on them yet; \
+                 missing: expressions"
+            )
+        };
+        if compiler().is_none() { ruled.map(unacted).collect() } else { Vec::new() }
+    }
+}
+
+fn stored_version(doc: &Value) -> Option<Value> {
+    doc.items_at("spec.versions").iter().find(|version| version.bool_at("storage")).map(|version| version["name"].clone())
+}
+
+/// The one flag of `spec` that may only be false is not kept.
+fn drop_false(doc: &mut Value) {
+    if doc.at("spec.preserveUnknownFields") == Some(&Value::Bool(false)) {
+        doc.remove_at("spec.preserveUnknownFields");
+    }
+}
+
+/// Sets a condition; its transition time moves only with its status. Returns whether anything changed.
+pub fn set_condition(doc: &mut Value, ty: &str, is_true: bool, reason: &str, message: &str, now: jiff::Timestamp) -> bool {
+    let status = if is_true { "True" } else { "False" };
+    let mut conditions = doc.items_at("status.conditions").to_vec();
+    let held = conditions.iter().position(|condition| condition.str_at("type") == ty);
+    let since = held.filter(|&at| conditions[at].str_at("status") == status).map(|at| conditions[at]["lastTransitionTime"].clone());
+    let since = since.unwrap_or_else(|| json!(time::format(now)));
+    let made = json!({"type": ty, "status": status, "lastTransitionTime": since, "reason": reason, "message": message});
+    match held {
+        Some(at) if conditions[at] == made => return false,
+        Some(at) => conditions[at] = made,
+        None => conditions.push(made),
+    }
+    doc.set_at("status.conditions", conditions);
+    true
 }

@@ -36,13 +36,16 @@ impl Changes {
         }
     }
 
-    fn put(&mut self, step: &Step, (fate, below): (Fate, Self)) {
+    /// What became of one step. Most of a document stays as it is, and then nobody asks for the step's name.
+    fn put(&mut self, step: impl Fn() -> Step, (fate, below): (Fate, Self)) {
         if let Some(set) = self.of(fate) {
-            set.put(step.clone(), true, FieldSet::default());
+            set.put(step(), true, FieldSet::default());
         }
-        self.added.put(step.clone(), false, below.added);
-        self.removed.put(step.clone(), false, below.removed);
-        self.modified.put(step.clone(), false, below.modified);
+        for (set, below) in [(&mut self.added, below.added), (&mut self.removed, below.removed), (&mut self.modified, below.modified)] {
+            if !below.is_empty() {
+                set.put(step(), false, below);
+            }
+        }
     }
 }
 
@@ -130,13 +133,11 @@ pub(super) fn same(one: &Value, other: &Value) -> bool {
 
 fn of_members(of: Place<'_>, old: Option<&Value>, new: Option<&Value>) -> Changes {
     let mut found = Changes::default();
-    let member = |doc: Option<&'_ Value>, name: &str| doc.and_then(|doc| doc.get(name)).cloned();
-    let names = old.into_iter().chain(new).flat_map(members).map(|(name, _)| name);
-    let names: std::collections::BTreeSet<&String> = names.collect();
-    for name in names {
-        let (old, new) = (member(old, name), member(new, name));
+    let of_old = old.into_iter().flat_map(members).map(|(name, value)| (name, Some(value), new.and_then(|new| new.get(name))));
+    let only_new = new.into_iter().flat_map(members).filter(|(name, _)| old.is_none_or(|old| old.get(*name).is_none()));
+    for (name, old, new) in of_old.chain(only_new.map(|(name, value)| (name, None, Some(value)))) {
         let place = of.member(name).unwrap_or(Place::Free);
-        found.put(&Step::field(name), compare(place, old.as_ref(), new.as_ref()));
+        found.put(|| Step::field(name), compare(place, old, new));
     }
     found
 }
@@ -156,7 +157,7 @@ fn of_items(element: Place<'_>, list_type: ListType, keys: Keys<'_>, old: &[Valu
     }
     for (step, (before, after)) in pairs {
         if before.len() <= 1 && after.len() <= 1 {
-            found.put(&step, compare(element, before.first().copied(), after.first().copied()));
+            found.put(|| step.clone(), compare(element, before.first().copied(), after.first().copied()));
             continue;
         }
         let fate = match (before.is_empty(), after.is_empty()) {
@@ -165,7 +166,7 @@ fn of_items(element: Place<'_>, list_type: ListType, keys: Keys<'_>, old: &[Valu
             _ if before.len() == after.len() && before.iter().zip(&after).all(|(one, other)| same(one, other)) => Fate::Same,
             _ => Fate::Modified,
         };
-        found.put(&step, (fate, Changes::default()));
+        found.put(|| step.clone(), (fate, Changes::default()));
     }
     found
 }

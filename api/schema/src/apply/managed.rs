@@ -6,7 +6,7 @@ use super::set::FieldSet;
 use crate::{DocExt, Map, Value, json, time};
 
 /// Entries of updates beyond this many are folded together, the oldest first.
-const UPDATERS_MAX: usize = 10;
+pub(super) const UPDATERS_MAX: usize = 10;
 /// Whose entries those then are.
 const ANCIENT: &str = "ancient-changes";
 
@@ -65,8 +65,12 @@ pub struct Managed {
 impl Managed {
     /// Reads an object's entries.
     pub fn decode(doc: &Value) -> Result<Self, String> {
+        Self::of_entries(doc.items_at("metadata.managedFields"))
+    }
+
+    pub(super) fn of_entries(entries: &[Value]) -> Result<Self, String> {
         let mut managed = Self::default();
-        for entry in doc.items_at("metadata.managedFields") {
+        for entry in entries {
             let (owner, owned, time) = decode_entry(entry)?;
             if let Some(time) = time {
                 managed.times.insert(owner.clone(), time);
@@ -76,18 +80,23 @@ impl Managed {
         Ok(managed)
     }
 
-    /// Writes the entries into an object: appliers first, then by time and name.
+    /// Writes the entries into an object.
     pub fn encode_into(&self, doc: &mut Value) {
-        let mut entries: Vec<(&Owner, &Owned)> = self.owners.iter().collect();
-        entries.sort_by_key(|(owner, owned)| {
-            (owner.operation, self.seconds(owner), &owner.manager, owned.api_version.as_str(), &owner.subresource)
-        });
-        let entries: Vec<Value> = entries.into_iter().map(|(owner, owned)| self.entry(owner, owned)).collect();
+        let entries = self.encode();
         if entries.is_empty() {
             doc.remove_at("metadata.managedFields");
         } else {
             doc.set_at("metadata.managedFields", entries);
         }
+    }
+
+    /// The entries: appliers first, then by time and name.
+    pub(super) fn encode(&self) -> Vec<Value> {
+        let mut entries: Vec<(&Owner, &Owned)> = self.owners.iter().collect();
+        entries.sort_by_key(|(owner, owned)| {
+            (owner.operation, self.seconds(owner), &owner.manager, owned.api_version.as_str(), &owner.subresource)
+        });
+        entries.into_iter().map(|(owner, owned)| self.entry(owner, owned)).collect()
     }
 
     fn entry(&self, owner: &Owner, owned: &Owned) -> Value {

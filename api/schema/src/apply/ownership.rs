@@ -1,17 +1,20 @@
 //! Who owns what after a write.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::compare::{self, Changes};
 use super::conflict::Conflicts;
 use super::managed::{Managed, Owned, Owner};
 use super::set::FieldSet;
 use super::shape::Place;
-use super::{ApplyError, Write, go_kind, merge, typed};
+use super::{ApplyError, Write, go_kind, merge, typed, view};
 use crate::{DocExt, Value};
 
 /// What identifies an object, and what the server alone writes: nobody owns it.
-const UNOWNED: &[&[&str]] = &[
+pub(super) static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(UNOWNED_PATHS));
+
+const UNOWNED_PATHS: &[&[&str]] = &[
     &["apiVersion"],
     &["kind"],
     &["metadata"],
@@ -35,7 +38,7 @@ impl Write<'_> {
         let changes = self.changed(self.api_version, live, new).unwrap_or_default();
         self.take(live, new, &mut managed, None, true)?;
         let owner = Owner::updater(manager, self.api_version, self.subresource);
-        let set = changes.modified.union(&changes.added).without_trees(self.ignored).difference(&FieldSet::of_fields(UNOWNED));
+        let set = changes.modified.union(&changes.added).without_trees(self.ignored).difference(&UNOWNED);
         // The server looks for what this write changed; what the manager owned before stays its own, less what went away.
         if !set.is_empty() {
             let before = managed.owners.get(&owner).map(|owned| owned.set.clone()).unwrap_or_default();
@@ -55,6 +58,9 @@ impl Write<'_> {
         let owner = Owner::applier(self.manager, self.subresource);
         let last = managed.owners.remove(&owner);
         let set = typed::fields(place, config).without_trees(self.ignored);
+        // What the applier still names is given back by pruning, so there is something to prune only where it names less.
+        let names_less = |last: &Owned| last.api_version != self.api_version || !last.set.difference(&set).is_empty();
+        let last = last.filter(names_less);
         managed.owners.insert(owner.clone(), Owned { set, api_version: self.api_version.into() });
         let merged = merge::merge(place, live, config);
         let object = match last.filter(|last| !last.set.is_empty()) {
@@ -63,7 +69,7 @@ impl Write<'_> {
         };
         self.take(live, &object, &mut managed, Some(&owner), force)?;
         if let Some(owned) = managed.owners.get_mut(&owner) {
-            owned.set = owned.set.difference(&FieldSet::of_fields(UNOWNED));
+            owned.set = owned.set.difference(&UNOWNED);
         }
         managed.drop_empty();
         if !compare::same(live, &object) {
@@ -87,8 +93,18 @@ impl Write<'_> {
     /// The changes that this endpoint may make, as a version sees them; None where that version is gone.
     fn changed(&self, api_version: &str, live: &Value, new: &Value) -> Option<Changes> {
         let place = self.kind.shape(api_version)?;
-        let (live, new) = (self.kind.convert(live, api_version)?, self.kind.convert(new, api_version)?);
-        Some(compare::changes(place, &live, &new).without(self.ignored))
+        if api_version == self.api_version {
+            return Some(self.compared(place, live, new));
+        }
+        Some(self.compared(place, &self.kind.convert(live, api_version)?, &self.kind.convert(new, api_version)?))
+    }
+
+    fn compared(&self, place: Place<'_>, live: &Value, new: &Value) -> Changes {
+        let changes = match view::differing(place, self.kind.prints_structs(), live, new) {
+            Some((live, new)) => compare::changes(place, &live, &new),
+            None => Changes::default(),
+        };
+        changes.without(self.ignored)
     }
 
     /// Takes from everybody but `writer` what changed. Without `force`, what others would lose is a conflict.

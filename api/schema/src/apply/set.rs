@@ -76,6 +76,14 @@ impl FieldSet {
         self.members.contains(step)
     }
 
+    pub(super) fn members(&self) -> impl Iterator<Item = &Step> {
+        self.members.iter()
+    }
+
+    pub(super) fn children(&self) -> impl Iterator<Item = (&Step, &Self)> {
+        self.children.iter()
+    }
+
     pub(super) fn below(&self, step: &Step) -> Option<&Self> {
         self.children.get(step)
     }

@@ -215,7 +215,12 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Val
 }
 
 fn syntax(error: &ScanError) -> DecodeError {
-    DecodeError::Syntax(format!("yaml: line {}: {}", error.marker().line(), error.info()))
+    // The original does not tell the first line.
+    let place = match error.marker().line() {
+        0 | 1 => String::new(),
+        line => format!("line {line}: "),
+    };
+    DecodeError::Syntax(format!("yaml: {place}{}", error.info()))
 }
 
 #[cfg(test)]

@@ -52,6 +52,10 @@ impl Kind for World {
     fn empty(&self, api_version: &str) -> Value {
         self.held(json!({"apiVersion": api_version, "kind": self.kind}))
     }
+
+    fn prints_structs(&self) -> bool {
+        self.go
+    }
 }
 
 struct ScaleKind;

@@ -2,6 +2,7 @@
 //! same functions over any folder.
 
 mod apply;
+mod custom;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,8 @@ pub struct Case<'a> {
 }
 
 pub const ALL: &[Replay] = &[
+    Replay { file: "crd-schemas.jsonl", check: custom::schemas },
+    Replay { file: "crd.jsonl", check: custom::documents },
     Replay { file: "durations.jsonl", check: durations },
     Replay { file: "json-merge-patch.jsonl", check: merge_patches },
     Replay { file: "json-patch.jsonl", check: json_patches },

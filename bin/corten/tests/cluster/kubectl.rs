@@ -2,6 +2,7 @@
 //!
 //! One cluster per minor; the themes run one after another on it, and every wrong command is told, not only the first.
 
+mod custom;
 mod faults;
 mod inside;
 mod objects;
@@ -31,7 +32,7 @@ fn run(program: &str, name: &str) {
     machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up");
     machine.import_busybox();
     let mut session = Session::new(&machine, &path);
-    for theme in [faults::begin, objects::run, rollout::run, inside::run, faults::run] {
+    for theme in [faults::begin, objects::run, custom::run, rollout::run, inside::run, faults::run] {
         theme(&mut session);
     }
     session.finish();

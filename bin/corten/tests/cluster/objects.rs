@@ -80,12 +80,37 @@ const ENDS: &[Row] = &[
 pub(crate) fn run(session: &mut Session<'_>) {
     session.rows(READS);
     session.rows(WRITES);
+    applied_by_the_server(session);
     refusals(session);
     edit_and_watch(session);
     session.rows(ENDS);
     piped(session);
     manifests(session);
     node_commands(session);
+}
+
+/// Server-side apply: owners, a conflict, force, what is no more named; and taking over from `apply` of the client's side.
+fn applied_by_the_server(session: &mut Session<'_>) {
+    let map = |data: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: shared}}\ndata: {data}\n");
+    let owners = ["get", "configmap", "shared", "-o", "jsonpath={range .metadata.managedFields[*]}{.manager}/{.operation} {end}"];
+    let server = ["apply", "--server-side", "-f", "-"];
+    session.ends_with_fed(0, &map("{a: '1', b: '1'}"), &server, &["configmap/shared serverside-applied"]);
+    session.ends_with_fed(1, &map("{a: '2', b: '1'}"), &["diff", "--server-side", "-f", "-"], &["-  a: \"1\"", "+  a: \"2\""]);
+    let other = ["apply", "--server-side", "--field-manager=other", "-f", "-"];
+    let conflict = "Apply failed with 1 conflict: conflict with \"kubectl\": .data.a";
+    session.ends_with_fed(1, &map("{a: '2'}"), &other, &[conflict, "--force-conflicts"]);
+    let force = ["apply", "--server-side", "--field-manager=other", "--force-conflicts", "-f", "-"];
+    session.ends_with_fed(0, &map("{a: '2'}"), &force, &["configmap/shared serverside-applied"]);
+    session.shows(&owners, &["kubectl/Apply other/Apply"]);
+    session.shows(&["get", "configmap", "shared", "-o", "yaml", "--show-managed-fields"], &["managedFields:", "f:data:", "manager: other"]);
+    session.ends_with_fed(0, &map("{}"), &server, &["serverside-applied"]);
+    session.shows(&["get", "configmap", "shared", "-o", "jsonpath={.data}"], &["{\"a\":\"2\"}"]);
+    session.shows(&["delete", "configmap", "shared"], &["deleted"]);
+    session.ends_with_fed(0, &map("{a: '1'}"), &["apply", "-f", "-"], &["configmap/shared created"]);
+    session.ends_with_fed(1, &map("{a: '2'}"), &["diff", "-f", "-"], &["+  a: \"2\""]);
+    session.ends_with_fed(0, &map("{a: '2'}"), &server, &["serverside-applied"]);
+    session.shows(&owners, &["kubectl/Apply"]);
+    session.shows(&["delete", "configmap", "shared"], &["deleted"]);
 }
 
 fn refusals(session: &mut Session<'_>) {

@@ -100,6 +100,16 @@ fn own_pod(request: &Admission<'_>, node: &str, new: Option<&Value>, old: Option
                 Err(request.forbidden(&format!("node {node:?} can only create pods with spec.nodeName set to itself")))
             }
         }
+        Operation::Create if request.subresource == "eviction" => {
+            let key = format!("/pods/{}/{}", request.namespace, request.name);
+            let pod = request.core.cache.kind("/pods/").and_then(|pods| pods.get(&key));
+            let pod = pod.ok_or_else(|| Status::not_found("", "pods", request.name))?;
+            if *pod.node == *node {
+                Ok(())
+            } else {
+                Err(request.forbidden(&format!("node {node:?} can only evict pods with spec.nodeName set to itself")))
+            }
+        }
         Operation::Update | Operation::Delete if bound_to(old) != node => {
             let what = if request.operation == Operation::Delete { "delete" } else { "update status for" };
             Err(request.forbidden(&format!("node {node:?} can only {what} pods with spec.nodeName set to itself")))

@@ -1,5 +1,6 @@
 //! One object in the cache, with what selectors ask of it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -13,7 +14,14 @@ pub struct Item {
     /// `spec.nodeName` of a pod, which an index keeps; `""` for everything else.
     pub node: Box<str>,
     /// Values in the order of the stored descriptor's fields; made when a field selector first asks.
-    fields: OnceLock<Box<[String]>>,
+    fields: OnceLock<Fields>,
+}
+
+/// The values of the fields of one descriptor.
+struct Fields {
+    /// [`Descriptor::fields_id`]
+    of: u64,
+    values: Box<[String]>,
 }
 
 #[derive(serde::Deserialize)]
@@ -37,12 +45,14 @@ impl Item {
         Ok(Arc::new(Self { object, node, fields: OnceLock::new() }))
     }
 
-    /// The value of field `index` of `stored`, the descriptor of the stored version.
-    pub fn field(&self, stored: &Descriptor, index: usize) -> &str {
-        let fields = self.fields.get_or_init(|| {
-            let doc = self.object.value();
-            stored.fields.iter().map(|(_, lookup)| lookup(&doc)).collect()
-        });
-        &fields[index]
+    /// The value of field `index` of `kind`, whose documents are as the stored ones. It is kept, unless a custom kind has other
+    /// fields by now.
+    pub fn field(&self, kind: &Descriptor, index: usize) -> Cow<'_, str> {
+        let values = || {
+            let doc = kind.strategy.from_stored(self.object.value());
+            kind.fields.iter().map(|(_, lookup)| lookup(&doc)).collect::<Box<[String]>>()
+        };
+        let kept = self.fields.get_or_init(|| Fields { of: kind.fields_id, values: values() });
+        if kept.of == kind.fields_id { Cow::Borrowed(&kept.values[index]) } else { Cow::Owned(values()[index].clone()) }
     }
 }

@@ -25,10 +25,10 @@ use schema::{DocExt, Status, Value};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::answer::{Answer, Body, answer as plain_answer};
+use super::answer::{Answer, Body, answer as plain_answer, warn};
 use super::query::Query;
 use super::route::Asked;
-use super::{Face, Refusal, upgrade};
+use super::{Face, Refusal, connect, upgrade};
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers that concern one hop, or say who the caller is.
@@ -84,16 +84,20 @@ pub(crate) async fn answer(
         face.authorize_as(user, asked, "create").await?;
     }
     check_method(asked, request.method())?;
+    let (query, warnings) = connect::admit(face, user, asked, query).await?;
     let (node, path) = match asked.target.resource.as_str() {
-        "nodes" => (asked.target.name.clone(), node_path(asked, request.uri().query())),
-        _ => of_pod(face, asked, query).await?,
+        "nodes" => (NodeName::parse(&asked.target.name)?, node_path(asked, request.uri().query())),
+        _ => of_pod(face, asked, &query).await.map(|(node, path)| (NodeName { name: node, port: None }, path))?,
     };
-    let agent = find(face, &node).await?;
+    let agent = find(face, &node.name).await?;
+    node.check(&agent)?;
     if is_interactive(asked) && !upgrade::is_wanted(request.headers()) {
         let why = "Upgrade request required";
         return Err(Status::bad_request(why).into());
     }
-    Ok(forward(face, &agent, &path, request).await?)
+    let mut answer = forward(face, &agent, &path, request).await?;
+    warn(&mut answer, &warnings);
+    Ok(answer)
 }
 
 /// Paths of the node's own API that run something, however they are asked for; and whatever becomes a pipe.
@@ -115,6 +119,39 @@ fn check_method(asked: &Asked, method: &Method) -> Result<(), Status> {
         _ => true,
     };
     if fits { Ok(()) } else { Err(super::resource::method_not_allowed()) }
+}
+
+/// What the path says of a node: `[https:]NAME[:PORT]`.
+#[derive(Debug, PartialEq)]
+struct NodeName {
+    name: String,
+    port: Option<u16>,
+}
+
+impl NodeName {
+    fn parse(text: &str) -> Result<Self, Status> {
+        let invalid = || Status::bad_request(format!("invalid node request {text:?}"));
+        let parts: Vec<&str> = text.split(':').collect();
+        let (name, port) = match parts.as_slice() {
+            [name] => (*name, ""),
+            [name, port] | ["https", name, port] => (*name, *port),
+            _ => return Err(invalid()),
+        };
+        let port = if port.is_empty() { None } else { Some(port.parse().map_err(|_| invalid())?) };
+        if name.is_empty() { Err(invalid()) } else { Ok(Self { name: name.to_owned(), port }) }
+    }
+
+    /// Only the agent answers under its node's certificate; whatever else listens there is not reached with ours.
+    fn check(&self, agent: &Agent) -> Result<(), Status> {
+        let own = agent.address.port();
+        match self.port {
+            Some(port) if port != own => Err(Status::bad_request(format!(
+                "node {:?}: port {port} is not its agent's ({own}), and nothing else of a node is proxied",
+                self.name
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn node_path(asked: &Asked, query: Option<&str>) -> String {
@@ -410,6 +447,18 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["connection", "sec-websocket-key", "sec-websocket-protocol", "upgrade"]);
         assert_eq!(passed["sec-websocket-protocol"], "v5.channel.k8s.io");
+    }
+
+    #[test]
+    fn a_node_may_be_named_with_scheme_and_port() {
+        let of = |name: &str, port| NodeName { name: name.into(), port };
+        assert_eq!(NodeName::parse("n1").unwrap(), of("n1", None));
+        assert_eq!(NodeName::parse("n1:10250").unwrap(), of("n1", Some(10250)));
+        assert_eq!(NodeName::parse("https:n1:").unwrap(), of("n1", None));
+        assert_eq!(NodeName::parse("https:n1:10250").unwrap(), of("n1", Some(10250)));
+        for refused in ["", "http:n1:80", "n1:x", ":1", "a:b:c:d"] {
+            assert_eq!(NodeName::parse(refused).unwrap_err().code, 400, "{refused}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use schema::Status;
 use serde::Serialize;
 
 use super::negotiate::{self, Encoding};
+use crate::document;
 
 /// Bytes put into one frame: an h2 frame of the usual maximum.
 const FRAME: usize = 16 << 10;
@@ -63,6 +64,36 @@ impl Body {
     pub fn infallible(stream: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Self {
         use futures::StreamExt;
         Self::stream(stream.map(|item| item.map_err(|never| match never {})))
+    }
+
+    /// Whether it is made while the client reads, for as long as that takes.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
+    /// All of it, where it is here already.
+    pub(super) fn whole(&self) -> Option<Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.clone()),
+            Self::Pieces { pieces, length } => {
+                let mut whole = BytesMut::with_capacity(usize::try_from(*length).unwrap_or_default());
+                pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+                Some(whole.freeze())
+            }
+            Self::Gzip(_) | Self::Stream(_) => None,
+        }
+    }
+
+    /// A stream that lets `guard` go when it ends or is given up; of another body it goes at once.
+    pub(super) fn until_end(self, guard: impl Send + 'static) -> Self {
+        use futures::StreamExt;
+        match self {
+            Self::Stream(stream) => Self::stream(stream.map(move |item| {
+                let _held = &guard;
+                item
+            })),
+            other => other,
+        }
     }
 
     /// None where it is not known beforehand.
@@ -184,12 +215,15 @@ pub fn document(code: u16, value: &impl Serialize, encoding: Encoding) -> Answer
 /// One line, as Go's encoder ends it.
 pub fn compact(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).unwrap_or_default();
+    document::escape(&mut line, 0);
     line.push(b'\n');
     line
 }
 
 pub fn pretty(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec_pretty(value).unwrap_or_default()
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    document::escape(&mut text, 0);
+    text
 }
 
 /// Compact JSON in the layout of [`pretty`], its members in the order that they have; nothing is decoded, since a list as a

@@ -11,12 +11,14 @@ use kinds::{Descriptor, KindRef, Scope, Verbs};
 use schema::{Status, Value, json};
 
 use super::answer::{Answer, Body, answer, document};
-use super::negotiate;
+use super::message::Message;
+use super::negotiate::{self, Encoding};
 use super::query::Query;
 use crate::Core;
 use crate::registry::Table;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_PROTOBUF: &str = "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const ALL_VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Keeps the aggregated documents while the registry's table stays the same.
@@ -34,7 +36,10 @@ struct Kept {
 
 #[derive(Clone)]
 struct Aggregated {
+    /// As JSON.
     bytes: Bytes,
+    /// As protobuf, under the same ETag.
+    message: Bytes,
     etag: HeaderValue,
 }
 
@@ -48,7 +53,7 @@ impl Discovery {
             let (aggregated, encoding) = negotiate::alternative(headers, query, "APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2")?;
             let legacy = parts[0] == "api";
             return Ok(Some(match aggregated {
-                true => self.aggregated(&table, legacy, headers),
+                true => self.aggregated(&table, legacy, headers, encoding == Encoding::Protobuf),
                 false if legacy => document(200, &api_versions(base_url), encoding),
                 false => document(200, &group_list(&table), encoding),
             }));
@@ -92,11 +97,12 @@ impl Discovery {
         paths
     }
 
-    fn aggregated(&self, table: &Arc<Table>, legacy: bool, headers: &HeaderMap) -> Answer {
+    fn aggregated(&self, table: &Arc<Table>, legacy: bool, headers: &HeaderMap, protobuf: bool) -> Answer {
         let kept = self.kept(table);
-        let Aggregated { bytes, etag } = &kept.documents[usize::from(!legacy)];
+        let Aggregated { bytes, message, etag } = &kept.documents[usize::from(!legacy)];
+        let (media, bytes) = if protobuf { (AGGREGATED_PROTOBUF, message) } else { (AGGREGATED, bytes) };
         let same = headers.get(IF_NONE_MATCH).is_some_and(|given| given == etag);
-        let mut answer = answer(200, AGGREGATED, if same { Body::empty() } else { Body::Bytes(bytes.clone()) });
+        let mut answer = answer(200, media, if same { Body::empty() } else { Body::Bytes(bytes.clone()) });
         let fields = answer.headers_mut();
         fields.insert(ETAG, etag.clone());
         fields.insert(VARY, HeaderValue::from_static("Accept"));
@@ -123,7 +129,45 @@ impl Discovery {
 
 fn encode(value: &Value) -> Aggregated {
     let bytes = serde_json::to_vec(value).unwrap_or_default();
-    Aggregated { etag: etag(&bytes), bytes: bytes.into() }
+    let message = schema::protobuf::envelope_message("apidiscovery.k8s.io/v2", "APIGroupDiscoveryList", &list_message(value).0);
+    Aggregated { etag: etag(&bytes), bytes: bytes.into(), message: message.into() }
+}
+
+/// `apidiscovery.v2.APIGroupDiscoveryList`
+fn list_message(list: &Value) -> Message {
+    let mut message = Message::default();
+    message.message(1, Message::default()).each(2, list.get("items"), |group| {
+        let (mut of_group, mut metadata) = (Message::default(), Message::default());
+        metadata.text(1, group["metadata"].get("name"));
+        of_group.message(1, metadata).each(2, group.get("versions"), |version| {
+            let mut of_version = Message::default();
+            of_version
+                .text(1, version.get("version"))
+                .each(2, version.get("resources"), resource_message)
+                .text(3, version.get("freshness"));
+            of_version
+        });
+        of_group
+    });
+    message
+}
+
+fn resource_message(resource: &Value) -> Message {
+    let mut message = Message::default();
+    message.text(1, resource.get("resource")).message(2, kind_message(&resource["responseKind"])).text(3, resource.get("scope"));
+    message.text(4, resource.get("singularResource")).texts(5, resource.get("verbs")).texts(6, resource.get("shortNames"));
+    message.texts(7, resource.get("categories")).each(8, resource.get("subresources"), |sub| {
+        let mut of_sub = Message::default();
+        of_sub.text(1, sub.get("subresource")).message(2, kind_message(&sub["responseKind"])).texts(4, sub.get("verbs"));
+        of_sub
+    });
+    message
+}
+
+fn kind_message(kind: &Value) -> Message {
+    let mut message = Message::default();
+    message.text(1, kind.get("group")).text(2, kind.get("version")).text(3, kind.get("kind"));
+    message
 }
 
 /// `"<hex of SHA-512>"`
@@ -261,7 +305,9 @@ fn aggregate(table: &Table, legacy: bool) -> Value {
         false => {
             let group = |(group, versions): (&String, &Vec<String>)| {
                 let versions: Vec<Value> = versions.iter().map(|version| aggregated_version(table, group, version)).collect();
-                json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions})
+                let built_in = table.rows().iter().any(|row| row.group == *group && row.custom.is_none());
+                let metadata = if built_in { json!({"name": group, "creationTimestamp": null}) } else { json!({"name": group}) };
+                json!({"metadata": metadata, "versions": versions})
             };
             groups(table).iter().map(group).collect()
         }

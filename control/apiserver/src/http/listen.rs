@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use auth::Pki;
-use auth::authn::Connection;
 use auth::pki::{Identity, Leaf};
 use env::Env;
 use hyper::server::conn::{http1, http2};
@@ -23,9 +22,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::Face;
 use super::answer::BoxError;
 use super::gather::{Turns, gather};
+use super::{Caller, Face};
 
 /// Bounds of the listener.
 #[derive(Clone, Debug)]
@@ -151,7 +150,8 @@ async fn connection(face: Arc<Face>, acceptor: TlsAcceptor, limits: Limits, tcp:
         Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
     };
     let (_, session) = tls.get_ref();
-    let who = Arc::new(face.authenticator.connection(session.peer_certificates()));
+    let connection = face.authenticator.connection(session.peer_certificates());
+    let who = Arc::new(Caller { connection, ip: peer.ip() });
     let is_h2 = session.alpn_protocol() == Some(b"h2");
     face.metrics.connections.inc();
     let ended = if is_h2 { http2(&face, who, &limits, tls).await } else { http1(&face, who, &limits, tls).await };
@@ -161,7 +161,7 @@ async fn connection(face: Arc<Face>, acceptor: TlsAcceptor, limits: Limits, tcp:
     }
 }
 
-async fn http2(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: TlsStream<TcpStream>) -> Result<(), BoxError> {
+async fn http2(face: &Arc<Face>, who: Arc<Caller>, limits: &Limits, tls: TlsStream<TcpStream>) -> Result<(), BoxError> {
     let env = face.env.clone();
     let mut builder = http2::Builder::new(Tasks(env.clone()));
     builder
@@ -203,7 +203,7 @@ async fn http2(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: Tls
     .await
 }
 
-async fn http1(face: &Arc<Face>, who: Arc<Connection>, limits: &Limits, tls: TlsStream<TcpStream>) -> Result<(), BoxError> {
+async fn http1(face: &Arc<Face>, who: Arc<Caller>, limits: &Limits, tls: TlsStream<TcpStream>) -> Result<(), BoxError> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 << 10).keep_alive(true);
     let service = service_fn(|request| {

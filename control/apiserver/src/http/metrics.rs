@@ -130,6 +130,7 @@ impl Metrics {
     }
 
     pub fn answer(&self, core: &Core) -> Answer {
+        core.flow().measure();
         self.revision.set(i64::try_from(core.revision()).unwrap_or(i64::MAX));
         let mut text = String::new();
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.lock().expect("no holder of the registry panics"));

@@ -1,7 +1,9 @@
 //! Which media type and which shape an answer has: the `Accept` header against what we can make.
 
-use http::HeaderMap;
+use std::borrow::Cow;
+
 use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
 use schema::Status;
 
 use super::query::Query;
@@ -85,6 +87,23 @@ pub fn watch(headers: &HeaderMap, query: &Query) -> Result<Wanted, Status> {
     }
 }
 
+/// The headers without the clauses that ask for whole objects in protobuf; their metadata has that form for every kind.
+pub fn without_protobuf(headers: &HeaderMap) -> Result<Cow<'_, HeaderMap>, Status> {
+    let header = accept(headers);
+    if !header.contains(PROTOBUF) {
+        return Ok(Cow::Borrowed(headers));
+    }
+    let is_whole = |clause: &&str| clause.contains(PROTOBUF) && !clause.contains("as=Partial");
+    let kept: Vec<&str> = header.split(',').filter(|clause| !is_whole(clause)).collect();
+    let refused = || Status::not_acceptable(&format!("{JSON}, {YAML}"));
+    if kept.is_empty() {
+        return Err(refused());
+    }
+    let mut headers = headers.clone();
+    headers.insert(ACCEPT, HeaderValue::from_str(&kept.join(",")).map_err(|_| refused())?);
+    Ok(Cow::Owned(headers))
+}
+
 /// What an error is answered as: whatever of ours is accepted, else JSON.
 pub fn error(headers: &HeaderMap, query: &Query) -> Encoding {
     match resource(headers, query, false) {
@@ -105,17 +124,22 @@ pub fn alternative(headers: &HeaderMap, query: &Query, kind: &str, group: &str, 
             return Ok((false, encoding));
         }
         let same = clause.parameter("as") == kind && clause.parameter("g") == group && clause.parameter("v") == version;
-        if same && matches!(encoding, Encoding::Json { .. }) {
+        if same && encoding != Encoding::Yaml {
             return Ok((true, encoding));
         }
     }
     Err(Status::not_acceptable(&format!("{JSON}, {YAML}, {PROTOBUF}")))
 }
 
-/// Whether any clause names one of `types` (parameters aside); `*/*` and no header do.
-pub fn accepts(headers: &HeaderMap, types: &[&str]) -> bool {
+/// The one of `types` that is liked best (parameters aside); wildcards and no header at all mean the first.
+pub fn preferred(headers: &HeaderMap, types: &[&'static str]) -> Option<&'static str> {
     let header = accept(headers);
-    clauses(&header).iter().any(|clause| clause.media == "*/*" || clause.media == "application/*" || types.contains(&clause.media))
+    let mut clauses = clauses(&header);
+    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
+    clauses.iter().find_map(|clause| match clause.media {
+        "*/*" | "application/*" => types.first().copied(),
+        media => types.iter().find(|ty| **ty == media).copied(),
+    })
 }
 
 fn accept(headers: &HeaderMap) -> String {

@@ -3,6 +3,8 @@
 //! Made of the registry and the facts table when asked for. Clients keep a v3 document by the hash in its URL, which names what
 //! it is made of, so the index needs none of the documents and the server keeps none of them in memory.
 
+mod custom;
+mod gnostic;
 mod operations;
 mod schemas;
 
@@ -10,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use http::HeaderMap;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use kinds::KindRef;
 use schema::{Status, Value, json};
 
@@ -20,9 +22,6 @@ use super::query::Query;
 use super::{discovery, paths};
 use crate::Core;
 use crate::registry::Table;
-
-/// What v2 clients accept that we do not make.
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2";
 
 /// Which of the two forms a document has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl OpenApi {
         match path.strip_prefix("/openapi/v3") {
             None => v2(&table, query, headers),
             Some("" | "/") => Ok(self.index(&table)),
-            Some(rest) => Ok(self.v3(&table, rest.trim_matches('/'), query)),
+            Some(rest) => Ok(self.v3(&table, rest.trim_matches('/'), query, headers)),
         }
     }
 
@@ -58,15 +57,18 @@ impl OpenApi {
         index
     }
 
-    fn v3(&self, table: &Arc<Table>, name: &str, query: &Query) -> Answer {
+    fn v3(&self, table: &Arc<Table>, name: &str, query: &Query, headers: &HeaderMap) -> Answer {
         let hashes = self.hashes(table);
         let Some(hash) = hashes.get(name) else { return nothing() };
+        let etag = HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal is a header value");
+        let same = headers.get(IF_NONE_MATCH).is_some_and(|given| *given == etag);
         let mut answer = match rows(table).remove(name) {
+            Some(_) if same => not_modified(answer(200, negotiate::JSON, Body::empty())),
             Some(rows) => document(200, &v3_document(&rows), Encoding::Json { pretty: false }),
             None => return nothing(),
         };
         let fields = answer.headers_mut();
-        fields.insert(ETAG, HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal is a header value"));
+        fields.insert(ETAG, etag);
         fields.insert(VARY, HeaderValue::from_static("Accept"));
         if query.get("hash") == Some(hash) {
             fields.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -110,6 +112,9 @@ fn fingerprint(rows: &[KindRef]) -> String {
     for row in rows {
         let subs: Vec<&str> = row.subresources.iter().map(|sub| sub.name.as_ref()).collect();
         text.push_str(&format!("\n{} {} {:?} {:?} {:?} {}", row.resource, row.kind, row.scope, row.verbs, row.ty, subs.join(",")));
+        if let Some(custom) = &row.custom {
+            text.push_str(&format!(" {}", custom.since));
+        }
     }
     discovery::hash(text.as_bytes())
 }
@@ -124,9 +129,8 @@ fn v3_document(rows: &[KindRef]) -> Value {
 }
 
 fn v2(table: &Table, query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
-    if !negotiate::accepts(headers, &[negotiate::JSON]) {
-        return Err(Status::not_acceptable(&format!("{}; {V2_PROTOBUF} is not made, newer clients read /openapi/v3", negotiate::JSON)));
-    }
+    const MADE: [&str; 3] = [negotiate::JSON, gnostic::MEDIA, gnostic::MEDIA_AT];
+    let media = negotiate::preferred(headers, &MADE).ok_or_else(|| Status::not_acceptable(&MADE[..2].join(", ")))?;
     let rows = table.rows();
     let whole = json!({
         "swagger": "2.0",
@@ -134,12 +138,28 @@ fn v2(table: &Table, query: &Query, headers: &HeaderMap) -> Result<Answer, Statu
         "paths": operations::paths(rows, Version::V2),
         "definitions": schemas::of(rows, Version::V2),
     });
-    let bytes = if query.flag("pretty") { super::answer::pretty(&whole) } else { serde_json::to_vec(&whole).map_err(Status::internal)? };
-    let etag = discovery::etag(&bytes);
-    let mut answer = answer(200, negotiate::JSON, Body::Bytes(bytes.into()));
+    // Both forms have the hash of the JSON one, as upstream: it names the content.
+    let compact = serde_json::to_vec(&whole).map_err(Status::internal)?;
+    let etag = discovery::etag(&compact);
+    let same = headers.get(IF_NONE_MATCH).is_some_and(|given| *given == etag);
+    let (content_type, bytes) = match media {
+        _ if same => (negotiate::JSON, Vec::new()),
+        negotiate::JSON if query.flag("pretty") => (negotiate::JSON, super::answer::pretty(&whole)),
+        negotiate::JSON => (negotiate::JSON, compact),
+        _ => (gnostic::MEDIA, gnostic::document(&whole)),
+    };
+    let mut answer = answer(200, content_type, Body::Bytes(bytes.into()));
     answer.headers_mut().insert(ETAG, etag);
     for field in ["Accept-Encoding", "Accept"] {
         answer.headers_mut().append(VARY, HeaderValue::from_static(field));
     }
-    Ok(answer)
+    Ok(if same { not_modified(answer) } else { answer })
+}
+
+/// What the client holds is still good.
+fn not_modified(mut answer: Answer) -> Answer {
+    *answer.status_mut() = http::StatusCode::NOT_MODIFIED;
+    answer.headers_mut().remove(CONTENT_TYPE);
+    *answer.body_mut() = Body::empty();
+    answer
 }

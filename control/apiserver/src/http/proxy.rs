@@ -24,9 +24,10 @@ use schema::{DocExt, Status, Value};
 use tokio::net::TcpStream;
 
 use super::agent::{CONNECT_TIMEOUT, passed_on, read};
-use super::answer::{Answer, Body, BoxError, text};
+use super::answer::{Answer, Body, BoxError, text, warn};
+use super::query::Query;
 use super::route::Asked;
-use super::{Face, Refusal, upgrade};
+use super::{Face, Refusal, connect, upgrade};
 
 /// Headers of an answer that concern one hop.
 const HOP: [&str; 6] = ["connection", "keep-alive", "proxy-authenticate", "trailer", "transfer-encoding", "upgrade"];
@@ -40,6 +41,7 @@ pub fn serves(target: &Target) -> bool {
 /// Answers a request that [`serves`] has recognised.
 pub(crate) async fn answer(face: &Arc<Face>, user: &UserInfo, asked: &Asked, request: Request<Incoming>) -> Result<Answer, Refusal> {
     face.authorize(user, asked).await?;
+    let (_, warnings) = connect::admit(face, user, asked, &Query::default()).await?;
     if let Some(moved) = with_slash(asked, &request) {
         return Ok(moved);
     }
@@ -51,7 +53,9 @@ pub(crate) async fn answer(face: &Arc<Face>, user: &UserInfo, asked: &Asked, req
     if !face.agents.may_dial(address.ip()) {
         return Err(Status::bad_request("address not allowed").into());
     }
-    Ok(forward(face, asked, address, request).await?)
+    let mut answer = forward(face, asked, address, request).await?;
+    warn(&mut answer, &warnings);
+    Ok(answer)
 }
 
 /// The front page's relative links need the slash.

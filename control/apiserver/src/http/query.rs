@@ -1,6 +1,6 @@
 //! The query of a request, and the options of each verb out of it, with upstream's errors.
 
-use client::{Options, Verb};
+use client::{Options, Patch, Verb};
 use schema::decode::FieldValidation;
 use schema::field::Reason;
 use schema::{FieldErrors, Path, Status, json};
@@ -17,6 +17,11 @@ impl Query {
             Some((unescape(name, true)?, unescape(value, true)?))
         });
         Self(pairs.collect())
+    }
+
+    /// Of decoded pairs.
+    pub fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
     }
 
     /// The first value of `name`.
@@ -85,6 +90,18 @@ impl Query {
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", kind, "", &errors)) }
+    }
+
+    /// What a patch of this sort may say. 422 for an apply without a manager, and for force without an apply.
+    pub fn check_patch(&self, kind: Patch, options: &Options) -> Result<(), Status> {
+        let mut errors = FieldErrors::default();
+        if kind != Patch::Apply && self.get("force").is_some() {
+            errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+        }
+        if kind == Patch::Apply && options.field_manager.is_empty() {
+            errors.required(&Path::new("fieldManager"), "is required for apply patch");
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors)) }
     }
 
     fn field_validation(&self, errors: &mut FieldErrors) -> FieldValidation {

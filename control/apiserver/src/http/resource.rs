@@ -1,5 +1,6 @@
 //! Resource requests: HTTP to [`client::Request`], the core's answer to HTTP.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use auth::UserInfo;
@@ -44,6 +45,21 @@ where
         }
     }
 
+    fn wanted(&self, listed: bool) -> Result<Wanted, Status> {
+        let accepted = self.accepted()?;
+        negotiate::resource(&accepted, self.query, listed)
+    }
+
+    /// The headers as far as they ask for what there is: custom kinds have no protobuf form. 406 where nothing is left.
+    fn accepted(&self) -> Result<Cow<'_, HeaderMap>, Status> {
+        let target = &self.asked.target;
+        let kind = self.face.core.registry().resource(&target.group, &target.version, &target.resource);
+        if kind.is_none_or(|kind| kind.custom.is_none()) || target.subresource == "scale" {
+            return Ok(Cow::Borrowed(self.headers));
+        }
+        negotiate::without_protobuf(self.headers)
+    }
+
     /// 403 for who may not, then 405.
     async fn refuse_method(self) -> Result<Answer, Status> {
         self.face.authorize(self.user, &self.asked).await?;
@@ -51,7 +67,7 @@ where
     }
 
     async fn list(self) -> Result<Answer, Status> {
-        let wanted = negotiate::resource(self.headers, self.query, true)?;
+        let wanted = self.wanted(true)?;
         let include = Include::of(self.query)?;
         let options = self.query.options(Verb::List)?;
         let (kind, list) = self.face.core.list(self.user, &self.asked.target, &options).await?;
@@ -61,7 +77,9 @@ where
     }
 
     async fn watch(self) -> Result<Answer, Status> {
-        let wanted = negotiate::watch(self.headers, self.query)?;
+        let accepted = self.accepted()?;
+        let wanted = negotiate::watch(&accepted, self.query)?;
+        drop(accepted);
         let include = Include::of(self.query)?;
         let options = self.query.options(Verb::Watch)?;
         let body = match self.face.core.watch(self.user, &self.asked.target, &options).await {
@@ -83,9 +101,12 @@ where
     }
 
     async fn call(self, verb: Verb) -> Result<Answer, Status> {
-        let wanted = negotiate::resource(self.headers, self.query, false)?;
+        let wanted = self.wanted(false)?;
         let include = Include::of(self.query)?;
         let mut options = self.query.options(verb)?;
+        if verb == Verb::Patch {
+            self.query.check_patch(patch_kind(content_type(self.headers))?, &options)?;
+        }
         if options.field_manager.is_empty() {
             options.field_manager = user_agent_manager(self.headers);
         }
@@ -96,8 +117,9 @@ where
         let sent = body(verb, self.headers, self.body).await?;
         let target = self.asked.target;
         let request = Request { verb, target: target.clone(), options, body: sent };
-        let made = self.face.core.call(self.user, request).await?;
+        // Before the call: it may end the last thing that kept a custom kind.
         let kind = self.face.core.registry().resource(&target.group, &target.version, &target.resource);
+        let made = self.face.core.call(self.user, request).await?;
         let mut answer = match (made.response, &kind) {
             (Response::Object { object, created }, Some(kind)) => {
                 let code = if created { 201 } else { 200 };
@@ -133,6 +155,10 @@ fn user_agent_manager(headers: &HeaderMap) -> String {
     agent.split('/').next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(128).collect()
 }
 
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
 async fn body<B>(verb: Verb, headers: &HeaderMap, body: B) -> Result<Sent, Status>
 where
     B: http_body::Body<Data = Bytes> + Send,
@@ -141,7 +167,7 @@ where
     if matches!(verb, Verb::Get) {
         return Ok(Sent::None);
     }
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = content_type(headers);
     // Before the body: a client with the wrong type need not send it.
     let patch = if verb == Verb::Patch { Some(patch_kind(content_type)?) } else { None };
     let bytes = read(headers, body).await?;

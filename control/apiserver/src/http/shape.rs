@@ -89,6 +89,14 @@ impl Shaper<'_> {
                 let messages: Vec<Bytes> = list.items.iter().map(|item| self.protobuf(item)).collect();
                 Body::pieces(protobuf_list(&self.kind.api_version(), &self.kind.list_kind, &meta, messages))
             }
+            (Shape::Plain, _) if self.kind.custom.is_some() => {
+                // Each says what it is, and an empty token is told.
+                let raws: Vec<Bytes> = list.items.iter().map(|item| item.raw.clone()).collect();
+                let mut told = serde_json::to_value(&meta).map_err(Status::internal)?;
+                told["continue"] = json!(meta.continue_token);
+                let head = head_of(&self.kind.list_kind, &self.kind.api_version(), &told.to_string());
+                self.encode_pieces(concatenate(head, raws.into_iter()))?
+            }
             (Shape::Plain, _) => {
                 let head = list_head(&self.kind.list_kind, &self.kind.api_version(), &meta);
                 self.encode_pieces(concatenate_untyped(head, &type_head(self.kind), &list.items))?
@@ -144,7 +152,7 @@ impl Shaper<'_> {
         row.extend_from_slice(b"{\"cells\":");
         serde_json::to_writer(&mut row, &cells).map_err(Status::internal)?;
         match self.include {
-            Include::None => {}
+            Include::None => row.extend_from_slice(b",\"object\":null"),
             Include::Metadata => {
                 row.extend_from_slice(b",\"object\":");
                 row.extend_from_slice(&partial(object, version)?);
@@ -220,7 +228,11 @@ impl Shaper<'_> {
 
 /// `{"kind":"PodList","apiVersion":"v1","metadata":{…},"items":[`
 fn list_head(kind: &str, api_version: &str, meta: &ListMeta) -> String {
-    format!("{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[", json!(kind), json!(api_version), list_meta(meta))
+    head_of(kind, api_version, &list_meta(meta))
+}
+
+fn head_of(kind: &str, api_version: &str, meta: &str) -> String {
+    format!("{{\"kind\":{},\"apiVersion\":{},\"metadata\":{meta},\"items\":[", json!(kind), json!(api_version))
 }
 
 fn list_meta(meta: &ListMeta) -> String {
@@ -321,7 +333,7 @@ fn column(
     description: &'static str,
     cell: fn(&Value, &Env) -> Value,
 ) -> Column {
-    Column { name: name.into(), ty, format, priority: 0, description: description.into(), cell: Arc::new(cell) }
+    Column { name: name.into(), ty: ty.into(), format: format.into(), priority: 0, description: description.into(), cell: Arc::new(cell) }
 }
 
 /// What a kind without columns of its own shows.

@@ -5,6 +5,7 @@ mod documents;
 mod identity;
 mod proxy;
 mod reading;
+mod serving;
 mod transport;
 
 use std::net::SocketAddr;
@@ -24,11 +25,10 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use schema::{Value, json};
-use store::Memory;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
 
-use super::{Agents, Face, Limits, Listener, serve};
+use super::{Agents, Face, Limits, Listener, Options, serve};
 use crate::assemble::{Assembled, assemble};
 use crate::{Config, Core};
 
@@ -50,20 +50,27 @@ impl World {
     }
 
     pub(super) async fn with(limits: Limits) -> Self {
+        Self::with_options(limits, |_| Options::default()).await
+    }
+
+    pub(super) async fn with_options(limits: Limits, options: impl FnOnce(&Env) -> Options) -> Self {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
         let pki = Pki::ensure(dir.path(), &env).unwrap();
         let config = Config { api_address: ("192.0.2.1".parse().unwrap(), 6443), ..Config::default() };
-        let Assembled { core, tokens } = assemble(Memory::new(), &env, config, pki.signing_key()).await.unwrap();
-        let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env).unwrap(), tokens.clone(), &env)
+        let store = crate::tests::on_etcd::fresh_store().await;
+        let Assembled { core, tokens, reviewers, legacy } = assemble(store, &env, config, pki.signing_key()).await.unwrap();
+        let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env).unwrap(), reviewers, &env)
             .with_static_token("admin", UserInfo::new("admin", &[MASTERS]))
             .with_static_token("alice", UserInfo::new("alice", &["dev"]));
         let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent()).unwrap()))).on_loopback();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let face = Face::new(Arc::clone(&core), authenticator, tokens.clone(), agents, &format!("https://{address}"));
+        let url = format!("https://{address}");
+        let face = Face::with_options(Arc::clone(&core), authenticator, tokens.clone(), agents, &url, options(&env));
         let listener = Listener::new(&pki.leaf(&Leaf::api_server(&[])).unwrap(), limits).unwrap();
         env.spawn("serve", serve(face, listener, socket));
         let loopback = Client::new(core.transport(auth::loopback_user()));
+        legacy.keep_filled(&env, loopback.clone(), pki.ca());
         Self { env, pki, core, tokens, address, loopback, _dir: dir }
     }
 

@@ -4,24 +4,27 @@ use client::{Body, Response, Target};
 use kinds::KindRef;
 use schema::{DocExt, Status, Value, json, time};
 
-use crate::admission::topology;
+use crate::admission::{Facet, topology};
 use crate::body::{self, Expected};
 use crate::core::{Call, no_such_resource};
 use crate::failure;
 use crate::meta;
-use crate::write;
+use crate::write::{self, Ownership};
 
 pub(super) async fn bind(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
-    let binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
+    let mut binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
+    call.pass(&mut binding).await?;
+    call.facet = Facet::Passed;
     assign(call, &binding).await
 }
 
 pub(super) async fn bind_named(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
-    let binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
+    let mut binding = body::document(&Expected::option("v1", "Binding")?, body, call.options, &mut call.warnings)?;
+    call.pass(&mut binding).await?;
     let name = binding.str_at("metadata.name").to_owned();
     let pods: KindRef = call.core.registry().resource("", "v1", "pods").ok_or_else(no_such_resource)?;
     let target = Target { resource: "pods".into(), name, subresource: "binding".into(), ..call.target.clone() };
-    let mut pod = Call { kind: pods, ..call.about(&target, call.options) };
+    let mut pod = Call { kind: pods, facet: Facet::Passed, ..call.about(&target, call.options) };
     let answer = assign(&mut pod, &binding).await;
     call.warnings = pod.warnings;
     answer
@@ -33,7 +36,8 @@ async fn assign(call: &mut Call<'_>, binding: &Value) -> Result<Response, Status
     let core = call.core;
     let (name, now) = (call.target.name.clone(), time::format(call.core.env().now()));
     let conflict = |why: String| Status::conflict("", "pods/binding", &name, &why);
-    write::modify(call, |pod, _| {
+    // Who binds owns nothing by it, in the original as here.
+    write::modify_as(call, Ownership::Told, |pod, _| {
         let (uid, asked) = (pod.str_at("metadata.uid"), binding.str_at("metadata.uid"));
         if !asked.is_empty() && asked != uid {
             return Err(conflict(format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}")));

@@ -27,11 +27,12 @@ const BUDGETS: &str = "/policy/poddisruptionbudgets/";
 const DISRUPTED_MAX: usize = 2_000;
 
 pub(super) async fn evict(call: &mut Call<'_>, body: &Body) -> Result<Response, Status> {
-    let eviction = body::document(&Expected::option("policy/v1", "Eviction")?, body, call.options, &mut call.warnings)?;
+    let mut eviction = body::document(&Expected::option("policy/v1", "Eviction")?, body, call.options, &mut call.warnings)?;
     let name = eviction.str_at("metadata.name");
     if !name.is_empty() && name != call.target.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    call.pass(&mut eviction).await?;
     let options = write::overlaid(call.options, eviction.at("deleteOptions").unwrap_or(&Value::Null))?;
     let core = call.core;
     // Many pods of one budget are evicted at once; each must see what the one before it has taken.

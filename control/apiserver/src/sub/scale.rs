@@ -1,12 +1,20 @@
 //! `scale`: the one number of everything that has replicas.
 
-use client::{Body, Response, Target, Verb};
+mod owners;
+
+use std::sync::Arc;
+
+use client::{Body, Patch, Response, Target, Verb};
+use kinds::Descriptor;
+use kinds::custom::Scale;
 use schema::{DocExt, FieldErrors, LabelSelector, Path, Status, Value, json};
 
+use crate::admission::Facet;
 use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::meta;
-use crate::write::{self, Parsed};
+use crate::write::{self, Applied, Ownership, Parsed};
+use owners::Owners;
 
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -15,39 +23,60 @@ pub(super) async fn answer(call: &mut Call<'_>, verb: Verb, body: &Body) -> Resu
     match verb {
         Verb::Get => {
             let current = write::current(call).await.map_err(|status| about_scale(call, status))?;
-            respond(&current.doc)
+            respond(call, &current.doc)
         }
         Verb::Update => {
             let mut asked = body::document(&expected, body, call.options, &mut call.warnings)?;
             meta::name(&mut asked, &call.target.name)?;
             meta::place(&mut asked, &call.target.namespace)?;
-            set(call, |_| Ok(asked.clone())).await
+            set(call, Change::Made(&|_| Ok(asked.clone()))).await
         }
         Verb::Patch => {
             let Body::Patch { kind, bytes } = body else { return Err(Status::bad_request("the body of a patch must be a patch")) };
+            if *kind == Patch::Apply {
+                let config = Applied::read(bytes)?;
+                config.report(call.options.field_validation, &mut call.warnings)?;
+                return set(call, Change::Applied(&config.doc)).await;
+            }
             let patch = Parsed::new(*kind, bytes)?;
-            set(call, |scale| patch.apply_as(expected.ty, scale)).await
+            set(call, Change::Made(&|scale| patch.apply_as(expected.ty, scale))).await
         }
         _ => Err(Status::method_not_supported(&call.kind.group, &call.kind.resource, verb.as_str())),
     }
 }
 
+/// What is to become of a scale.
+enum Change<'c> {
+    Made(&'c (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync)),
+    /// Server-side apply of this configuration.
+    Applied(&'c Value),
+}
+
 /// Sets the replicas to what `change` makes of the current scale.
-async fn set(call: &mut Call<'_>, change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync) -> Result<Response, Status> {
+async fn set(call: &mut Call<'_>, change: Change<'_>) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
     let name = target.name.clone();
-    let mut object = call.about(&target, call.options);
-    let written = write::modify(&mut object, |old, _| {
-        let scale = change(&of(old)?)?;
+    let mut object = Call { facet: Facet::Scale, ..call.about(&target, call.options) };
+    let owners = Owners::of(&object);
+    let kind = Arc::clone(&call.kind);
+    let written = write::modify_as(&mut object, Ownership::Told, |old, _| {
+        let mut live = of(&kind, old)?;
+        owners.lend(old, &mut live);
+        let scale = match &change {
+            Change::Made(change) => owners.tell(&live, change(&live)?)?,
+            Change::Applied(config) => owners.apply(&live, config)?,
+        };
         check(&scale, &name)?;
         let mut new = old.clone();
-        new.set_at("spec.replicas", scale.i64_at("spec.replicas").unwrap_or_default());
+        set_replicas(&kind, &mut new, &scale);
         new.set_at("metadata.resourceVersion", scale.str_at("metadata.resourceVersion"));
+        owners.give_back(&mut new, &scale)?;
         Ok(new)
     });
     let written = written.await;
     call.warnings = object.warnings;
-    respond(&written.map_err(|status| about_scale(call, status))?.value())
+    let written = written.map_err(|status| about_scale(call, status))?;
+    respond(call, &written.value())
 }
 
 /// A missing object is missed as a scale: `deployments/scale.apps "web" not found`.
@@ -60,8 +89,17 @@ fn about_scale(call: &Call<'_>, status: Status) -> Status {
     }
 }
 
-fn respond(doc: &Value) -> Result<Response, Status> {
-    Ok(Response::Value { value: of(doc)?, code: 200 })
+fn respond(call: &Call<'_>, doc: &Value) -> Result<Response, Status> {
+    Ok(Response::Value { value: of(&call.kind, doc)?, code: 200 })
+}
+
+fn replicas_path(kind: &Descriptor) -> &str {
+    scale_of(kind).map_or("spec.replicas", |scale| &scale.replicas)
+}
+
+/// Where a custom kind says that its numbers are.
+fn scale_of(kind: &Descriptor) -> Option<&Scale> {
+    kind.custom.as_ref().and_then(|custom| custom.scale.as_ref())
 }
 
 fn check(scale: &Value, name: &str) -> Result<(), Status> {
@@ -73,8 +111,13 @@ fn check(scale: &Value, name: &str) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("autoscaling", "Scale", name, &errors)) }
 }
 
+/// Makes the document as large as `scale` says.
+pub(crate) fn set_replicas(kind: &Descriptor, doc: &mut Value, scale: &Value) {
+    doc.set_at(replicas_path(kind), scale.i64_at("spec.replicas").unwrap_or_default());
+}
+
 /// The scale of a document.
-fn of(doc: &Value) -> Result<Value, Status> {
+pub(crate) fn of(kind: &Descriptor, doc: &Value) -> Result<Value, Status> {
     let mut metadata = json!({});
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = doc.at("metadata").and_then(|meta| meta.get(name)) {
@@ -82,11 +125,15 @@ fn of(doc: &Value) -> Result<Value, Status> {
         }
     }
     let mut scale = json!({"apiVersion": API_VERSION, "kind": "Scale", "metadata": metadata, "spec": {}});
-    if let Some(replicas) = doc.i64_at("spec.replicas").filter(|replicas| *replicas != 0) {
+    if let Some(replicas) = doc.i64_at(replicas_path(kind)).filter(|replicas| *replicas != 0) {
         scale.set_at("spec.replicas", replicas);
     }
-    scale.set_at("status.replicas", doc.i64_at("status.replicas").unwrap_or_default());
-    let selector = selector(doc)?;
+    let observed = scale_of(kind).map_or("status.replicas", |scale| &scale.observed);
+    scale.set_at("status.replicas", doc.i64_at(observed).unwrap_or_default());
+    let selector = match scale_of(kind) {
+        Some(custom) => doc.str_at(&custom.selector).to_owned(),
+        None => selector(doc)?,
+    };
     if !selector.is_empty() {
         scale.set_at("status.selector", selector);
     }

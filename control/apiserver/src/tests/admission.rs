@@ -88,8 +88,8 @@ impl auth::Authorizer for Permissive {
 
 #[tokio::test]
 async fn a_node_writes_its_own_objects_only() {
-    let store = Memory::new();
-    let core = Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), Config::default(), Arc::new(Permissive), kinds::all().to_vec());
+    let store = on_etcd::fresh_store().await;
+    let core = Core::new(Arc::clone(&store), Env::sim(7), Config::default(), Arc::new(Permissive), kinds::all().to_vec());
     core.load().await.unwrap();
     let node = Cluster { core: Arc::clone(&core), store: Arc::clone(&store), admin: UserInfo::new("system:node:n1", &[auth::NODES]) };
     let admin = Cluster { core, store, admin: UserInfo::new("admin", &[auth::MASTERS]) };

@@ -152,7 +152,7 @@ impl auth::Authorizer for Refusing {
 }
 
 async fn refusing(verb: &'static str, resource: &'static str) -> Cluster {
-    let store = Memory::new();
+    let store = on_etcd::fresh_store().await;
     let config = Config { owner_references_enforced: true, ..Config::default() };
     let core =
         Core::new(Arc::clone(&store) as Arc<dyn Store>, Env::sim(7), config, Arc::new(Refusing(verb, resource)), kinds::all().to_vec());

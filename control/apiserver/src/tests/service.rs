@@ -121,18 +121,12 @@ async fn protocols_of_one_port_share_a_node_port() {
 
 #[tokio::test]
 async fn a_start_makes_what_every_cluster_has_and_mends_the_allocations() {
-    let store = Memory::new();
+    let store = on_etcd::fresh_store().await;
     let stray =
         store::Op::Put { key: "/allocations/ips/10.96.7.7".into(), value: Bytes::from_static(b"{}"), rv_at: None, ttl_seconds: None };
     store.txn(store::Txn { guards: Vec::new(), ops: vec![stray] }).await.unwrap();
     let start = || async {
-        let core = Core::new(
-            Arc::clone(&store) as Arc<dyn Store>,
-            Env::sim(1),
-            Config::default(),
-            auth::Chain::new(Vec::new()),
-            kinds::all().to_vec(),
-        );
+        let core = Core::new(Arc::clone(&store), Env::sim(1), Config::default(), auth::Chain::new(Vec::new()), kinds::all().to_vec());
         core.start().await.unwrap();
         Cluster { core, store: Arc::clone(&store), admin: UserInfo::new("admin", &[auth::MASTERS]) }
     };

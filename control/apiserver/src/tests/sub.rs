@@ -72,7 +72,7 @@ async fn an_eviction_deletes() {
 async fn events_do_not_live_for_ever() {
     let env = Env::sim(3);
     tokio::time::pause();
-    let store = Memory::start(&env, store::HistoryConfig::default());
+    let store = store::Memory::start(&env, store::HistoryConfig::default());
     let cluster = Cluster::on(store, Config::default()).await;
     cluster.create(Target::of("v1", "namespaces", ""), json!({"metadata": {"name": "default"}})).await.unwrap();
     let event = json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R", "type": "Normal"});

@@ -7,7 +7,7 @@ use schema::{Status, Value};
 use store::{Guard, Key, Op, Revision, StoreError, Txn};
 
 use crate::core::{Call, Core};
-use crate::{convert, document, failure};
+use crate::{convert, custom, document, failure};
 
 /// Events live this long.
 const EVENT_TTL_SECONDS: u32 = 3_600;
@@ -48,6 +48,10 @@ pub(crate) async fn commit(call: &Call<'_>, key: Key, doc: Value, mut txn: Txn) 
             "etcdserver: request is too large: the object has {} bytes, at most {DOCUMENT_BYTES_MAX} fit",
             encoded.bytes.len()
         )));
+    }
+    match custom::guard(call)? {
+        custom::Held::Firm(guard) => txn.guards.extend(guard),
+        custom::Held::Moved(key) => return Ok(Outcome::Lost { key }),
     }
     let ttl_seconds = (call.kind.storage_prefix == "/events/").then_some(EVENT_TTL_SECONDS);
     txn.ops.insert(0, Op::Put { key: Arc::clone(&key), value: encoded.bytes, rv_at: Some(encoded.rv_at), ttl_seconds });

@@ -7,12 +7,13 @@ use kinds::WriteContext;
 use schema::{DocExt, FieldErrors, Status, Value};
 use store::{Guard, Key, Txn};
 
+use super::ownership::{self, Ownership};
 use super::{ATTEMPTS_MAX, Outcome, commit};
 use crate::admission::{Admission, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::quota::Reserved;
-use crate::{allocate, meta, quota};
+use crate::{allocate, custom, meta, quota};
 
 /// Creates the object in `body`.
 pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
@@ -22,7 +23,11 @@ pub(crate) async fn create(call: &mut Call<'_>, body: Body) -> Result<Response, 
 }
 
 /// Creates a decoded document in the namespace of the call.
-pub(crate) async fn create_document(call: &mut Call<'_>, mut doc: Value) -> Result<Arc<Object>, Status> {
+pub(crate) async fn create_document(call: &mut Call<'_>, doc: Value) -> Result<Arc<Object>, Status> {
+    create_as(call, doc, Ownership::Writer).await
+}
+
+pub(crate) async fn create_as(call: &mut Call<'_>, mut doc: Value, ownership: Ownership) -> Result<Arc<Object>, Status> {
     meta::place(&mut doc, &call.target.namespace)?;
     if !call.target.name.is_empty() {
         meta::name(&mut doc, &call.target.name)?;
@@ -30,13 +35,18 @@ pub(crate) async fn create_document(call: &mut Call<'_>, mut doc: Value) -> Resu
     meta::stamp_created(&mut doc, &call.kind, &call.core.env)?;
     let strategy = Arc::clone(&call.kind.strategy);
     strategy.fill_defaults(&mut doc);
+    if ownership != Ownership::Told {
+        ownership::tell_new(call, &mut doc);
+    }
     strategy.prepare_create(&mut doc, &context(call));
     let warnings = call.warnings.len();
     for _ in 0..ATTEMPTS_MAX {
         call.warnings.truncate(warnings);
+        call.renew()?;
+        custom::check_creatable(&call.kind, doc.str_at("metadata.name"))?;
         let mut named = doc.clone();
         let generated = meta::generate_name(&mut named, &call.core.env);
-        match attempt(call, named).await? {
+        match attempt(call, named, generated).await? {
             Attempt::Done(object) => return Ok(object),
             Attempt::Taken(_) if generated => {}
             Attempt::Taken(name) => return Err(taken(call, &name)),
@@ -64,11 +74,11 @@ enum Attempt {
     Again,
 }
 
-async fn attempt(call: &mut Call<'_>, mut doc: Value) -> Result<Attempt, Status> {
-    let name = doc.str_at("metadata.name").to_owned();
+async fn attempt(call: &mut Call<'_>, mut doc: Value, generated: bool) -> Result<Attempt, Status> {
+    let mut guards = Vec::new();
+    let name = admit(call, &mut doc, generated, &mut guards).await?;
     let key: Key = call.key_of(&name).into();
-    let mut guards = vec![Guard::Absent(Arc::clone(&key))];
-    admit(call, &name, &mut doc, &mut guards).await?;
+    guards.push(Guard::Absent(Arc::clone(&key)));
     if call.core.kind_cache(&call.kind)?.get(&key).is_some() {
         return Ok(Attempt::Taken(name));
     }
@@ -88,32 +98,28 @@ async fn attempt(call: &mut Call<'_>, mut doc: Value) -> Result<Attempt, Status>
     }
 }
 
-/// Mutating admission, defaults of what it added, validation, validating admission.
-async fn admit(call: &mut Call<'_>, name: &str, doc: &mut Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
-    let mut admission = Admission {
-        core: call.core,
-        user: call.user,
-        kind: Arc::clone(&call.kind),
-        operation: Operation::Create,
-        namespace: &call.target.namespace,
-        name,
-        subresource: "",
-        dry_run: call.options.dry_run,
-        guards,
-        warnings: &mut call.warnings,
-    };
-    call.core.admission.mutate(&mut admission, doc, None).await?;
+/// Mutating admission, defaults of what it added, validation, validating admission. Returns the name, which a webhook may change.
+async fn admit(call: &mut Call<'_>, doc: &mut Value, generated: bool, guards: &mut Vec<Guard>) -> Result<String, Status> {
+    let (core, asked) = (call.core, doc.str_at("metadata.name").to_owned());
+    let mut admission = call.admission(Operation::Create, guards);
+    (admission.name, admission.subresource, admission.generated) = (&asked, "", generated);
+    core.admission.mutate(&mut admission, doc, None).await?;
     admission.kind.strategy.fill_defaults(doc);
+    let name = doc.str_at("metadata.name").to_owned();
+    admission.name = &name;
     validate(&admission, doc)?;
-    call.core.admission.validate(&mut admission, Some(doc), None).await
+    core.admission.validate(&mut admission, Some(doc), None).await?;
+    Ok(name)
 }
 
 fn validate(admission: &Admission<'_>, doc: &Value) -> Result<(), Status> {
     let kind = &admission.kind;
     let mut errors = FieldErrors::default();
-    let metadata = doc.at("metadata").cloned().unwrap_or_default();
-    meta::on_create(&metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
-    meta::standard_finalizers(&kind.group, &metadata, &mut errors);
+    let metadata = doc.at("metadata").unwrap_or(&Value::Null);
+    meta::on_create(metadata, kind.is_namespaced(), |name| kind.strategy.validate_name(name), &mut errors);
+    if kind.custom.is_none() {
+        meta::standard_finalizers(&kind.group, metadata, &mut errors);
+    }
     kind.strategy.validate_create(doc, &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&kind.group, &kind.kind, admission.name, &errors)) }
 }

@@ -14,7 +14,7 @@ use store::{Op, Txn};
 
 use super::commit::unchanged;
 use super::{ATTEMPTS_MAX, Current, Outcome, commit, current, transact};
-use crate::admission::{Admission, Operation};
+use crate::admission::{Facet, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::{allocate, failure, meta, quota};
@@ -42,7 +42,7 @@ const ANSWERS_OBJECT: &[(&str, &str)] = &[
 pub(crate) async fn delete(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
     let options = delete_options(call, &body)?;
     let target = call.target.clone();
-    delete_one(call, &target, &options).await
+    delete_one(call, &target, &options, Facet::Whole).await
 }
 
 /// What is done in a delete's own transaction.
@@ -56,17 +56,18 @@ pub(crate) struct Also<'a> {
 
 const NOTHING_ELSE: Also<'static> = Also { decide: &|_| Ok(Txn { guards: Vec::new(), ops: Vec::new() }), mark: &|_| {} };
 
-/// Deletes the object that the call is about, whatever subresource it came by, as `options` say and `also` lets it.
+/// Deletes the object that the call is about and that admission has been asked for, whatever subresource it came by, as `options` say
+/// and `also` lets it.
 pub(crate) async fn delete_also(call: &mut Call<'_>, options: &Options, also: Also<'_>) -> Result<Response, Status> {
     let target = Target { subresource: String::new(), ..call.target.clone() };
-    let mut whole = call.about(&target, options);
+    let mut whole = Call { facet: Facet::Passed, ..call.about(&target, options) };
     let answer = delete_with(&mut whole, &options.delete, also).await;
     call.warnings = whole.warnings;
     answer
 }
 
-async fn delete_one(call: &mut Call<'_>, target: &Target, options: &Options) -> Result<Response, Status> {
-    let mut one = call.about(target, options);
+async fn delete_one(call: &mut Call<'_>, target: &Target, options: &Options, facet: Facet) -> Result<Response, Status> {
+    let mut one = Call { facet, ..call.about(target, options) };
     let answer = delete_with(&mut one, &options.delete, NOTHING_ELSE).await;
     call.warnings = one.warnings;
     answer
@@ -80,19 +81,24 @@ pub(crate) async fn delete_collection(call: &mut Call<'_>, body: Body) -> Result
         let this_one = Delete { uid: Some(object.meta.uid.clone()), ..options.delete.clone() };
         let options = Options { delete: this_one, ..options.clone() };
         let target = Target { namespace: object.meta.namespace.clone(), name: object.meta.name.clone(), ..call.target.clone() };
-        match delete_one(call, &target, &options).await {
+        match delete_one(call, &target, &options, Facet::Whole).await {
             Ok(_) => {}
             Err(status) if status.is_not_found() || status.is_conflict() => {} // somebody else was faster
             Err(status) => return Err(status),
         }
     }
-    let items: Vec<Value> = list.items.iter().map(|object| untyped(object.value())).collect();
-    let value = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "items": items,
-        "metadata": {"resourceVersion": list.resource_version}});
+    let custom = call.kind.custom.is_some();
+    let item = |object: &Arc<Object>| if custom { object.value() } else { untyped(object.value()) };
+    let items: Vec<Value> = list.items.iter().map(item).collect();
+    let mut metadata = json!({"resourceVersion": list.resource_version});
+    if custom {
+        metadata["continue"] = json!("");
+    }
+    let value = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "items": items, "metadata": metadata});
     Ok(Response::Value { value, code: 200 })
 }
 
-/// An item of a list, which says once for all what its items are.
+/// An item of a list of built-in kinds, which says once for all what its items are.
 fn untyped(mut doc: Value) -> Value {
     doc.remove_at("apiVersion");
     doc.remove_at("kind");
@@ -244,20 +250,12 @@ fn check_preconditions(call: &Call<'_>, current: &Current, options: &Delete) -> 
 }
 
 async fn admit(call: &mut Call<'_>, current: &Current) -> Result<(), Status> {
-    let mut guards = Vec::new();
-    let mut admission = Admission {
-        core: call.core,
-        user: call.user,
-        kind: Arc::clone(&call.kind),
-        operation: Operation::Delete,
-        namespace: &call.target.namespace,
-        name: &call.target.name,
-        subresource: "",
-        dry_run: call.options.dry_run,
-        guards: &mut guards,
-        warnings: &mut call.warnings,
-    };
-    call.core.admission.validate(&mut admission, None, Some(&current.doc)).await
+    if call.facet == Facet::Passed {
+        return Ok(());
+    }
+    let (core, mut guards) = (call.core, Vec::new());
+    let mut admission = call.admission(Operation::Delete, &mut guards);
+    core.admission.delete(&mut admission, &current.doc).await
 }
 
 /// Decides what a delete with `options` does to `doc`. Pure but for the clock.
@@ -265,8 +263,11 @@ fn plan(call: &Call<'_>, doc: &Value, options: &Delete) -> Plan {
     let mut marked = doc.clone();
     let finalizers = finalizers_after(call, doc, options);
     meta::set_finalizers(&mut marked, &finalizers);
+    if !meta::is_deleting(doc) {
+        call.kind.strategy.prepare_delete(&mut marked, call.core.env.now());
+    }
     let grace = grace(call, doc, options);
-    let held = !finalizers.is_empty() || holds_namespace(call, doc);
+    let held = !meta::finalizers(&marked).is_empty() || holds_namespace(call, doc);
     if meta::is_deleting(doc) {
         let left = doc.i64_at("metadata.deletionGracePeriodSeconds").unwrap_or_default();
         return match grace {
@@ -296,6 +297,9 @@ fn mark(call: &Call<'_>, doc: &mut Value, seconds: i64) {
     let deadline = call.core.env.now() + Duration::from_secs(seconds.unsigned_abs());
     let meta = meta::of(doc);
     meta.insert("deletionTimestamp".into(), json!(time::format(deadline)));
+    if is_definition(call) {
+        return; // upstream marks these itself, without grace and without counting
+    }
     meta.insert("deletionGracePeriodSeconds".into(), json!(seconds));
     if doc.i64_at("metadata.generation").is_some_and(|generation| generation > 0) {
         meta::bump_generation(doc);
@@ -361,6 +365,10 @@ fn orphans_by_default(call: &Call<'_>) -> bool {
 /// A namespace stays until the namespace controller has emptied it.
 fn holds_namespace(call: &Call<'_>, doc: &Value) -> bool {
     is_namespace(call) && !doc.items_at("spec.finalizers").is_empty()
+}
+
+fn is_definition(call: &Call<'_>) -> bool {
+    call.kind.group == "apiextensions.k8s.io" && call.kind.resource == "customresourcedefinitions"
 }
 
 fn is_namespace(call: &Call<'_>) -> bool {

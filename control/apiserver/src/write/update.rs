@@ -9,12 +9,13 @@ use schema::{DocExt, FieldErrors, Path, Status, Value, json};
 use store::{Guard, Op, Txn};
 
 use super::commit::unchanged;
+use super::ownership::{self, Ownership};
 use super::{ATTEMPTS_MAX, Current, Outcome, commit, create_document, current, transact};
-use crate::admission::{Admission, Operation};
+use crate::admission::{Admission, Facet, Operation};
 use crate::body::{self, Expected};
 use crate::core::Call;
 use crate::quota::Reserved;
-use crate::{allocate, failure, list, meta, quota};
+use crate::{allocate, failure, list, meta, quota, sub};
 
 /// Replaces the object (or what its subresource may change) by the one in `body`.
 pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Response, Status> {
@@ -98,7 +99,8 @@ async fn create_missing(call: &mut Call<'_>, doc: Value) -> Result<Response, Sta
 fn check_conditional(call: &Call<'_>, doc: &Value) -> Result<(), Status> {
     let blind = doc.str_at("metadata.resourceVersion").is_empty();
     let there = || call.core.kind_cache(&call.kind).is_ok_and(|cache| cache.get(&call.key()).is_some());
-    if !blind || !call.target.subresource.is_empty() || !is_one_of(call, CONDITIONAL) || !there() {
+    let conditional = call.kind.custom.is_some() || is_one_of(call, CONDITIONAL);
+    if !blind || !call.target.subresource.is_empty() || !conditional || !there() {
         return Ok(());
     }
     let mut errors = FieldErrors::default();
@@ -107,25 +109,43 @@ fn check_conditional(call: &Call<'_>, doc: &Value) -> Result<(), Status> {
 }
 
 /// Changes the call's object to what `change` makes of its current state, until no race is lost. `change` may also add warnings.
-/// A resourceVersion in what it makes must be the current one, else 409.
+/// A resourceVersion in what it makes must be the current one, else 409. What changes is the caller's manager's.
 pub(crate) async fn modify(
     call: &mut Call<'_>,
+    change: impl FnMut(&Value, &mut Vec<String>) -> Result<Value, Status> + Send,
+) -> Result<Arc<Object>, Status> {
+    modify_as(call, Ownership::Writer, change).await
+}
+
+/// As [`modify`], with a word on whose the change is.
+pub(crate) async fn modify_as(
+    call: &mut Call<'_>,
+    ownership: Ownership,
     mut change: impl FnMut(&Value, &mut Vec<String>) -> Result<Value, Status> + Send,
 ) -> Result<Arc<Object>, Status> {
     let warnings = call.warnings.len();
     for _ in 0..ATTEMPTS_MAX {
         call.warnings.truncate(warnings);
-        let current = current(call).await?;
+        call.renew()?;
+        let mut current = current(call).await?;
+        let unseen = if ownership == Ownership::Writer { meta::of(&mut current.doc).remove(meta::MANAGED_FIELDS) } else { None };
         let new = change(&current.doc, &mut call.warnings)?;
-        if let Some(object) = attempt(call, current, new).await? {
+        if let Some(entries) = unseen {
+            meta::of(&mut current.doc).insert(meta::MANAGED_FIELDS.into(), entries);
+        }
+        if let Some(object) = attempt(call, current, new, ownership).await? {
             return Ok(object);
+        }
+        if call.kind.custom.is_some() {
+            // Perhaps it was the definition that changed.
+            call.core.cache.catch_up().await.map_err(|error| failure::of_store(&error))?;
         }
     }
     Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name))
 }
 
 /// One attempt; None when something that it relied on has changed.
-async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Result<Option<Arc<Object>>, Status> {
+async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value, ownership: Ownership) -> Result<Option<Arc<Object>>, Status> {
     let old = &current.doc;
     check_version(call, &new, &current)?;
     meta::name(&mut new, &call.target.name)?;
@@ -134,9 +154,13 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value) -> Resul
     meta::carry_over(&mut new, old);
     allocate::carry_over(&call.kind, &mut new, old);
     let mut guards = vec![unchanged(&current)];
-    prepare(call, &mut new, old, &mut guards).await?;
-    if new == *old {
-        return Object::from_value(&new).map(Some);
+    prepared(call, &mut new, old);
+    if ownership != Ownership::Told {
+        ownership::tell(call, old, &mut new);
+    }
+    admit(call, &mut new, old, &mut guards).await?;
+    if meta::is_same(&new, old) {
+        return Object::from_value(old).map(Some);
     }
     if call.target.subresource.is_empty() {
         call.warnings.extend(call.kind.strategy.warnings(&new, Some(old)));
@@ -171,38 +195,64 @@ fn check_version(call: &Call<'_>, new: &Value, current: &Current) -> Result<(), 
     if seen == current.revision.0 { Ok(()) } else { Err(Status::stale(&call.kind.group, &call.kind.resource, &call.target.name)) }
 }
 
-/// Defaults, the kind's own preparation, admission, generation, validation.
-async fn prepare(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
+/// Defaults and the kind's own preparation.
+fn prepared(call: &Call<'_>, new: &mut Value, old: &Value) {
+    call.kind.strategy.fill_defaults(new);
+    call.kind.strategy.prepare_update(new, old, &context(call));
+}
+
+fn context<'a>(call: &'a Call<'_>) -> WriteContext<'a> {
+    WriteContext { env: &call.core.env, user: &call.user.name, subresource: &call.target.subresource }
+}
+
+/// Admission, generation, validation.
+async fn admit(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut Vec<Guard>) -> Result<(), Status> {
     let kind = Arc::clone(&call.kind);
-    let context = WriteContext { env: &call.core.env, user: &call.user.name, subresource: &call.target.subresource };
+    let (core, target, facet) = (call.core, call.target, call.facet);
+    let context = WriteContext { env: &core.env, user: &call.user.name, subresource: &target.subresource };
+    let mut admission = call.admission(Operation::Update, guards);
+    mutate(&mut admission, facet, new, old).await?;
     kind.strategy.fill_defaults(new);
-    kind.strategy.prepare_update(new, old, &context);
-    let mut admission = Admission {
-        core: call.core,
-        user: call.user,
-        kind: Arc::clone(&kind),
-        operation: Operation::Update,
-        namespace: &call.target.namespace,
-        name: &call.target.name,
-        subresource: &call.target.subresource,
-        dry_run: call.options.dry_run,
-        guards,
-        warnings: &mut call.warnings,
-    };
-    call.core.admission.mutate(&mut admission, new, Some(old)).await?;
-    kind.strategy.fill_defaults(new);
-    if kind.has_generation && counts(&call.target.subresource) && kind.strategy.bumps_generation(new, old) {
+    if kind.has_generation && counts(&target.subresource) && kind.strategy.bumps_generation(new, old) {
         meta::bump_generation(new);
     }
     let mut errors = FieldErrors::default();
-    let metadata = |doc: &Value| doc.at("metadata").cloned().unwrap_or_default();
-    meta::on_update(&metadata(new), &metadata(old), &mut errors);
-    meta::standard_finalizers(&kind.group, &metadata(new), &mut errors);
+    let (metadata, before) = (new.at("metadata").unwrap_or(&Value::Null), old.at("metadata").unwrap_or(&Value::Null));
+    meta::on_update(metadata, before, &mut errors);
+    if kind.custom.is_none() {
+        meta::standard_finalizers(&kind.group, metadata, &mut errors);
+    }
     kind.strategy.validate_update(new, old, &context, &mut errors);
     if !errors.is_empty() {
-        return Err(Status::invalid(&kind.group, &kind.kind, &call.target.name, &errors));
+        return Err(Status::invalid(&kind.group, &kind.kind, &target.name, &errors));
     }
-    call.core.admission.validate(&mut admission, Some(new), Some(old)).await
+    validate(&mut admission, facet, new, old).await
+}
+
+/// Mutating admission of what the chain may see of the change.
+async fn mutate(admission: &mut Admission<'_>, facet: Facet, new: &mut Value, old: &Value) -> Result<(), Status> {
+    let chain = &admission.core.admission;
+    match facet {
+        Facet::Whole => chain.mutate(admission, new, Some(old)).await,
+        Facet::Scale => {
+            let mut scale = sub::scale_of(&admission.kind, new)?;
+            chain.mutate(admission, &mut scale, Some(&sub::scale_of(&admission.kind, old)?)).await?;
+            sub::set_scale(&admission.kind, new, &scale);
+            Ok(())
+        }
+        Facet::Passed => Ok(()),
+    }
+}
+
+async fn validate(admission: &mut Admission<'_>, facet: Facet, new: &Value, old: &Value) -> Result<(), Status> {
+    let chain = &admission.core.admission;
+    match facet {
+        Facet::Whole => chain.validate(admission, Some(new), Some(old)).await,
+        Facet::Scale => {
+            chain.validate(admission, Some(&sub::scale_of(&admission.kind, new)?), Some(&sub::scale_of(&admission.kind, old)?)).await
+        }
+        Facet::Passed => Ok(()),
+    }
 }
 
 /// Subresources through which the spec is changed; a status, a binding or an approval is no new generation.

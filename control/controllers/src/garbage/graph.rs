@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use client::Object;
 use kinds::KindRef;
+use schema::meta::OwnerReference;
 
 /// Where an object is found.
 #[derive(Clone)]
@@ -29,8 +30,15 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Takes in what a change shows of an object; `is_gone` is asked only where it matters. Returns the uids to look at.
-    pub fn note(&mut self, kind: &KindRef, object: &Object, is_gone: impl FnOnce() -> bool) -> Vec<String> {
+    /// Takes in what a change shows of an object; `is_gone` is asked only where it matters, `place_of` finds owners. Returns the
+    /// uids to look at.
+    pub fn note(
+        &mut self,
+        kind: &KindRef,
+        object: &Object,
+        is_gone: impl FnOnce() -> bool,
+        place_of: impl Fn(&OwnerReference) -> Option<Place>,
+    ) -> Vec<String> {
         let meta = &object.meta;
         let owned = !meta.owner_references.is_empty();
         let pending = meta.is_deleting() && !meta.finalizers.is_empty();
@@ -46,13 +54,13 @@ impl Graph {
         self.places.insert(meta.uid.clone(), Place { kind: kind.clone(), key: meta.key() });
         let mut again = vec![meta.uid.clone()];
         if !gone {
-            again.extend(self.link(object));
+            again.extend(self.link(object, place_of));
         }
         again
     }
 
     /// Returns the owners that the object does not block any more: they may wait for nothing else.
-    fn link(&mut self, object: &Object) -> Vec<String> {
+    fn link(&mut self, object: &Object, place_of: impl Fn(&OwnerReference) -> Option<Place>) -> Vec<String> {
         let uid = &object.meta.uid;
         let references = object.meta.owner_references.iter();
         let new: Vec<Owner> =
@@ -63,7 +71,7 @@ impl Graph {
             self.unlink(&owner.uid, uid);
         }
         for (owner, reference) in new.iter().zip(&object.meta.owner_references) {
-            if let Some(place) = super::place_of(object, reference) {
+            if let Some(place) = place_of(reference) {
                 self.places.entry(owner.uid.clone()).or_insert(place);
             }
             self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
@@ -113,6 +121,12 @@ mod tests {
 
     use super::*;
 
+    /// Owners are where their references say.
+    fn place(reference: &OwnerReference) -> Option<Place> {
+        let kind = kinds::by_kind(&reference.api_version, &reference.kind)?.clone();
+        Some(Place { kind, key: format!("d/{}", reference.name) })
+    }
+
     fn object(uid: &str, owners: &[&str]) -> std::sync::Arc<Object> {
         let references: Vec<_> =
             owners.iter().map(|owner| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner})).collect();
@@ -123,14 +137,14 @@ mod tests {
     fn the_end_of_an_owner_brings_its_dependents_and_the_end_of_a_dependent_its_owner() {
         let pods = kinds::by_kind("v1", "Pod").unwrap().clone();
         let mut graph = Graph::default();
-        graph.note(&pods, &object("a", &["rs"]), || false);
-        graph.note(&pods, &object("b", &["rs", "other"]), || false);
+        graph.note(&pods, &object("a", &["rs"]), || false, place);
+        graph.note(&pods, &object("b", &["rs", "other"]), || false, place);
         assert_eq!(graph.dependents("rs").len(), 2);
         assert_eq!(graph.remove("a"), ["rs"]);
         assert_eq!(graph.remove("rs"), ["b"]);
         assert_eq!(graph.dependents("rs").len(), 1, "b still names it");
         graph.remove("b");
-        assert!(graph.note(&pods, &object("lonely", &[]), || true).is_empty(), "nobody depends on it");
+        assert!(graph.note(&pods, &object("lonely", &[]), || true, place).is_empty(), "nobody depends on it");
         graph.remove("other");
         assert!(graph.places.is_empty() && graph.owners.is_empty() && graph.dependents.is_empty(), "nothing is left of what is gone");
     }
@@ -146,18 +160,18 @@ mod tests {
             Object::from_value(&json!({"metadata": {"name": "a", "namespace": "d", "uid": "a", "ownerReferences": references}})).unwrap()
         };
         let mut graph = Graph::default();
-        assert_eq!(graph.note(&pods, &blocking(&[("x", true), ("y", true), ("z", false)]), || false), ["a"]);
-        assert_eq!(graph.note(&pods, &blocking(&[("x", true), ("y", false), ("z", false)]), || false), ["a", "y"]);
-        assert_eq!(graph.note(&pods, &blocking(&[("z", false)]), || false), ["a", "x"]);
-        assert_eq!(graph.note(&pods, &blocking(&[]), || false), ["a"]);
+        assert_eq!(graph.note(&pods, &blocking(&[("x", true), ("y", true), ("z", false)]), || false, place), ["a"]);
+        assert_eq!(graph.note(&pods, &blocking(&[("x", true), ("y", false), ("z", false)]), || false, place), ["a", "y"]);
+        assert_eq!(graph.note(&pods, &blocking(&[("z", false)]), || false, place), ["a", "x"]);
+        assert_eq!(graph.note(&pods, &blocking(&[]), || false, place), ["a"]);
     }
 
     #[test]
     fn a_dropped_reference_unlinks() {
         let pods = kinds::by_kind("v1", "Pod").unwrap().clone();
         let mut graph = Graph::default();
-        graph.note(&pods, &object("a", &["x", "y"]), || false);
-        graph.note(&pods, &object("a", &["y"]), || false);
+        graph.note(&pods, &object("a", &["x", "y"]), || false, place);
+        graph.note(&pods, &object("a", &["y"]), || false, place);
         assert!(graph.dependents("x").is_empty());
         assert_eq!(graph.dependents("y").len(), 1);
     }

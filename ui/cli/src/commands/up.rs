@@ -6,12 +6,13 @@ use std::time::Duration;
 use client::{Client, Object, Options, Target};
 use futures::StreamExt;
 use kinds::core::{Node, Pod, Service};
+use schema::{DocExt, Value};
 
 use super::Context;
 use crate::apply::{Applied, apply};
 use crate::check::Level;
 use crate::phases::Phases;
-use crate::{Admin, Failure, Kind, kubeconfig, manifest, out, ready};
+use crate::{Admin, Failure, Kind, StoreArgs, kubeconfig, manifest, out, ready};
 
 const API_DEADLINE: Duration = Duration::from_secs(30);
 const NODE_DEADLINE: Duration = Duration::from_secs(30);
@@ -32,6 +33,8 @@ pub struct Args {
     /// Leave ~/.kube/config alone
     #[arg(long)]
     no_kubeconfig: bool,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
@@ -42,6 +45,9 @@ pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
     let running = cx.host.state(&cx.instance)?.is_some();
     phases.run("check", async { preflight(cx, running) }).await?;
     phases.run("prepare", async { cx.host.prepare(&cx.instance) }).await?;
+    if args.store.store.is_some() {
+        phases.run("store", cx.host.choose_store(&cx.instance, &args.store)).await?;
+    }
     if args.foreground {
         return Ok(u8::try_from(cx.host.foreground(&cx.instance)).unwrap_or(1));
     }
@@ -172,7 +178,8 @@ async fn all_ready(cx: &Context<'_>, client: &Client, applied: &[Applied], deadl
             kind => ready::wait(&cx.env, client, kind, &one.target, deadline).await,
         };
         if let Err(failure) = outcome {
-            let why = why(client, &one.target.namespace).await;
+            let mut why = why(client, &one.target.namespace).await;
+            why.extend(pressed_nodes(client).await);
             return Err(failure.log(why).fix(format!("kubectl -n {} describe pods", one.target.namespace)));
         }
     }
@@ -201,6 +208,19 @@ async fn why(client: &Client, namespace: &str) -> Vec<String> {
     };
     let mut lines: Vec<String> = events.items.iter().filter_map(text).collect();
     lines.split_off(lines.len().saturating_sub(10))
+}
+
+/// What ails nodes: pods that find no place name the taint at most, not its cause.
+async fn pressed_nodes(client: &Client) -> Vec<String> {
+    let Ok(nodes) = client.list(Target::of("v1", "nodes", ""), Options::default()).await else { return Vec::new() };
+    nodes.items.iter().flat_map(|node| pressures(&node.value())).collect()
+}
+
+fn pressures(node: &Value) -> Vec<String> {
+    let ails = |condition: &&Value| (condition.str_at("type") == "Ready") != (condition.str_at("status") == "True");
+    let text =
+        |condition: &Value| format!("Node {}: {}: {}", node.str_at("metadata.name"), condition.str_at("type"), condition.str_at("message"));
+    node.items_at("status.conditions").iter().filter(ails).map(text).collect()
 }
 
 async fn finish(cx: &Context<'_>, admin: &Admin, applied: &[Applied], phases: &Phases) -> Result<u8, Failure> {
@@ -238,4 +258,23 @@ async fn addresses(client: &Client, one: &Applied) -> Result<Vec<String>, Failur
         line
     });
     Ok(line.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_under_pressure_is_named_and_a_sound_one_is_not() {
+        let node = |ready: &str, disk: &str| {
+            json!({"metadata": {"name": "n"}, "status": {"conditions": [
+                {"type": "DiskPressure", "status": disk, "message": "kubelet has disk pressure"},
+                {"type": "Ready", "status": ready, "message": "container runtime is down"}]}})
+        };
+        assert_eq!(pressures(&node("True", "False")), Vec::<String>::new());
+        assert_eq!(pressures(&node("True", "True")), ["Node n: DiskPressure: kubelet has disk pressure"]);
+        assert_eq!(pressures(&node("False", "False")), ["Node n: Ready: container runtime is down"]);
+    }
 }

@@ -26,22 +26,17 @@ pub(super) fn paths(rows: &[KindRef], version: Version) -> Map<String, Value> {
         };
         let place = if row.scope == Scope::Namespaced { format!("{base}/namespaces/{{namespace}}") } else { base.clone() };
         let collection = format!("{place}/{}", row.resource);
-        insert(&mut paths, collection.clone(), maker.collection());
+        let mut insert = |path: String, operations: Map<String, Value>| maker.insert(&mut paths, path, operations);
+        insert(collection.clone(), maker.collection());
         if row.scope == Scope::Namespaced && maker.has("list") {
-            insert(&mut paths, format!("{base}/{}", row.resource), maker.everywhere());
+            insert(format!("{base}/{}", row.resource), maker.everywhere());
         }
-        insert(&mut paths, format!("{collection}/{{name}}"), maker.item());
+        insert(format!("{collection}/{{name}}"), maker.item());
         for sub in &row.subresources {
-            insert(&mut paths, format!("{collection}/{{name}}/{}", sub.name), maker.subresource(sub));
+            insert(format!("{collection}/{{name}}/{}", sub.name), maker.subresource(sub));
         }
     }
     paths
-}
-
-fn insert(paths: &mut Map<String, Value>, path: String, operations: Map<String, Value>) {
-    if !operations.is_empty() {
-        paths.insert(path, Value::Object(operations));
-    }
 }
 
 struct Maker<'a> {
@@ -79,6 +74,31 @@ const DELETE: [(&str, &str); 4] =
     [("dryRun", "string"), ("gracePeriodSeconds", "integer"), ("orphanDependents", "boolean"), ("propagationPolicy", "string")];
 
 impl Maker<'_> {
+    /// With the parameters that the path itself names.
+    fn insert(&self, paths: &mut Map<String, Value>, path: String, mut operations: Map<String, Value>) {
+        if operations.is_empty() {
+            return;
+        }
+        let named = [("name", "name of the object"), ("namespace", "namespace of the object")];
+        let of_path =
+            named.into_iter().filter(|(name, _)| path.contains(&format!("{{{name}}}"))).map(|(name, what)| self.path_parameter(name, what));
+        let pretty = self.parameter("pretty", "string");
+        operations.insert("parameters".into(), of_path.chain([pretty]).collect());
+        paths.insert(path, Value::Object(operations));
+    }
+
+    fn path_parameter(&self, name: &str, what: &str) -> Value {
+        let mut parameter = json!({"name": name, "in": "path", "required": true, "description": what});
+        match self.version {
+            Version::V3 => parameter["schema"] = json!({"type": "string", "uniqueItems": true}),
+            Version::V2 => {
+                parameter["type"] = json!("string");
+                parameter["uniqueItems"] = json!(true);
+            }
+        }
+        parameter
+    }
+
     fn has(&self, verb: &str) -> bool {
         match self.row.verbs {
             Verbs::All => true,
@@ -176,7 +196,7 @@ impl Maker<'_> {
     }
 
     fn own(&self) -> String {
-        Facts::builtin().get(self.row.ty).name.to_owned()
+        super::schemas::definition(self.row)
     }
 
     fn kind(&self) -> Value {
@@ -187,20 +207,27 @@ impl Maker<'_> {
         let mut parameters: Vec<Value> = operation.query.iter().map(|(name, ty)| self.parameter(name, ty)).collect();
         let answer = reference(operation.answer, self.version);
         let mut value = json!({"x-kubernetes-action": operation.action, "x-kubernetes-group-version-kind": operation.kind});
-        let types: &[&str] = if operation.patch { &PATCHES } else { &BODIES };
+        // Custom kinds have neither a protobuf form nor merge keys.
+        let custom = self.row.custom.is_some();
+        let bodies: &[&str] = if custom { &BODIES[..2] } else { &BODIES };
+        let types: &[&str] = match operation.patch {
+            true if custom => &PATCHES[..3],
+            true => &PATCHES,
+            false => bodies,
+        };
         match self.version {
             Version::V3 => {
                 if let Some(body) = operation.body {
                     value["requestBody"] = json!({"required": true, "content": content(types, &reference(body, self.version))});
                 }
-                value["responses"] = json!({operation.code: {"description": "OK", "content": content(&BODIES, &answer)}, "401": {"description": "Unauthorized"}});
+                value["responses"] = json!({operation.code: {"description": "OK", "content": content(bodies, &answer)}, "401": {"description": "Unauthorized"}});
             }
             Version::V2 => {
                 if let Some(body) = operation.body {
                     parameters.push(json!({"name": "body", "in": "body", "required": true, "schema": reference(body, self.version)}));
                     value["consumes"] = json!(types);
                 }
-                value["produces"] = json!(BODIES);
+                value["produces"] = json!(bodies);
                 value["responses"] =
                     json!({operation.code: {"description": "OK", "schema": answer}, "401": {"description": "Unauthorized"}});
             }

@@ -15,6 +15,11 @@ pub(super) fn of(rows: &[KindRef], version: Version) -> Map<String, Value> {
     let mut maker = Maker { version, facts: Facts::builtin(), todo: Vec::new(), seen: BTreeSet::new(), made: BTreeMap::new() };
     let mut kinds: BTreeMap<TypeId, Vec<Value>> = BTreeMap::new();
     for row in rows {
+        if let Some(custom) = &row.custom {
+            maker.made.insert(definition(row), super::custom::definition(row, custom, version));
+            maker.list(row);
+            continue;
+        }
         kinds.entry(row.ty).or_default().push(gvk(&row.group, &row.version, &row.kind));
         maker.want(row.ty);
         maker.list(row);
@@ -41,9 +46,19 @@ pub(super) fn of(rows: &[KindRef], version: Version) -> Map<String, Value> {
     maker.run(&kinds)
 }
 
+/// The definition name of a row: `io.k8s.api.core.v1.Pod`, `com.example.v1.Widget`.
+pub(super) fn definition(row: &Descriptor) -> String {
+    if row.custom.is_none() {
+        return Facts::builtin().get(row.ty).name.to_owned();
+    }
+    let mut group: Vec<&str> = row.group.split('.').collect();
+    group.reverse();
+    format!("{}.{}.{}", group.join("."), row.version, row.kind)
+}
+
 /// The definition name of a row's list.
 pub(super) fn list_name(row: &Descriptor) -> String {
-    format!("{}List", Facts::builtin().get(row.ty).name)
+    format!("{}List", definition(row))
 }
 
 /// A reference to a definition.
@@ -77,7 +92,7 @@ impl Maker {
         if row.list_kind.is_empty() || matches!(row.verbs, Verbs::CreateOnly) {
             return;
         }
-        let item = reference(self.facts.get(row.ty).name, self.version);
+        let item = reference(&definition(row), self.version);
         let meta = reference(&format!("{META}.ListMeta"), self.version);
         let schema = json!({
             "type": "object", "required": ["items"],

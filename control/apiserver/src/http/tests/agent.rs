@@ -167,3 +167,36 @@ async fn logs_and_the_nodes_own_api_are_passed_on() {
     let (status, _, _) = world.get("/api/v1/namespaces/default/pods/none/log", &[]).await;
     assert_eq!(status, 404);
 }
+
+#[tokio::test]
+async fn a_webhook_is_asked_before_anything_is_dialled() {
+    let world = World::start().await;
+    agent(&world).await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/*", "nodes/proxy", "services/proxy"]});
+    let hook = json!({"name": "x.example.com", "rules": [rule], "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "clientConfig": {"url": format!("https://{closed}/")}});
+    let group = "admissionregistration.k8s.io/v1";
+    let doc = json!({"apiVersion": group, "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "v"}, "webhooks": [hook]});
+    world.loopback.create(Target::of(group, "validatingwebhookconfigurations", ""), doc).await.unwrap();
+    for path in [
+        "/api/v1/namespaces/default/pods/one/exec?command=id&stdout=true",
+        "/api/v1/namespaces/default/pods/none/attach?stdout=true",
+        "/api/v1/namespaces/default/pods/one/portforward?ports=80",
+        "/api/v1/namespaces/default/pods/one/proxy/",
+        "/api/v1/namespaces/default/services/none/proxy/",
+        "/api/v1/nodes/n1/proxy/metrics",
+    ] {
+        let (code, doc) = status_of(world.ask(Method::GET, path, &UPGRADE, "").await).await;
+        assert_eq!(code, 500, "{path}: {doc}");
+        assert!(doc.str_at("message").contains("failed calling webhook \"x.example.com\""), "{path}: {doc}");
+    }
+    let (status, _, bytes) = world.get("/api/v1/namespaces/default/pods/one/log", &[]).await;
+    assert_eq!((status.as_u16(), bytes.starts_with(b"GET /containerLogs")), (200, true), "logs are read, not connected to");
+    let (_, _, text) = world.get("/metrics", &[]).await;
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        text.contains("apiserver_admission_webhook_rejection_count{name=\"x.example.com\",type=\"validating\",operation=\"CONNECT\""),
+        "{text}"
+    );
+}

@@ -83,7 +83,7 @@ async fn openapi_resolves_and_has_what_kubectl_looks_for() {
 }
 
 #[tokio::test]
-async fn openapi_v2_is_json_or_a_clear_no() {
+async fn openapi_v2_is_json_and_protobuf_and_kept_by_its_hash() {
     let world = World::start().await;
     let (status, _, bytes) = world.get("/openapi/v2", &[("accept", "application/json")]).await;
     assert_eq!(status, 200);
@@ -92,9 +92,17 @@ async fn openapi_v2_is_json_or_a_clear_no() {
     references(&document, &mut found);
     let definitions = document.map_at("definitions").unwrap();
     assert!(found.iter().all(|reference| definitions.contains_key(reference.strip_prefix("#/definitions/").unwrap())));
-    let (status, _, bytes) = world.get("/openapi/v2", &[("accept", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")]).await;
-    assert_eq!(status, 406);
-    assert!(String::from_utf8_lossy(&bytes).contains("/openapi/v3"));
+    let at = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let dots = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    for accept in [at, dots] {
+        let (status, headers, bytes) = world.get("/openapi/v2", &[("accept", accept)]).await;
+        assert_eq!(status, 200);
+        assert_eq!(headers["content-type"], dots);
+        assert_eq!(bytes[..5], *b"\x0a\x032.0");
+        let etag = headers["etag"].to_str().unwrap();
+        assert_eq!(world.get("/openapi/v2", &[("accept", accept), ("if-none-match", etag)]).await.0, 304);
+    }
+    assert_eq!(world.get("/openapi/v2", &[("accept", "text/html")]).await.0, 406);
 }
 
 #[tokio::test]

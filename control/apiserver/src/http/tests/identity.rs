@@ -66,6 +66,57 @@ async fn a_service_account_lives_and_dies_with_its_object() {
     assert_eq!(whoami(&world, None, Some(&good)).await.0, 401);
 }
 
+fn encoded(text: &str) -> Value {
+    use base64::Engine;
+    json!(base64::engine::general_purpose::STANDARD.encode(text))
+}
+
+#[tokio::test]
+async fn a_bootstrap_token_is_good_while_its_secret_is_there() {
+    let world = World::start().await;
+    let token = "abcdef.0123456789abcdef";
+    assert_eq!(whoami(&world, None, Some(token)).await.0, 401);
+    let secrets = Target::of("v1", "secrets", "kube-system");
+    let doc = json!({"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token", "metadata": {"name": "bootstrap-token-abcdef"},
+        "data": {"token-id": encoded("abcdef"), "token-secret": encoded("0123456789abcdef"), "usage-bootstrap-authentication": encoded("true")}});
+    world.loopback.create(secrets.clone(), doc).await.unwrap();
+    let (code, doc) = whoami(&world, None, Some(token)).await;
+    assert_eq!((code, doc.str_at("status.userInfo.username")), (201, "system:bootstrap:abcdef"), "{doc}");
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}).to_string();
+    let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let (_, doc) = status_of(world.ask(Method::POST, path, &[("content-type", "application/json")], review).await).await;
+    assert_eq!((doc.bool_at("status.authenticated"), doc.str_at("status.user.username")), (true, "system:bootstrap:abcdef"), "{doc}");
+    world.loopback.delete(secrets.named("bootstrap-token-abcdef"), client::Options::default()).await.unwrap();
+    assert_eq!(whoami(&world, None, Some(token)).await.0, 401);
+}
+
+#[tokio::test]
+async fn the_secret_of_an_account_is_filled_with_a_token() {
+    use base64::Engine;
+    let world = World::start().await;
+    let (accounts, secrets) = (Target::of("v1", "serviceaccounts", "default"), Target::of("v1", "secrets", "default"));
+    let doc = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bot"}});
+    world.loopback.create(accounts.clone(), doc).await.unwrap();
+    let doc = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "bot-token", "annotations": {"kubernetes.io/service-account.name": "bot"}}});
+    world.loopback.create(secrets.clone(), doc).await.unwrap();
+    let held = async || world.loopback.get(secrets.clone().named("bot-token")).await.map(|object| object.value());
+    let mut secret = held().await.unwrap();
+    while secret.str_at("data.token").is_empty() {
+        tokio::task::yield_now().await;
+        secret = held().await.unwrap();
+    }
+    let token = base64::engine::general_purpose::STANDARD.decode(secret.str_at("data.token")).unwrap();
+    let token = String::from_utf8(token).unwrap();
+    let (code, doc) = whoami(&world, None, Some(&token)).await;
+    assert_eq!((code, doc.str_at("status.userInfo.username")), (201, "system:serviceaccount:default:bot"), "{doc}");
+    world.loopback.delete(accounts.named("bot"), client::Options::default()).await.unwrap();
+    while held().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(whoami(&world, None, Some(&token)).await.0, 401);
+}
+
 #[tokio::test]
 async fn refusals_speak_upstreams_sentences() {
     let world = World::start().await;

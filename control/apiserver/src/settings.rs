@@ -1,0 +1,181 @@
+//! What an operator may set of the API server: the file `apiserver.yaml` in the folder of `control` (`<root>/control`). Its words are
+//! those of kube-apiserver's flags, its file names are relative to the folder. No file, no settings; a word that we do not know is refused.
+//!
+//! ```yaml
+//! audit-policy-file: policy.yaml      # audit.k8s.io/v1 Policy
+//! audit-log-path: audit.log
+//! audit-log-maxsize: 100              # megabytes before a file is set aside
+//! audit-log-maxbackup: 10             # files set aside that are kept; 0 keeps all
+//! audit-log-maxage: 30                # days
+//! cors-allowed-origins: ["https://*.example.com"]
+//! token-auth-file: tokens.csv         # token,user,uid,"group,group"
+//! requestheader-client-ca-file: front-proxy-ca.crt
+//! requestheader-allowed-names: [front-proxy-client]
+//! anonymous-auth: true
+//! anonymous-paths: [/livez, /readyz, /healthz]   # where anonymous requests are let in; left out: everywhere that RBAC allows
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::Authenticator;
+use auth::authn::Anonymous;
+use auth::front_proxy::FrontProxies;
+use auth::reviewers::Reviewers;
+use auth::static_token::StaticTokens;
+use env::Env;
+use serde::Deserialize;
+
+use crate::http::Options;
+use crate::http::audit::{Audit, LogConfig, Policy};
+use crate::http::cors::Cors;
+
+/// The file's name.
+pub const FILE: &str = "apiserver.yaml";
+const MEGABYTE: u64 = 1 << 20;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The file, parsed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    audit_policy_file: Option<PathBuf>,
+    audit_log_path: Option<PathBuf>,
+    audit_log_maxsize: u64,
+    audit_log_maxbackup: usize,
+    audit_log_maxage: u32,
+    cors_allowed_origins: Vec<String>,
+    token_auth_file: Option<PathBuf>,
+    requestheader_client_ca_file: Option<PathBuf>,
+    requestheader_allowed_names: Vec<String>,
+    anonymous_auth: bool,
+    anonymous_paths: Option<Vec<String>>,
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            audit_policy_file: None,
+            audit_log_path: None,
+            audit_log_maxsize: 100,
+            audit_log_maxbackup: 0,
+            audit_log_maxage: 0,
+            cors_allowed_origins: Vec::new(),
+            token_auth_file: None,
+            requestheader_client_ca_file: None,
+            requestheader_allowed_names: Vec::new(),
+            anonymous_auth: true,
+            anonymous_paths: None,
+            folder: PathBuf::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Those in `folder`; the usual ones where there is no file. Err names the file.
+    pub fn load(folder: &Path) -> Result<Self, String> {
+        let path = folder.join(FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        let settings = Self::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+        Ok(Self { folder: folder.to_owned(), ..settings })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self =
+            if text.trim().is_empty() { Self::default() } else { serde_saphyr::from_str(text).map_err(|error| error.to_string())? };
+        match (&settings.audit_policy_file, &settings.audit_log_path) {
+            (Some(_), None) => Err("audit-policy-file without audit-log-path: nothing would be written; set both".into()),
+            (None, Some(_)) => Err("audit-log-path without audit-policy-file: nothing would be logged; set both".into()),
+            _ if settings.audit_log_maxsize == 0 => Err("audit-log-maxsize must be 1 or more".into()),
+            _ if !settings.requestheader_allowed_names.is_empty() && settings.requestheader_client_ca_file.is_none() => {
+                Err("requestheader-allowed-names without requestheader-client-ca-file: nobody could be believed; set both".into())
+            }
+            _ => Ok(settings),
+        }
+    }
+
+    /// What the HTTP face may do without; opens the audit log.
+    pub fn options(&self, env: &Env) -> Result<Options, String> {
+        let audit = match (&self.audit_policy_file, &self.audit_log_path) {
+            (Some(policy), Some(path)) => Some(self.audit(env, policy, path)?),
+            _ => None,
+        };
+        Ok(Options { audit, cors: Cors::new(self.cors_allowed_origins.clone()) })
+    }
+
+    fn audit(&self, env: &Env, policy: &Path, path: &Path) -> Result<Arc<Audit>, String> {
+        let (name, text) = self.read(policy)?;
+        let policy = Policy::parse(&text).map_err(|why| format!("audit policy {name}: {why}"))?;
+        let log = LogConfig {
+            path: self.folder.join(path),
+            max_bytes: self.audit_log_maxsize * MEGABYTE,
+            max_backups: self.audit_log_maxbackup,
+            max_age: (self.audit_log_maxage > 0).then(|| DAY * self.audit_log_maxage),
+        };
+        Audit::start(env, policy, log)
+    }
+
+    /// `authenticator` with the front proxies and the limits of anonymous requests; adds the static tokens to `reviewers`.
+    pub fn authenticator(&self, authenticator: Authenticator, reviewers: &Reviewers, env: &Env) -> Result<Authenticator, String> {
+        if let Some(path) = &self.token_auth_file {
+            let (name, text) = self.read(path)?;
+            reviewers.add(StaticTokens::parse(&text).map_err(|why| format!("token file {name}: {why}"))?);
+        }
+        let anonymous = match (self.anonymous_auth, &self.anonymous_paths) {
+            (false, _) => Anonymous::Nowhere,
+            (true, Some(paths)) => Anonymous::At(paths.clone()),
+            (true, None) => Anonymous::Everywhere,
+        };
+        let authenticator = authenticator.with_anonymous(anonymous);
+        let Some(path) = &self.requestheader_client_ca_file else { return Ok(authenticator) };
+        let (_, ca) = self.read(path)?;
+        Ok(authenticator.with_front_proxies(FrontProxies::new(&ca, self.requestheader_allowed_names.clone(), env)?))
+    }
+
+    fn read(&self, path: &Path) -> Result<(String, String), String> {
+        let path = self.folder.join(path);
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
+        Ok((name, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_means_the_usual_and_a_wrong_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Settings::load(dir.path()), Ok(Settings::default()));
+        for (text, want) in [
+            ("audit-log-path: a.log", "audit-log-path without audit-policy-file"),
+            ("audit-policy-file: p.yaml", "audit-policy-file without audit-log-path"),
+            ("audit-log-file: a.log", "audit-log-file"),
+            ("requestheader-allowed-names: [x]", "requestheader-allowed-names without"),
+        ] {
+            std::fs::write(dir.path().join(FILE), text).unwrap();
+            let why = Settings::load(dir.path()).unwrap_err();
+            assert!(why.contains("apiserver.yaml: ") && why.contains(want), "{why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_settings_name_is_opened() {
+        let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
+        let text = "audit-policy-file: policy.yaml\naudit-log-path: audit.log\naudit-log-maxage: 2\ncors-allowed-origins: ['https://a']\n";
+        std::fs::write(dir.path().join(FILE), text).unwrap();
+        let settings = Settings::load(dir.path()).unwrap();
+        assert!(settings.options(&env).err().unwrap().contains("policy.yaml"));
+        std::fs::write(dir.path().join("policy.yaml"), "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n").unwrap();
+        assert!(settings.options(&env).unwrap().audit.is_some());
+        assert!(dir.path().join("audit.log").exists());
+    }
+}
