@@ -16,7 +16,7 @@
 //!
 //! Existing names without the type asked for are NODATA, others NXDOMAIN, both with the SOA; the TTL is five seconds;
 //! the question's case is kept; several answers come in random order. Until the first complete set of objects is
-//! there, questions about the cluster wait two seconds, then fail (SERVFAIL), because a premature NXDOMAIN is believed.
+//! there, questions about the cluster wait four seconds (resolvers ask again after five), then fail (SERVFAIL), because a premature NXDOMAIN is believed.
 
 mod cache;
 mod forward;

@@ -28,7 +28,7 @@ const LATER_MAX: usize = 2048;
 const CONNECTIONS_MAX: usize = 256;
 const CONNECTION_IDLE: Duration = Duration::from_secs(10);
 /// How long a question about the cluster waits for the first complete set of objects.
-const READY_PATIENCE: Duration = Duration::from_secs(2);
+const READY_PATIENCE: Duration = Duration::from_secs(4);
 /// Aliases of aliases inside the cluster.
 const ALIASES_MAX: usize = 8;
 const BACKLOG: i32 = 1024;
