@@ -69,8 +69,12 @@ fn up_serves_hello_with_nothing_but_loopback_and_comes_back() {
 
     machine.corten(&["down"]).expect_ok("down");
     assert!(!machine.corten(&["status"]).success, "it is down");
-    let back = machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up after down");
-    assert_eq!(address(&back), url, "the state is back");
+    machine.corten(&["up", "--no-kubeconfig"]).expect_ok("up after down");
+    assert_eq!(answering(&machine, &url).len(), 3, "the state is back when `up` returns, though it was not told of it");
+
+    machine.corten(&["down"]).expect_ok("down again");
+    let back = machine.corten(&["up", "--no-kubeconfig", HELLO]).expect_ok("up of the same after down");
+    assert_eq!(address(&back), url, "and so it is when it was");
     assert_eq!(answering(&machine, &url).len(), 3);
     machine.reset_leaves_nothing();
 }

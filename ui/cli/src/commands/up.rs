@@ -16,6 +16,7 @@ use crate::{Admin, Failure, Kind, StoreArgs, kubeconfig, manifest, out, ready};
 
 const API_DEADLINE: Duration = Duration::from_secs(30);
 const NODE_DEADLINE: Duration = Duration::from_secs(30);
+const READY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Bring the cluster up and apply manifests
 ///
@@ -60,6 +61,7 @@ pub async fn run(cx: &Context<'_>, args: Args) -> Result<u8, Failure> {
     phases.run("node ready", node_ready(cx, &admin.client)).await?;
     if !running {
         phases.run("pods taken up", with_log(cx, "node", taken_up(&admin.client, started, survivors))).await?;
+        phases.run("pods ready", ready_again(&admin.client)).await?;
     }
     if !args.no_kubeconfig {
         phases.run("kubeconfig", async { merge_kubeconfig(cx, &admin) }).await?;
@@ -129,6 +131,29 @@ async fn taken_up(client: &Client, started: jiff::Timestamp, survivors: usize) -
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::new(Kind::Timeout, format!("the node has not taken up its pods after {} s", NODE_DEADLINE.as_secs()))),
     }
+}
+
+/// Pods that a node has taken up come back at their own pace: what was served before a stop is served again when `up` returns. A
+/// pod that is not ready after [`READY_AGAIN`] may have been so before the stop too: `status` shows it, and nothing failed.
+async fn ready_again(client: &Client) -> Result<(), Failure> {
+    let pods = Target::of("v1", "pods", "");
+    let waiting = async {
+        loop {
+            let list = client.list(pods.clone(), Options::default()).await?;
+            if !list.items.iter().any(|pod| comes_back(&pod.value())) {
+                return Ok::<(), Failure>(());
+            }
+            let options = Options { resource_version: Some(list.resource_version), ..Options::default() };
+            client.watch(pods.clone(), options).await?.next().await;
+        }
+    };
+    tokio::time::timeout(READY_AGAIN, waiting).await.unwrap_or(Ok(()))
+}
+
+/// Whether it has a node and may still become ready.
+fn comes_back(pod: &Value) -> bool {
+    let placed = !pod.str_at("spec.nodeName").is_empty() && pod.str_at("metadata.deletionTimestamp").is_empty();
+    placed && pod.str_at("status.phase") != "Failed" && ready::missing("Pod", pod).is_some()
 }
 
 /// How many containers it shows that run since before `started`: most often they were stopped with the cluster.
