@@ -64,7 +64,7 @@ async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assem
     let listener = Listener::new(&pki.leaf(&leaf)?, Limits::default()).map_err(anyhow::Error::msg)?;
     listener.keep_fresh(env, Arc::clone(pki), leaf);
     let (relief, task_env) = (Arc::clone(face.relief()), env.clone());
-    env.spawn("relief", async move { relief.run(&task_env, || _ = sys::memory::give_back()).await });
+    env.spawn("relief", async move { relief.run(&task_env, sys::memory::give_back).await });
     env.spawn("listen", http::serve(Arc::clone(&face), listener, socket));
     Ok(face)
 }
