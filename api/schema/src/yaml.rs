@@ -4,6 +4,9 @@
 use crate::Value;
 use crate::decode;
 
+/// Columns after which a text goes on in the next line.
+const WIDTH: usize = 80;
+
 /// One document, with a final line break.
 pub fn to_string(value: &Value) -> String {
     let mut out = String::new();
@@ -11,7 +14,7 @@ pub fn to_string(value: &Value) -> String {
         Value::Object(members) if !members.is_empty() => object(members, 0, &mut out),
         Value::Array(elements) if !elements.is_empty() => list(elements, 0, &mut out),
         scalar => {
-            out.push_str(&inline(scalar, 0));
+            scalar_into(scalar, 0, &mut out);
             out.push('\n');
         }
     }
@@ -38,7 +41,7 @@ fn object(members: &crate::Map<String, Value>, indent: usize, out: &mut String) 
             }
             scalar => {
                 out.push(' ');
-                out.push_str(&inline(scalar, indent + 2));
+                scalar_into(scalar, indent + 2, out);
                 out.push('\n');
             }
         }
@@ -55,10 +58,46 @@ fn list(elements: &[Value], indent: usize, out: &mut String) {
             Value::Object(inner) if !inner.is_empty() => object(inner, indent + 2, out),
             Value::Array(inner) if !inner.is_empty() => list(inner, indent + 2, out),
             scalar => {
-                out.push_str(&inline(scalar, indent + 2));
+                scalar_into(scalar, indent + 2, out);
                 out.push('\n');
             }
         }
+    }
+}
+
+/// A scalar in its line, folded where that gets long.
+fn scalar_into(value: &Value, indent: usize, out: &mut String) {
+    let text = inline(value, indent);
+    let column = out.chars().rev().take_while(|c| *c != '\n').count();
+    if column + text.len() <= WIDTH || text.contains('\n') {
+        out.push_str(&text);
+    } else {
+        fold(&text, column, indent, out);
+    }
+}
+
+/// Breaks a text at single spaces beyond the width of a line. Within quotes, neither the first nor the last character is one.
+fn fold(text: &str, mut column: usize, indent: usize, out: &mut String) {
+    let is_double = text.starts_with('"');
+    let is_quoted = is_double || text.starts_with('\'');
+    let chars: Vec<char> = text.chars().collect();
+    let inner = if is_quoted { 2..chars.len().saturating_sub(2) } else { 0..chars.len() };
+    let mut after_space = false;
+    for (at, c) in chars.iter().copied().enumerate() {
+        let is_alone = !after_space && (is_double || chars.get(at + 1) != Some(&' '));
+        if c == ' ' && column > WIDTH && is_alone && inner.contains(&at) {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+            if chars.get(at + 1) == Some(&' ') {
+                out.push('\\');
+                column += 1;
+            }
+        } else {
+            out.push(c);
+            column += 1;
+        }
+        after_space = c == ' ';
     }
 }
 
@@ -120,7 +159,6 @@ fn is_risky(value: &str) -> bool {
         || value.contains(": ")
         || value.contains(" #")
         || value.starts_with("---")
-        || value == "="
         || value == "<<"
 }
 
@@ -179,6 +217,13 @@ mod tests {
         fn what_is_written_is_read_again(texts in prop::collection::vec("[ -~\u{a1}-\u{ff}\n]{0,12}", 1..5)) {
             let members: crate::Map<String, Value> = texts.iter().enumerate().map(|(at, text)| (format!("k{at}"), json!([text, {"n": text}]))).collect();
             let value = Value::Object(members);
+            let written = to_string(&value);
+            prop_assert_eq!(decode::yaml_value(written.as_bytes()).map_err(|error| TestCaseError::fail(format!("{error}\n{written}")))?, value, "{}", written);
+        }
+
+        #[test]
+        fn long_texts_are_folded_and_read_again(words in prop::collection::vec("[a-z'\"#:\\\\]{0,9}\u{e9}?", 10..40), end in " ?") {
+            let value = json!({"a": {"b": words.join(" ") + &end, "c": [words.join(" ")]}});
             let written = to_string(&value);
             prop_assert_eq!(decode::yaml_value(written.as_bytes()).map_err(|error| TestCaseError::fail(format!("{error}\n{written}")))?, value, "{}", written);
         }

@@ -17,9 +17,15 @@ pub fn quote(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
             c if is_print(c) => out.push(c),
-            c if u32::from(c) < 0x20 || c == '\u{7f}' => drop(write!(out, "\\x{:02x}", u32::from(c))),
-            c if u32::from(c) < 0x10000 => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => drop(write!(out, "\\U{:08x}", u32::from(c))),
+            c if u32::from(c) < 0x20 || c == '\u{7f}' => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            c if u32::from(c) < 0x10000 => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => {
+                let _ = write!(out, "\\U{:08x}", u32::from(c));
+            }
         }
     }
     out.push('"');
@@ -93,7 +99,8 @@ mod tests {
 
     #[test]
     fn texts_are_quoted_and_read_back() {
-        for (text, quoted) in [("a\"b\\", r#""a\"b\\""#), ("\n\t\u{1b}é", r#""\n\t\x1bé""#), ("\u{200b}\u{e0001}", r#""\u200b\U000e0001""#)] {
+        for (text, quoted) in [("a\"b\\", r#""a\"b\\""#), ("\n\t\u{1b}é", r#""\n\t\x1bé""#), ("\u{200b}\u{e0001}", r#""\u200b\U000e0001""#)]
+        {
             assert_eq!(quote(text), quoted);
             assert_eq!(unquote(&quoted[1..quoted.len() - 1], '"').as_deref(), Some(text));
         }

@@ -9,7 +9,10 @@ pub fn entries(case: &Case<'_>) -> Result<(), String> {
     let line = case.line;
     match line.str_at("how") {
         "validate" => {
-            let entry = line.get("entry").cloned().unwrap_or_else(|| json!({"manager": "a", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1"}));
+            let entry = line
+                .get("entry")
+                .cloned()
+                .unwrap_or_else(|| json!({"manager": "a", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1"}));
             let raw = line.get("fieldsV1").and_then(Value::as_str).map(str::to_owned);
             let raw = raw.unwrap_or_else(|| entry["fieldsV1"].to_string());
             outcome(case, wire::check(0, &entry, &raw).map(|()| "valid".into()))
