@@ -11,6 +11,7 @@ mod strategic;
 
 pub mod create;
 
+use crate::go as go_print;
 use crate::{TypeId, Value};
 
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]

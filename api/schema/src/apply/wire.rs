@@ -28,8 +28,8 @@ pub fn check(at: usize, entry: &Value, fields: &str) -> Result<(), String> {
 
 /// Whether all entries of a document can be read.
 pub fn check_all(entries: &[Value]) -> Result<(), String> {
-    let each = entries.iter().enumerate();
-    each.map(|(at, entry)| check(at, entry, &entry.get("fieldsV1").unwrap_or(&Value::Null).to_string())).collect()
+    let fields = |entry: &Value| entry.get("fieldsV1").unwrap_or(&Value::Null).to_string();
+    entries.iter().enumerate().try_for_each(|(at, entry)| check(at, entry, &fields(entry)))
 }
 
 /// An entry as Go prints it.

@@ -1,10 +1,11 @@
 //! Making patches, as `kubectl apply` does: of two documents, or of three (the last applied, the new, the live one).
 
+use super::go_print;
 use super::lookup::{Place, Strategy};
 use super::merge;
 use super::order::{self, DIRECTIVE, Elements, deduplicated, key_of, sorted};
 use super::strategic::{DELETE_FROM, Merger, RETAIN_KEYS, SET_ORDER, same_type};
-use crate::{Map, TypeId, Value, go, yaml};
+use crate::{Map, TypeId, Value, yaml};
 
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 pub enum CreateError {
@@ -60,7 +61,7 @@ pub fn three_way_merge(original: &Value, modified: &Value, current: &Value) -> R
     }
     let patch = merge::apply_keeping_nulls(deletions, additions);
     if breaks_identity(&patch) {
-        return Err(CreateError::Precondition(format!("precondition failed for: {}", go::plain(&patch))));
+        return Err(CreateError::Precondition(format!("precondition failed for: {}", go_print::plain(&patch))));
     }
     Ok(patch)
 }
@@ -77,7 +78,7 @@ fn members(document: &Value) -> Members {
 fn checked(patch: Members) -> Result<Value, CreateError> {
     let patch = Value::Object(patch);
     if breaks_identity(&patch) {
-        return Err(CreateError::Precondition(format!("precondition failed for: {}", go::plain(&patch))));
+        return Err(CreateError::Precondition(format!("precondition failed for: {}", go_print::plain(&patch))));
     }
     Ok(patch)
 }
@@ -224,7 +225,7 @@ impl Differ {
                 (None, None) => return Ok((changes, deleted)),
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (Some(_), None) => std::cmp::Ordering::Less,
-                (Some(was), Some(is)) => go::plain(was).cmp(&go::plain(is)),
+                (Some(was), Some(is)) => go_print::plain(was).cmp(&go_print::plain(is)),
             };
             match compared {
                 std::cmp::Ordering::Equal => {
@@ -247,8 +248,8 @@ impl Differ {
     }
 
     fn lists_of_scalars(self, old: &mut [Value], new: &[Value]) -> Result<ListChanges, String> {
-        let text = |value: &&Value| go::plain(value);
-        old.sort_by_key(go::plain);
+        let text = |value: &&Value| go_print::plain(value);
+        old.sort_by_key(go_print::plain);
         let (before, mut after): (Vec<&Value>, Vec<&Value>) = (old.iter().collect(), new.iter().collect());
         after.sort_by_key(text);
         let (mut added, mut deleted) = (Vec::new(), Vec::new());
@@ -284,7 +285,7 @@ struct ListChanges {
 /// Elements with one key come out in reverse, as upstream's sort leaves them.
 fn by_key<'v>(list: &'v [Value], key: &str) -> Vec<&'v Value> {
     let mut elements: Vec<&Value> = list.iter().rev().collect();
-    elements.sort_by_key(|element| go::plain(&element[key]));
+    elements.sort_by_key(|element| go_print::plain(&element[key]));
     elements
 }
 
@@ -344,7 +345,7 @@ fn lists_conflict(left: &[Value], right: &[Value], place: Place, strategy: Strat
         let mut list = list.to_vec();
         if elements == Elements::Scalars {
             list = deduplicated(list);
-            list.sort_by_key(go::plain);
+            list.sort_by_key(go_print::plain);
         }
         list
     };
@@ -359,9 +360,9 @@ fn lists_conflict(left: &[Value], right: &[Value], place: Place, strategy: Strat
 
 fn keyed_lists_conflict(left: &[Value], right: &[Value], place: Place, key: &str) -> Result<bool, String> {
     // Where a key stands twice, the last one counts.
-    let last = |list: &[Value], wanted: &str| list.iter().rev().find(|element| go::plain(&element[key]) == wanted).cloned();
+    let last = |list: &[Value], wanted: &str| list.iter().rev().find(|element| go_print::plain(&element[key]) == wanted).cloned();
     for element in left {
-        let wanted = go::plain(key_of(element, key)?);
+        let wanted = go_print::plain(key_of(element, key)?);
         let (Some(mine), Some(theirs)) = (last(left, &wanted), last(right, &wanted)) else { continue };
         if conflicts(&mine, &theirs, place, Strategy::default())? {
             return Ok(true);

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::{Value, go};
+use crate::Value;
+
+use super::go_print;
 
 pub(super) const DIRECTIVE: &str = "$patch";
 
@@ -105,11 +107,11 @@ pub(super) fn key_of<'v>(element: &'v Value, merge_key: &str) -> Result<&'v Valu
 }
 
 pub(super) fn no_merge_key(element: &Value, merge_key: &str) -> String {
-    format!("map: {} does not contain declared merge key: {merge_key}", go::plain(element))
+    format!("map: {} does not contain declared merge key: {merge_key}", go_print::plain(element))
 }
 
 pub(super) fn bad_argument(expected: &str, actual: &Value) -> String {
-    format!("expected a {expected}, but received a {}", go::type_of(actual))
+    format!("expected a {expected}, but received a {}", go_print::type_of(actual))
 }
 
 /// Splits `list` into what `by` names and what it does not.
@@ -158,8 +160,8 @@ pub(super) fn elements_of(lists: &[&[Value]]) -> Result<Elements, String> {
     if first.is_array() {
         return Err("lists of lists are not supported".into());
     }
-    if all.any(|element| go::type_of(element) != go::type_of(first)) {
-        let printed: Vec<String> = lists.iter().map(|list| go::list(list)).collect();
+    if all.any(|element| go_print::type_of(element) != go_print::type_of(first)) {
+        let printed: Vec<String> = lists.iter().map(|list| go_print::list(list)).collect();
         return Err(format!("list element types are not identical: [{}]", printed.join(" ")));
     }
     Ok(if first.is_object() { Elements::Maps } else { Elements::Scalars })

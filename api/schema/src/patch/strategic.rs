@@ -1,9 +1,9 @@
 //! Strategic merge patch: maps merge, lists merge by their merge key where the facts say so, `$`-members direct it.
 
-use super::PatchError;
 use super::lookup::{Place, Strategy};
 use super::order::{self, DIRECTIVE, Elements, bad_argument, no_merge_key};
-use crate::{Map, TypeId, Value, go};
+use super::{PatchError, go_print};
+use crate::{Map, TypeId, Value};
 
 pub(super) const RETAIN_KEYS: &str = "$retainKeys";
 pub(super) const DELETE_FROM: &str = "$deleteFromPrimitiveList";
@@ -144,7 +144,7 @@ impl Merger {
             return match original.get(RETAIN_KEYS) {
                 Some(old) if *old != keys => {
                     let text = "are not deep equal: this may happen when calculating the 3-way diff patch";
-                    Err(format!("{} and {} {text}", go::plain(old), go::plain(&keys)))
+                    Err(format!("{} and {} {text}", go_print::plain(old), go_print::plain(&keys)))
                 }
                 _ => {
                     original.insert(RETAIN_KEYS.into(), keys);
@@ -221,7 +221,7 @@ fn directed(directive: &Value, mut patch: Members) -> Result<Members, String> {
 }
 
 fn unknown_directive(directive: &Value, map: &Value) -> String {
-    format!("unknown patch type: {} in map: {}", go::as_string(directive), go::plain(map))
+    format!("unknown patch type: {} in map: {}", go_print::as_string(directive), go_print::plain(map))
 }
 
 /// Carries out the elements that are directives: deletions, and the replacement of the whole list.
@@ -293,7 +293,7 @@ fn check_order(patch: &[Value], wanted: &[Value], key: &str) -> Result<(), Strin
         rest.next();
     }
     if pending.peek().is_some() && rest.peek().is_none() {
-        let (patch, wanted) = (go::list(patch), go::list(wanted));
+        let (patch, wanted) = (go_print::list(patch), go_print::list(wanted));
         return Err(format!("The order in patch list:\n{patch}\n doesn't match {SET_ORDER} list:\n{wanted}\n"));
     }
     Ok(())
@@ -326,5 +326,5 @@ fn drop_nulls(value: &mut Value) {
 
 /// Whether Go would decode both into the same type.
 pub(super) fn same_type(one: &Value, other: &Value) -> bool {
-    go::type_of(one) == go::type_of(other)
+    go_print::type_of(one) == go_print::type_of(other)
 }
