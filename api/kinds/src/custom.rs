@@ -263,7 +263,7 @@ fn fields(version: &Value) -> Vec<(Text, FieldLookup)> {
     let field = |field: &Value| {
         let path = field.str_at("jsonPath");
         let read = JsonPath::parse(path).ok()?;
-        let lookup: FieldLookup = Arc::new(move |doc| read.find(doc).first().map(|value| selected(value)).unwrap_or_default());
+        let lookup: FieldLookup = Arc::new(move |doc| read.first(doc).map(|value| selected(&value)).unwrap_or_default());
         Some((path.trim_start_matches('.').to_owned().into(), lookup))
     };
     version.items_at("selectableFields").iter().filter_map(field).collect()

@@ -18,7 +18,8 @@
 //! | [`conflict`] | upstream's sentence for fields of others |
 //! | `ownership` | the rules of the drawing above |
 //! | `quick`, `created` | the same for small updates, without reading what they do not touch, and for new objects in one walk |
-//! | `last_applied` | taking over from client-side apply |
+//! | `last_applied`, [`upgrade`] | taking over from client-side apply, on the server and by a client |
+//! | [`wire`] | whether entries can be read, in upstream's words |
 //! | [`view`] | a built-in document as Go prints it, the form that ownership is told by |
 //! | [`scale`] | ownership through the `scale` subresource |
 //!
@@ -38,7 +39,9 @@ pub mod path;
 pub mod scale;
 pub mod set;
 pub mod shape;
+pub mod upgrade;
 pub mod view;
+pub mod wire;
 
 pub use conflict::Conflicts;
 pub use managed::{Managed, Operation, Owner};

@@ -24,6 +24,7 @@ mod ask;
 pub mod conditions;
 mod hook;
 mod metrics;
+mod owners;
 mod patched;
 mod reinvocation;
 mod review;

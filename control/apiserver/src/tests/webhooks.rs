@@ -181,6 +181,7 @@ fn said(word: &str, request: &Value) -> Value {
         ("kind", _) => patch(json!([{"op": "replace", "path": "/kind", "value": "Secret"}])),
         ("spoil", _) => patch(json!([{"op": "replace", "path": "/data", "value": {"no such key!": "v"}}])),
         ("sidecar", _) => patch(json!([{"op": "add", "path": "/spec/containers/-", "value": {"name": "side", "image": "side"}}])),
+        ("disown", _) => patch(json!([{"op": "replace", "path": "/metadata/managedFields/0/operation", "value": "Own"}])),
         ("warn", _) => json!({"allowed": true, "warnings": ["mind the gap"], "auditAnnotations": {"seen": "yes"}}),
         _ => json!({"allowed": true}),
     }

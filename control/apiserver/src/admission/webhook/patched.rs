@@ -7,6 +7,7 @@ use schema::decode::FieldValidation;
 use schema::{DocExt, Status, Value};
 
 use super::hook::Hook;
+use super::owners;
 use super::rules::Place;
 use super::subject::{self, STAMPS};
 use crate::admission::{Admission, Operation};
@@ -15,7 +16,7 @@ use crate::meta;
 
 /// Puts `patched`, in the version of `place`, in the place of `new`. Returns whether that changes anything.
 pub(super) fn adopt(
-    request: &Admission<'_>,
+    request: &mut Admission<'_>,
     hook: &Hook,
     place: &Place,
     patched: Value,
@@ -34,6 +35,7 @@ pub(super) fn adopt(
     if is_whole(request, &doc) {
         settle(request, &mut doc, new, old)?;
     }
+    request.warnings.extend(owners::mend(&mut doc, new));
     let changed = doc != *new;
     *new = doc;
     Ok(changed)
