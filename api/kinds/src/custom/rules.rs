@@ -60,10 +60,22 @@ impl Rules {
 
     /// What the rules say against a new or changed document. Returns what they would say of parts that did not change.
     pub fn evaluate(&self, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) -> Vec<String> {
+        // Where no rule names the old value, it is only looked for when one fails.
+        if old.is_some() && !self.root.uses_old && self.says(new, None).0.is_empty() {
+            return Vec::new();
+        }
+        let (said, warnings) = self.says(new, old);
+        errors.0.extend(said.0);
+        warnings
+    }
+
+    fn says(&self, new: &Value, old: Option<&Value>) -> (FieldErrors, Vec<String>) {
+        let mut errors = FieldErrors::default();
         let correlation = old.map_or(Correlation::NONE, |old| Correlation::root(new, old));
-        let mut walk = Walk { errors, warnings: Vec::new(), budget: BUDGET };
+        let mut walk = Walk { errors: &mut errors, warnings: Vec::new(), budget: BUDGET };
         self.walk(&mut walk, &Spot { new, old, correlation, trail: &Trail::Base(&Path::root()) });
-        walk.warnings
+        let warnings = walk.warnings;
+        (errors, warnings)
     }
 
     fn walk(&self, walk: &mut Walk<'_>, spot: &Spot<'_>) {

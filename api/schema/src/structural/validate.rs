@@ -17,8 +17,15 @@ impl Structural {
     /// As [`Self::validate`], for a value that was `old`: what is wrong with a part that did not change is let pass. Items are
     /// followed by the keys of their list; those of other lists not at all.
     pub fn validate_change(&self, value: &Value, old: Option<&Value>, base: &Path, errors: &mut FieldErrors) {
-        let mut found = Outcome::default();
-        self.judge(value, old, "", &mut found);
+        let judged = |old: Option<&Value>| {
+            let mut found = Outcome::default();
+            self.judge(value, old, "", &mut found);
+            found
+        };
+        let mut found = judged(None);
+        if old.is_some() && !found.is_good() {
+            found = judged(old); // most changes are good: nobody has to look for what was before
+        }
         for fault in found.faults {
             let name = fault.name.trim_start_matches('.');
             let place = match (name.is_empty(), base == &Path::root()) {

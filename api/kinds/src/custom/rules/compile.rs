@@ -15,12 +15,20 @@ pub(super) struct Node {
     /// How values are read here, where the parent's typed schema does not lead here.
     pub own: Option<Arc<Schema>>,
     pub rules: Vec<Rule>,
+    /// One of them, or of those below, names `oldSelf`.
+    pub uses_old: bool,
     /// In the order of their names.
     pub properties: Vec<(Box<str>, Node)>,
     pub rest: Option<Box<Node>>,
     pub items: Option<Box<Node>>,
     /// By what items are followed from the old list to the new one: names, and what an absent one stands for.
     pub keys: Option<Vec<(Box<str>, Option<Value>)>>,
+}
+
+impl Node {
+    fn below(&self) -> impl Iterator<Item = &Self> {
+        self.properties.iter().map(|(_, one)| one).chain(self.rest.as_deref()).chain(self.items.as_deref())
+    }
 }
 
 /// One rule.
@@ -69,16 +77,18 @@ impl Compiler {
 
     fn node(&mut self, schema: &Value, place: &Place, own: Option<Arc<Schema>>) -> Option<Node> {
         place.ty()?;
-        let node = Node {
+        let mut node = Node {
             ty: schema.str_at("type").into(),
             own,
             rules: self.rules(schema, place),
+            uses_old: false,
             properties: self.properties(schema, place),
             rest: schema.get("additionalProperties").and_then(|rest| self.node(rest, &place.values(), None)).map(Box::new),
             items: schema.get("items").and_then(|items| self.node(items, &place.items(), None)).map(Box::new),
             keys: keys(schema),
         };
-        let empty = node.rules.is_empty() && node.properties.is_empty() && node.rest.is_none() && node.items.is_none();
+        node.uses_old = node.rules.iter().any(|rule| rule.uses_old) || node.below().any(|one| one.uses_old);
+        let empty = node.rules.is_empty() && node.below().next().is_none();
         (!empty).then_some(node)
     }
 
