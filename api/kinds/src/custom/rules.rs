@@ -71,7 +71,7 @@ impl Rules {
 
     fn says(&self, new: &Value, old: Option<&Value>) -> (FieldErrors, Vec<String>) {
         let mut errors = FieldErrors::default();
-        let correlation = old.map_or(Correlation::NONE, |old| Correlation::root(new, old));
+        let correlation = old.map_or_else(Correlation::none, |old| Correlation::root(new, old));
         let mut walk = Walk { errors: &mut errors, warnings: Vec::new(), budget: BUDGET };
         self.walk(&mut walk, &Spot { new, old, correlation, trail: &Trail::Base(&Path::root()) });
         let warnings = walk.warnings;

@@ -41,7 +41,7 @@ fn defaults(schema: &Value, path: &Path, walk: &mut Walk<'_>) {
         && let Some(rules) = Rules::of(schema, schema.bool_at("x-kubernetes-embedded-resource"))
     {
         let trail = &Trail::Base(&path.child("default"));
-        rules.walk(walk, &Spot { new: default, old: Some(default), correlation: Correlation::NONE, trail });
+        rules.walk(walk, &Spot { new: default, old: Some(default), correlation: Correlation::none(), trail });
     }
     for name in ["items", "additionalProperties"] {
         if let Some(one) = schema.get(name).filter(|one| one.is_object()) {

@@ -20,9 +20,11 @@ type Pair<'a> = (&'a Value, &'a Value);
 
 impl<'a> Correlation<'a> {
     /// Nothing was there: a create.
-    pub(super) const NONE: Self = Self::of(None, None);
+    pub(super) fn none() -> Self {
+        Self::of(None, None)
+    }
 
-    const fn of(here: Option<Pair<'a>>, above: Option<Pair<'a>>) -> Self {
+    fn of(here: Option<Pair<'a>>, above: Option<Pair<'a>>) -> Self {
         Self { here, above, is_root: false, unchanged: OnceCell::new() }
     }
 
@@ -33,7 +35,7 @@ impl<'a> Correlation<'a> {
     /// Of a member. `apiVersion` and `kind` differ unseen: both objects were converted to one version.
     pub(super) fn member(&self, name: &str) -> Self {
         match self.here {
-            Some(_) if self.is_root && matches!(name, "apiVersion" | "kind") => Self::NONE,
+            Some(_) if self.is_root && matches!(name, "apiVersion" | "kind") => Self::none(),
             Some((new, old)) => Self::of(new.get(name).zip(old.get(name)), self.here),
             None => Self::of(None, self.above),
         }

@@ -11,7 +11,7 @@ use super::*;
 fn asked(schema: &Value, new: &Value, old: Option<&Value>) -> (Vec<String>, Vec<String>, i64) {
     let mut errors = FieldErrors::default();
     let rules = Rules::compile(schema).expect("the schema has rules");
-    let correlation = old.map_or(Correlation::NONE, |old| Correlation::root(new, old));
+    let correlation = old.map_or_else(Correlation::none, |old| Correlation::root(new, old));
     let mut walk = Walk { errors: &mut errors, warnings: Vec::new(), budget: BUDGET };
     rules.walk(&mut walk, &Spot { new, old, correlation, trail: &Trail::Base(&Path::root()) });
     let (warnings, cost) = (walk.warnings, BUDGET - walk.budget);
