@@ -61,7 +61,10 @@ async fn what_a_definition_cannot_promise_is_refused_with_it() {
         (json!([{"rule": "self.size"}]), vec!["cel expression must evaluate to a bool"]),
         (
             rules(),
-            vec!["[1].messageExpression: Forbidden: estimated messageExpression cost exceeds budget by factor of more than 100x", "contributed"],
+            vec![
+                "[1].messageExpression: Forbidden: estimated messageExpression cost exceeds budget by factor of more than 100x",
+                "contributed",
+            ],
         ),
         (json!([{"rule": "self.color.matches('(')"}]), vec!["[0].rule: Invalid value"]),
     ] {
@@ -98,8 +101,7 @@ async fn a_tightened_rule_lets_pass_what_did_not_change_and_says_so() {
 async fn rules_of_the_status_are_asked_when_the_status_is_written() {
     let cluster = world().await;
     let mut definition = definition();
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] =
-        json!([{"rule": "!has(self.status) || !has(self.status.replicas) || self.status.replicas <= self.spec.size", "message": "too many"}]);
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = json!([{"rule": "!has(self.status) || !has(self.status.replicas) || self.status.replicas <= self.spec.size", "message": "too many"}]);
     defined(&cluster, definition).await;
     cluster.create(widgets(), widget("a", json!({"size": 1}))).await.unwrap();
     let write = |replicas: i64| cluster.patch(widgets().named("a").sub("status"), Patch::Merge, json!({"status": {"replicas": replicas}}));
@@ -113,7 +115,8 @@ async fn rules_hold_from_the_revision_of_their_definition_and_after_a_restart() 
     let cluster = world().await;
     let mut made = defined(&cluster, definition()).await;
     cluster.create(widgets(), widget("a", json!({"size": 20}))).await.unwrap();
-    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] = json!([{"rule": "self.size < 10"}]);
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] =
+        json!([{"rule": "self.size < 10"}]);
     cluster.update(definitions().named("widgets.example.com"), made).await.unwrap();
     let refused = cluster.create(widgets(), widget("b", json!({"size": 20}))).await.unwrap_err();
     assert!(refused.message.ends_with("spec: Invalid value: failed rule: self.size < 10"), "{}", refused.message);
