@@ -14,6 +14,7 @@
 //! | [`flow`] | priority and fairness of what comes over the network |
 //! | [`registry`] | which resources exist |
 //! | [`custom`] | what definitions of custom kinds ask of the server |
+//! | [`convert`], [`conversion`] | from one version of a kind to another, by programs outside where a definition says so |
 //! | [`cache`] | every object in memory, events in rings, watchers as cursors |
 //! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
 //! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
@@ -33,6 +34,7 @@ pub mod body;
 pub mod bootstrap;
 pub mod cache;
 pub mod config;
+pub mod conversion;
 pub mod convert;
 pub mod core;
 pub mod custom;
