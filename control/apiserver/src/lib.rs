@@ -19,6 +19,7 @@
 //! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
 //! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
 //! | [`admission`] | the ordered chain of plug-ins |
+//! | [`aggregation`] | groups that other API servers answer for |
 //! | [`webhook`] | calls to programs outside that are asked |
 //! | [`allocate`] | ClusterIPs and node ports, inside the write's own transaction |
 //! | [`quota`] | resource quotas, charged inside the write's own transaction |
@@ -28,6 +29,7 @@
 //! | [`http`] | the thin face: TLS, paths, media types, tables, discovery |
 
 pub mod admission;
+pub mod aggregation;
 pub mod allocate;
 pub mod assemble;
 pub mod body;
