@@ -146,7 +146,8 @@ async fn ask(cache: &Cache, kind: &KindRef, raws: &[Bytes]) -> Result<Vec<Value>
     let webhook = kind.custom.as_ref().and_then(|custom| custom.webhook.as_ref());
     let webhook = webhook.ok_or_else(|| Status::internal(format!("{} has no conversion webhook any more", kind.qualified())))?;
     let originals = review::originals(raws)?;
-    let version = review::Version::first(&webhook.review_versions).ok_or_else(|| failure::plain("no supported conversion review versions"))?;
+    let version =
+        review::Version::first(&webhook.review_versions).ok_or_else(|| failure::plain("no supported conversion review versions"))?;
     let (uid, about) = (cache.env().uuid(), review::About { originals: &originals, kind });
     let body = review::body(version, &uid, &kind.api_version(), raws);
     let endpoint = cache.conversions().endpoint(cache, webhook);

@@ -23,9 +23,9 @@ use crate::cache::event::Event;
 use crate::cache::item::Item;
 use crate::cache::ring::Topic;
 use crate::cache::{Cache, KindCache};
-use crate::{convert, failure};
 use crate::list::{self, Lister};
 use crate::select::Selector;
+use crate::{convert, failure};
 
 /// Watches end between this and twice this, so that they spread over servers and leaks do not live for ever.
 const TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);

@@ -98,7 +98,14 @@ impl Leaf {
         ];
         let mut all: Vec<String> = usual.iter().map(|name| (*name).to_owned()).collect();
         all.extend(names.iter().filter(|name| !usual.contains(&name.as_str())).cloned());
-        Self { file: "apiserver".into(), common_name: "kube-apiserver".into(), organization: None, names: all, client: false, by_front_proxy: false }
+        Self {
+            file: "apiserver".into(),
+            common_name: "kube-apiserver".into(),
+            organization: None,
+            names: all,
+            client: false,
+            by_front_proxy: false,
+        }
     }
 
     /// The API server as the client of node agents.

@@ -228,7 +228,8 @@ impl Verdict {
     fn put_into(&self, doc: &mut Value, now: jiff::Timestamp) -> bool {
         let mut conditions = doc.items_at("status.conditions").to_vec();
         let held = conditions.iter().position(|one| one.str_at("type") == "Available");
-        let since = held.filter(|&at| conditions[at].str_at("status") == self.status).map(|at| conditions[at]["lastTransitionTime"].clone());
+        let since =
+            held.filter(|&at| conditions[at].str_at("status") == self.status).map(|at| conditions[at]["lastTransitionTime"].clone());
         let since = since.unwrap_or_else(|| json!(time::format(now)));
         let made = json!({"type": "Available", "status": self.status, "reason": self.reason, "message": self.message, "lastTransitionTime": since});
         match held {

@@ -176,7 +176,8 @@ impl Fetch<'_> {
         let whole = self.json("/openapi/v2", "application/json").await?;
         let path = self.remote.path();
         let is_own = |name: &str| name == path || name == format!("{path}/") || name.starts_with(&format!("{path}/"));
-        let paths: Map<String, Value> = whole.map_at("paths")?.iter().filter(|(name, _)| is_own(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        let paths: Map<String, Value> =
+            whole.map_at("paths")?.iter().filter(|(name, _)| is_own(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
         let definitions = whole.map_at("definitions").cloned().unwrap_or_default();
         Some(json!({"definitions": reached(&paths, definitions), "paths": paths}))
     }
@@ -190,7 +191,8 @@ fn empty() -> Sent {
 fn aggregated(list: &Value, group: &str, version: &str) -> Vec<Value> {
     let mut resources: Vec<Value> = Vec::new();
     let kind = |one: &Value| {
-        let text = |name: &str, other: &str| one.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).unwrap_or(other).to_owned();
+        let text =
+            |name: &str, other: &str| one.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).unwrap_or(other).to_owned();
         json!({"group": text("group", group), "version": text("version", version), "kind": one.str_at("kind")})
     };
     for one in list.items_at("resources") {

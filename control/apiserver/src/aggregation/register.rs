@@ -77,8 +77,7 @@ struct Wanted {
 impl Registrar {
     async fn run(self) {
         let definitions = Target::of(custom::API_VERSION, custom::RESOURCE, "");
-        let definitions =
-            Informer::start(self.core.env(), self.client.clone(), definitions, Options::default(), &[(BY_GROUP, group)]);
+        let definitions = Informer::start(self.core.env(), self.client.clone(), definitions, Options::default(), &[(BY_GROUP, group)]);
         let services = Target::of(API_VERSION, RESOURCE, "");
         let services = Informer::start(self.core.env(), self.client.clone(), services, Options::default(), &[]);
         let (mut defined, mut registered) = (definitions.changes(), services.changes());

@@ -29,8 +29,8 @@ use super::item::Item;
 use super::ring::{Place, Topic};
 use super::signal::{Form, Frame, Signal};
 use super::{Cache, KindCache};
-use crate::{convert, document};
 use crate::select::Selector;
+use crate::{convert, document};
 
 /// Deliveries handed out at once: enough to fill an h2 frame, few enough to let others run.
 const BATCH_MAX: usize = 64;

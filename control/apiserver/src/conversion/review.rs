@@ -248,7 +248,11 @@ mod tests {
                 bare(json!({"uid": "u"})),
                 "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got , Kind=",
             ),
-            (Version::V1, answer(json!({"uid": "u", "result": {"status": "Failed"}})), "response.result.status was 'Failed', not 'Success'"),
+            (
+                Version::V1,
+                answer(json!({"uid": "u", "result": {"status": "Failed"}})),
+                "response.result.status was 'Failed', not 'Success'",
+            ),
             (Version::V1, answer(json!({"uid": "u", "result": {"status": "Failed", "message": "sorry"}})), "sorry"),
             (Version::V1beta1, bare(json!({"uid": "x"})), "response.result.status was '', not 'Success'"),
         ] {

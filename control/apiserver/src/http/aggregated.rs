@@ -23,8 +23,7 @@ use crate::webhook::World;
 use crate::webhook::pool::Lease;
 
 /// Headers of an answer that concern one hop.
-const HOP: [&str; 7] =
-    ["connection", "keep-alive", "proxy-authenticate", "proxy-connection", "trailer", "transfer-encoding", "upgrade"];
+const HOP: [&str; 7] = ["connection", "keep-alive", "proxy-authenticate", "proxy-connection", "trailer", "transfer-encoding", "upgrade"];
 
 /// Who asks, and what the other server is to know of it.
 pub(super) struct Asker<'a> {
@@ -111,7 +110,11 @@ fn passed_back(face: &Arc<Face>, response: Response<Incoming>, lease: Option<Lea
 }
 
 /// The body as it comes; read to its end, its connection is free for others.
-fn flowing(face: &Arc<Face>, body: Incoming, lease: Option<Lease<Sent>>) -> impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + use<> {
+fn flowing(
+    face: &Arc<Face>,
+    body: Incoming,
+    lease: Option<Lease<Sent>>,
+) -> impl futures::Stream<Item = Result<Bytes, BoxError>> + Send + use<> {
     let frames = BodyStream::new(body.map_err(|error| Box::new(error) as BoxError));
     let bytes = frames.filter_map(|frame| async move { frame.map(|frame| frame.into_data().ok()).transpose() });
     let env = face.env.clone();

@@ -12,12 +12,12 @@ use http::{HeaderMap, StatusCode};
 use kinds::{Descriptor, KindRef, Scope, Verbs};
 use schema::{Status, Value, json};
 
+use self::catalog::{Catalog, Group, Source};
+use super::Face;
 use super::answer::{Answer, Body, answer, document};
 use super::message::Message;
 use super::negotiate::{self, Encoding};
 use super::query::Query;
-use super::Face;
-use self::catalog::{Catalog, Group, Source};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_PROTOBUF: &str = "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";

@@ -17,10 +17,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH
 use kinds::KindRef;
 use schema::{Status, Value, json};
 
+use self::others::Other;
 use super::answer::{Answer, Body, answer, document};
 use super::negotiate::{self, Encoding};
 use super::query::Query;
-use self::others::Other;
 use super::{Face, discovery, paths};
 use crate::registry::Table;
 

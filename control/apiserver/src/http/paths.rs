@@ -7,8 +7,8 @@ use http::{Method, Request};
 use hyper::body::Incoming;
 use schema::json;
 
-use super::answer::{Answer, document, not_found};
 use super::aggregated::{self, Asker};
+use super::answer::{Answer, document, not_found};
 use super::query::Query;
 use super::resource::method_not_allowed;
 use super::{Face, Refusal, negotiate};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use client::Object;
-use kinds::custom::Custom;
+use kinds::KindRef;
 use schema::{Status, Value};
-use store::{Guard, Key, Op, Revision, StoreError, Txn};
+use store::{Entry, Guard, Key, Op, Revision, StoreError, Txn};
 
 use crate::cache::item::Item;
 use crate::core::{Call, Core};
@@ -41,8 +41,7 @@ pub(crate) async fn current(call: &Call<'_>) -> Result<Current, Status> {
     let entry = call.core.store.get(&key).await.map_err(|error| failure::of_store(&error))?;
     let entry = entry.ok_or_else(|| call.not_found())?;
     let (cache, stored) = (&call.core.cache, call.stored_kind());
-    let is_fitted = |custom: &Arc<Custom>| !custom.is_outdated(entry.modified.0);
-    let is_outdated = !document::is_of(&entry.value, &stored.group, &stored.version) || !stored.custom.as_ref().is_none_or(is_fitted);
+    let is_outdated = is_outdated(&stored, &entry)?;
     let doc = if convert::asks(&call.kind, &entry.value) {
         // What the cache has of it may be converted already.
         let cached = call.core.kind_cache(&call.kind)?.get(&key).filter(|item| item.object.revision() == entry.modified.0);
@@ -52,6 +51,18 @@ pub(crate) async fn current(call: &Call<'_>) -> Result<Current, Status> {
         convert::from_stored(cache, &call.kind, serde_json::from_slice(&entry.value).map_err(Status::internal)?).await?
     };
     Ok(Current { key: entry.key, revision: entry.modified, doc, is_outdated })
+}
+
+/// Whether the stored bytes are of another version than new ones, or do not fit the schema as it is now.
+fn is_outdated(stored: &KindRef, entry: &Entry) -> Result<bool, Status> {
+    if !document::is_of(&entry.value, &stored.group, &stored.version) {
+        return Ok(true);
+    }
+    if !stored.custom.as_ref().is_some_and(|custom| custom.is_outdated(entry.modified.0)) {
+        return Ok(false);
+    }
+    let raw: Value = serde_json::from_slice(&entry.value).map_err(Status::internal)?;
+    Ok(stored.strategy.from_stored(raw.clone()) != raw)
 }
 
 /// Writes `doc` (in the version of the call) under `key`, together with `txn`. The answer is in the version of the call.

@@ -22,12 +22,7 @@ pub(super) const STAMPS: [&str; 3] = ["uid", "creationTimestamp", "generation"];
 
 impl<'a> Subject<'a> {
     /// For a webhook that validates: everything is there.
-    pub(super) async fn of(
-        request: &Admission<'_>,
-        place: &Place,
-        new: Option<&'a Value>,
-        old: Option<&'a Value>,
-    ) -> Result<Self, Status> {
+    pub(super) async fn of(request: &Admission<'_>, place: &Place, new: Option<&'a Value>, old: Option<&'a Value>) -> Result<Self, Status> {
         let [mut shown, mut before] = [None, None];
         if let Some(doc) = new {
             shown = Some(converted(request, place, Cow::Borrowed(doc)).await?);

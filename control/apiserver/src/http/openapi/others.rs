@@ -45,7 +45,11 @@ impl Other {
                 None => drop(definitions.insert(name.clone(), definition.clone())),
             }
         }
-        let taken = part.map_at("definitions").into_iter().flatten().filter_map(|(name, one)| Some((renamed.get(name.as_str())?.clone(), one.clone())));
+        let taken = part
+            .map_at("definitions")
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, one)| Some((renamed.get(name.as_str())?.clone(), one.clone())));
         definitions.extend(taken);
         definitions.values_mut().for_each(|one| point(one, &renamed));
         let mut paths = part.map_at("paths").cloned().unwrap_or_default();
@@ -94,7 +98,8 @@ mod tests {
             "definitions": {"Same": {"type": "object"}, "Other": {"self": reference("Other")}, "Fresh": reference("Other")}});
         let told = Told { openapi_v2: Some(Arc::new(part)), ..Told::default() };
         let other = Other { name: "apis/g/v1".into(), told: Arc::new(told) };
-        let mut whole = json!({"paths": {"/apis/g/v1/old": {}, "/apis/g/v10/z": {}}, "definitions": {"Same": {"type": "object"}, "Other": {}}});
+        let mut whole =
+            json!({"paths": {"/apis/g/v1/old": {}, "/apis/g/v10/z": {}}, "definitions": {"Same": {"type": "object"}, "Other": {}}});
         other.add_to(&mut whole);
         let want = json!({"paths": {"/apis/g/v10/z": {}, "/apis/g/v1/x": reference("Same"), "/apis/g/v1/y": reference("Other_v2")},
             "definitions": {"Same": {"type": "object"}, "Other": {}, "Fresh": reference("Other_v2"), "Other_v2": {"self": reference("Other_v2")}}});

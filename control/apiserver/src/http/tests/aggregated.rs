@@ -184,7 +184,8 @@ fn whole(code: u16, body: impl Into<Bytes>) -> Response<Sent> {
 
 /// A body of these pieces, which ends well or breaks off.
 fn pieces(texts: &[&str], is_cut: bool) -> Response<Sent> {
-    let frames: Vec<Result<Frame<Bytes>, std::io::Error>> = texts.iter().map(|text| Ok(Frame::data(Bytes::from((*text).to_owned())))).collect();
+    let frames: Vec<Result<Frame<Bytes>, std::io::Error>> =
+        texts.iter().map(|text| Ok(Frame::data(Bytes::from((*text).to_owned())))).collect();
     let paced = futures::stream::iter(frames).then(|frame| async move {
         tokio::time::sleep(Duration::from_millis(20)).await;
         frame
@@ -205,7 +206,10 @@ async fn handle(extension: &Extension, env: &Env, user: Option<Arc<UserInfo>>, m
         "/apis" if extension.aggregates.load(Ordering::SeqCst) => {
             let version = json!({"version": "v1", "resources": [resource], "freshness": "Current"});
             let group = json!({"metadata": {"name": "ext.example.com"}, "versions": [version]});
-            return whole(200, json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": [group]}).to_string());
+            return whole(
+                200,
+                json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": [group]}).to_string(),
+            );
         }
         "/apis" => return whole(404, "404 page not found"),
         "/apis/ext.example.com/v1" if user.name == "system:kube-aggregator" => {
@@ -215,7 +219,11 @@ async fn handle(extension: &Extension, env: &Env, user: Option<Arc<UserInfo>>, m
         "/openapi/v2" => {
             let thing = json!({"get": {"responses": {"200": {"schema": {"$ref": "#/definitions/com.example.ext.v1.Thing"}}}}});
             let definitions = json!({"com.example.ext.v1.Thing": {"type": "object"}, "unused": {}});
-            return whole(200, json!({"swagger": "2.0", "paths": {"/apis/ext.example.com/v1/things": thing, "/other": {}}, "definitions": definitions}).to_string());
+            return whole(
+                200,
+                json!({"swagger": "2.0", "paths": {"/apis/ext.example.com/v1/things": thing, "/other": {}}, "definitions": definitions})
+                    .to_string(),
+            );
         }
         "/openapi/v3" => {
             let own = json!({"serverRelativeURL": "/openapi/v3/apis/ext.example.com/v1?hash=EXT"});
