@@ -146,7 +146,7 @@ impl Registrar {
         };
         match wanted {
             None if is_ours => self.client.delete(target.named(&name), Options::default()).await,
-            Some(wanted) if is_ours && wanted.label == ALWAYS || is_ours && is_start => {
+            Some(wanted) if is_ours && (is_start || wanted.label == ALWAYS) => {
                 let (mut doc, ought) = (held.object.value(), wanted.document(key));
                 if doc["spec"] == ought["spec"] {
                     return Ok(());
