@@ -16,12 +16,14 @@
 //! | `connect.rs` | admission of connections, before anything is dialled |
 //! | `agent.rs`, `upgrade.rs` | what a node's agent answers |
 //! | `proxy.rs` | what listens in a pod answers |
+//! | `aggregated.rs` | what other API servers answer |
 //! | `audit.rs` | who asked what, and what came of it |
 //! | `deadline.rs`, `cors.rs` | how long a request may take; which browsers may ask |
 //! | `relief.rs` | when memory is worth giving back |
 //! | `paths.rs`, `health.rs`, `discovery.rs`, `openapi.rs`, `metrics.rs` | what is no resource |
 
 pub mod agent;
+mod aggregated;
 pub mod answer;
 pub mod audit;
 mod connect;
@@ -60,6 +62,7 @@ use hyper::body::Incoming;
 use schema::Status;
 
 pub use self::agent::Agents;
+use self::aggregated::Asker;
 use self::answer::{Answer, compress, failure};
 use self::audit::{Audit, Noted, Record};
 use self::cors::Cors;
@@ -73,6 +76,7 @@ use self::relief::Relief;
 use self::resource::Exchange;
 use self::route::{Asked, Route, route};
 use crate::Core;
+use crate::aggregation::Aggregation;
 use crate::flow::{self, Sort};
 
 /// What the HTTP face is made of; shared by all connections.
@@ -86,6 +90,7 @@ pub struct Face {
     pub(crate) metrics: Metrics,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
+    pub(crate) aggregation: Arc<Aggregation>,
     /// Room for the protobuf messages that cached objects keep.
     pub(crate) encodings: Arc<Budget>,
     pub(crate) relief: Arc<Relief>,
@@ -116,6 +121,13 @@ struct Journey {
     record: Option<Record>,
     /// Where flow control put it.
     sort: Option<Arc<Sort>>,
+}
+
+impl Journey {
+    /// What another server is told of who asks.
+    fn asker<'a>(&'a self, user: &'a UserInfo) -> Asker<'a> {
+        Asker { user, ip: Some(self.ip), audit_id: &self.id }
+    }
 }
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -166,6 +178,7 @@ impl Face {
             metrics,
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
+            aggregation: Arc::default(),
             encodings: Budget::new(ENCODINGS_BYTES_MAX),
             relief: Arc::default(),
             base_url: base_url.to_owned(),
@@ -187,6 +200,11 @@ impl Face {
     /// Tells when memory is worth giving back; somebody must [`Relief::run`] it.
     pub fn relief(&self) -> &Arc<Relief> {
         &self.relief
+    }
+
+    /// Groups that other servers answer for; somebody must [`Aggregation::start`] it.
+    pub fn aggregation(&self) -> &Arc<Aggregation> {
+        &self.aggregation
     }
 
     pub fn authenticator(&self) -> &Authenticator {
@@ -247,7 +265,7 @@ impl Face {
             place
         };
         let sent = journey.record.as_ref().and_then(Record::sent);
-        let answered = self.dispatch(&user, request, query, headers, route, sent);
+        let answered = self.dispatch(journey, &user, request, query, headers, route, sent);
         if lasts {
             return answered.await;
         }
@@ -257,8 +275,10 @@ impl Face {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a request in its parts")]
     async fn dispatch(
         self: &Arc<Self>,
+        journey: &Journey,
         user: &Arc<UserInfo>,
         request: http::Request<Incoming>,
         query: &Query,
@@ -266,6 +286,12 @@ impl Face {
         route: Route,
         sent: Option<audit::Sent>,
     ) -> Result<Answer, Refusal> {
+        let path = request.uri().path();
+        if let Some(remote) = self.aggregation.remote(&self.core, path) {
+            let word = request.method().as_str().to_ascii_lowercase();
+            self.core.authorize(&attributes(user, &route, &word, path)).await?;
+            return Ok(aggregated::answer(self, &remote, &journey.asker(user), request).await);
+        }
         match route {
             Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, user, &asked, query, request).await,
             Route::Resource(asked) if proxy::serves(&asked.target) => proxy::answer(self, user, &asked, request).await,
@@ -277,7 +303,7 @@ impl Face {
                 let exchange = Exchange { face: self, user, asked, query, headers, body: Noted { body: request.into_body(), sent } };
                 exchange.answer().await.map_err(Refusal::Status)
             }
-            Route::Path => paths::answer(self, user, query, &request).await,
+            Route::Path => paths::answer(self, &journey.asker(user), query, &request).await,
         }
     }
 

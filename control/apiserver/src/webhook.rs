@@ -12,10 +12,10 @@
 mod config;
 mod dial;
 mod ending;
-mod names;
-mod pool;
-mod resolve;
-mod tls;
+pub(crate) mod names;
+pub(crate) mod pool;
+pub(crate) mod resolve;
+pub(crate) mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -109,7 +109,7 @@ pub struct Endpoint {
 
 struct Ready {
     config: ClientConfig,
-    pool: Pool,
+    pool: Pool<Full<Bytes>>,
     /// The addresses of a host outside, and when they were found.
     named: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
@@ -169,8 +169,8 @@ impl Ready {
                     lease.give_back(world.env);
                     return Ok(bytes);
                 }
-                Err(pool::Failed::Unconnected(why)) => refused = why, // another address may do
-                Err(pool::Failed::Broken(why)) => return Err(Failure::Transport(why)),
+                Err((pool::Failed::Unconnected(why), _)) => refused = why, // another address may do
+                Err((pool::Failed::Broken(why), _)) => return Err(Failure::Transport(why)),
             }
         }
         Err(Failure::Transport(refused))
@@ -210,7 +210,7 @@ impl Ready {
 }
 
 /// Requests spread over a service's endpoints.
-fn shuffle(addresses: &mut [SocketAddr], env: &Env) {
+pub(crate) fn shuffle(addresses: &mut [SocketAddr], env: &Env) {
     for last in (1..addresses.len()).rev() {
         let pick = usize::try_from(env.random_below(last as u64 + 1)).unwrap_or_default();
         addresses.swap(last, pick);

@@ -1,5 +1,7 @@
 //! How requests pass the chain: what it is told of them, and the documents that are judged but never stored.
 
+use std::sync::Arc;
+
 use auth::UserInfo;
 use client::{Options, Target};
 use schema::{Status, Value};
@@ -65,6 +67,7 @@ impl Core {
             facet: Facet::Whole,
             annotations: &annotations,
             warnings: Vec::new(),
+            memo: Arc::default(),
         };
         let mut admission = call.admission(Operation::Connect, &mut guards);
         self.admission.mutate(&mut admission, document, None).await?;

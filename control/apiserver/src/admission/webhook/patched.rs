@@ -15,7 +15,7 @@ use crate::body::{self, Expected};
 use crate::meta;
 
 /// Puts `patched`, in the version of `place`, in the place of `new`. Returns whether that changes anything.
-pub(super) fn adopt(
+pub(super) async fn adopt(
     request: &mut Admission<'_>,
     hook: &Hook,
     place: &Place,
@@ -31,7 +31,7 @@ pub(super) fn adopt(
     // Members that nobody knows are dropped, as everywhere.
     let options = Options { field_validation: FieldValidation::Ignore, ..Options::default() };
     let decoded = body::patched(&expected, patched, String::new, &options, &mut Vec::new()).map_err(|status| broken(&status.message))?;
-    let mut doc = subject::back(request, place, decoded);
+    let mut doc = subject::back(request, place, decoded).await?;
     if is_whole(request, &doc) {
         settle(request, &mut doc, new, old)?;
     }
