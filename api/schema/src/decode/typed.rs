@@ -316,14 +316,17 @@ impl Walk {
         self.mismatch = Some(format!("json: cannot unmarshal {what} into Go {place} of type {want}"));
     }
 
-    /// `PodSpec.spec.activeDeadlineSeconds`: the Go struct that holds the field, then the names on the way.
+    /// `PodSpec.spec.activeDeadlineSeconds`: the Go struct that holds the field, then the names on the way, those of embedded
+    /// structs among them.
     fn place(&self) -> Option<String> {
         let mut holder = None;
         let mut path = String::new();
         for step in &self.path {
             if let Step::Field { owner, name } = step {
                 holder = Some(*owner);
-                push_name(&mut path, name);
+                let owner = self.facts.definition(owner).map(|id| self.facts.get(id));
+                let embedding = owner.map(|owner| owner.embedding(name)).unwrap_or_default();
+                embedding.iter().chain([name]).for_each(|name| push_name(&mut path, name));
             }
         }
         holder.map(|owner| format!("{}.{path}", owner.rsplit('.').next().unwrap_or(owner)))
