@@ -8,12 +8,15 @@ mod in_place;
 mod json;
 mod source;
 mod typed;
+mod unstructured;
 mod yaml;
 
 use crate::{Map, TypeId, Value};
 
 /// Documents nest no deeper than this; what we accept, every later reader of the stored JSON must accept too.
 pub const DEPTH_MAX: usize = 120;
+
+pub use typed::base64_error_at;
 
 /// `?fieldValidation=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -156,6 +159,16 @@ fn json_stream(text: &str) -> Option<Vec<Value>> {
 /// Checks and prunes an already decoded value (after a patch), as [`json`] does.
 pub fn value(ty: TypeId, value: Value) -> Result<Decoded, DecodeError> {
     in_place::document(ty, value)?.finish()
+}
+
+/// As [`value`] for what a strategic merge patch made, in the words that upstream has for it: it decodes that otherwise.
+pub fn strategic_value(ty: TypeId, patched: Value) -> Result<Decoded, DecodeError> {
+    if let Some(why) = unstructured::misfit(ty, &patched) {
+        return Err(DecodeError::Type(why));
+    }
+    let mut decoded = value(ty, patched)?;
+    decoded.strict_errors.sort();
+    Ok(decoded)
 }
 
 /// How deep a value nests; a scalar not at all.

@@ -462,7 +462,8 @@ fn canonical_base64(text: &str) -> Result<String, String> {
     }
 }
 
-fn base64_error_at(error: &base64::DecodeError, text: &str) -> usize {
+/// Where Go says that a text is no base64 any more.
+pub fn base64_error_at(error: &base64::DecodeError, text: &str) -> usize {
     match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
         base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
