@@ -81,6 +81,8 @@ impl Kind for Node {
     }
 
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        // Upstream checks a changed node as a node, and then its taints once more.
+        taints(new.items_at("spec.taints"), &Path::new("metadata.taints"), errors);
         let path = Path::new("spec");
         let before = old.items_at("spec.podCIDRs");
         if !before.is_empty() && before != new.items_at("spec.podCIDRs") {
