@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn an_update_changes_taints_and_sets_once_what_is_missing() {
-        let fresh = json!({"providerID": "a", "podCIDRs": ["10.0.0.0/24"], "taints": [{"key": "k"}], "unschedulable": true});
+        let fresh = json!({"providerID": "a", "podCIDRs": ["10.0.0.0/24"], "taints": [{"key": "k", "effect": "NoSchedule"}], "unschedulable": true});
         assert_eq!(update(json!({}), fresh.clone()), [""; 0]);
         let mut moved = fresh.clone();
         moved["providerID"] = json!("b");

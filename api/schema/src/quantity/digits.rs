@@ -41,9 +41,7 @@ impl Digits {
         let scale = exponent - fraction.len() as i32;
         let unscaled = unsigned(&shifted)?;
         let keeps_text = match base {
-            2 => {
-                fraction.is_empty() && whole.len() + binary_digits(exponent) < 15 && unscaled % 1024 != 0
-            }
+            2 => fraction.is_empty() && whole.len() + binary_digits(exponent) < 15 && unscaled % 1024 != 0,
             _ => {
                 let small = shifted.len() <= DIGITS_MAX && scale >= NANO_EXPONENT;
                 small && scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0') && !shifted.is_empty()

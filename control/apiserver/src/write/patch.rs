@@ -149,7 +149,9 @@ fn refused_strategic(error: &PatchError) -> Status {
     match error {
         PatchError::Malformed(why) => Status::bad_request(why),
         PatchError::Unprocessable(why) if BAD_FORMATS.contains(&why.as_str()) => Status::bad_request(why),
-        PatchError::Unprocessable(why) if why == "lists of lists are not supported" || why == "patch content doesn't match retainKeys list" => {
+        PatchError::Unprocessable(why)
+            if why == "lists of lists are not supported" || why == "patch content doesn't match retainKeys list" =>
+        {
             refused(error)
         }
         PatchError::Unprocessable(why) => failure::plain(why),

@@ -115,7 +115,7 @@ mod tests {
         let doc = json!({
             "metadata": {"name": "web"},
             "spec": {"maxReplicas": 3, "metrics": [metric("memory"), metric("cpu")], "behavior": {"scaleUp": {"selectPolicy": "Max"}}},
-            "status": {"conditions": [{"type": "AbleToScale", "status": "True"}]},
+            "status": {"conditions": [{"type": "AbleToScale", "status": "True"}], "currentMetrics": null},
         });
         let old = to_v1(doc.clone());
         assert_eq!(old["spec"]["targetCPUUtilizationPercentage"], 60);

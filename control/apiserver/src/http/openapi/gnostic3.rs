@@ -193,9 +193,33 @@ mod tests {
     #[test]
     fn every_word_of_our_documents_has_a_place() {
         const KNOWN: [&str; 27] = [
-            "$ref", "nullable", "title", "required", "enum", "type", "allOf", "oneOf", "anyOf", "not", "items", "properties",
-            "additionalProperties", "default", "description", "format", "multipleOf", "maximum", "minimum", "exclusiveMaximum",
-            "exclusiveMinimum", "uniqueItems", "maxLength", "minLength", "maxItems", "minItems", "pattern",
+            "$ref",
+            "nullable",
+            "title",
+            "required",
+            "enum",
+            "type",
+            "allOf",
+            "oneOf",
+            "anyOf",
+            "not",
+            "items",
+            "properties",
+            "additionalProperties",
+            "default",
+            "description",
+            "format",
+            "multipleOf",
+            "maximum",
+            "minimum",
+            "exclusiveMaximum",
+            "exclusiveMinimum",
+            "uniqueItems",
+            "maxLength",
+            "minLength",
+            "maxItems",
+            "minItems",
+            "pattern",
         ];
         fn check(schema: &Value) {
             for (name, value) in schema.as_object().into_iter().flatten() {

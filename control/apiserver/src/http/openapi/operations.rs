@@ -267,3 +267,32 @@ impl Maker<'_> {
 fn content(types: &[&str], schema: &Value) -> Map<String, Value> {
     types.iter().map(|ty| ((*ty).to_owned(), json!({"schema": schema}))).collect()
 }
+
+#[cfg(test)]
+#[expect(clippy::print_stderr, reason = "a test says why it skips")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_tags_are_those_that_upstream_publishes() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/kubernetes-1.37/openapi-v2.json");
+        let Ok(text) = std::fs::read(&folder) else {
+            eprintln!("skipped: no published document at {}", folder.display());
+            return;
+        };
+        let published: Value = serde_json::from_slice(&text).expect("a JSON document");
+        let mut compared = 0;
+        for (path, operations) in paths(kinds::all(), Version::V2) {
+            for (method, ours) in operations.as_object().into_iter().flatten() {
+                let Some(theirs) = published["paths"].get(&path).and_then(|item| item.get(method)).filter(|one| one.is_object()) else {
+                    continue;
+                };
+                for member in ["operationId", "tags", "x-kubernetes-action", "schemes"] {
+                    assert_eq!(ours.get(member), theirs.get(member), "{method} {path}");
+                }
+                compared += 1;
+            }
+        }
+        assert!(compared > 600, "{compared} operations were found there");
+    }
+}

@@ -47,7 +47,8 @@ mod tests {
     fn what_many_say_is_said_once() {
         let query = |name: &str| json!({"name": name, "in": "query", "type": "string"});
         let body = |of: &str| json!({"name": "body", "in": "body", "schema": {"$ref": of}});
-        let operation = json!({"parameters": [query("limit"), query("dryRun"), body("#/definitions/a.Pod"), body("#/definitions/a.Patch")]});
+        let operation =
+            json!({"parameters": [query("limit"), query("dryRun"), body("#/definitions/a.Pod"), body("#/definitions/a.Patch")]});
         let mut paths = json!({"/a": {"get": operation, "parameters": [query("pretty")]}, "/b": {"get": operation}});
         let paths = paths.as_object_mut().expect("an object");
         let shared = parameters(paths);
