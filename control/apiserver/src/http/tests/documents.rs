@@ -117,7 +117,7 @@ async fn openapi_v3_is_protobuf_for_who_prefers_it() {
     let dots = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
     for accept in ["application/com.github.proto-openapi.spec.v3@v1.0+protobuf", dots] {
         let (status, headers, bytes) = world.get("/openapi/v3/apis/apps/v1", &[("accept", accept)]).await;
-        assert_eq!((status.as_u16(), &headers["content-type"]), (200, &HeaderValue::from_static(dots)));
+        assert_eq!((status.as_u16(), &headers["content-type"]), (200, &http::header::HeaderValue::from_static(dots)));
         assert_eq!(bytes[..7], *b"\x0a\x053.0.0");
         let etag = headers["etag"].to_str().unwrap();
         assert_eq!(world.get("/openapi/v3/apis/apps/v1", &[("accept", accept), ("if-none-match", etag)]).await.0, 304);
