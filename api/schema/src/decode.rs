@@ -161,14 +161,10 @@ pub fn value(ty: TypeId, value: Value) -> Result<Decoded, DecodeError> {
     in_place::document(ty, value)?.finish()
 }
 
-/// As [`value`] for what a strategic merge patch made, in the words that upstream has for it: it decodes that otherwise.
-pub fn strategic_value(ty: TypeId, patched: Value) -> Result<Decoded, DecodeError> {
-    if let Some(why) = unstructured::misfit(ty, &patched) {
-        return Err(DecodeError::Type(why));
-    }
-    let mut decoded = value(ty, patched)?;
-    decoded.strict_errors.sort();
-    Ok(decoded)
+/// Why what a strategic merge patch made is no object of type `ty`, in the words that upstream has for it: it decodes that
+/// otherwise. None where the words of [`value`] will do.
+pub fn strategic_misfit(ty: TypeId, patched: &Value) -> Option<String> {
+    unstructured::misfit(ty, patched)
 }
 
 /// How deep a value nests; a scalar not at all.

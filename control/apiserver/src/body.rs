@@ -48,14 +48,6 @@ impl Expected {
         }
     }
 
-    /// As [`Self::decode`] for what a strategic merge patch made.
-    fn decode_strategic(&self, value: Value) -> Result<Decoded, DecodeError> {
-        match &self.custom {
-            Some(custom) => custom.schema().decode(value),
-            None => decode::strategic_value(self.ty, value),
-        }
-    }
-
     /// Why a document of `kind` does not fit.
     fn other_kind(&self, kind: &str) -> String {
         let version = self.version();
@@ -88,21 +80,18 @@ pub fn document(expected: &Expected, body: &Body, options: &Options, warnings: &
     Ok(value)
 }
 
-/// Checks and prunes what a patch made. 422 where it is no document of its kind any more; `text` is then what is shown: the
-/// document, or the patch where it is a strategic one.
+/// Checks and prunes what a patch made. Where it is no document of its kind any more, `refusal` makes the answer of why.
 pub fn patched(
     expected: &Expected,
     value: Value,
-    is_strategic: bool,
-    text: impl Fn() -> String,
+    refusal: impl Fn(&str) -> Status,
     options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
-    let decoded = if is_strategic { expected.decode_strategic(value) } else { expected.decode(value) };
-    let decoded = decoded.map_err(|error| misfit(&text(), &error.to_string()))?;
+    let decoded = expected.decode(value).map_err(|error| refusal(&error.to_string()))?;
     match options.field_validation {
         FieldValidation::Strict if !decoded.strict_errors.is_empty() => {
-            Err(misfit(&text(), &format!("strict decoding error: {}", decoded.strict_errors.join(", "))))
+            Err(refusal(&format!("strict decoding error: {}", decoded.strict_errors.join(", "))))
         }
         how => {
             report(expected, &decoded.strict_errors, how, warnings)?;
@@ -112,23 +101,24 @@ pub fn patched(
 }
 
 /// Reports the fields of a custom object that a patch took to a version that there is not: no schema knows them.
-pub fn of_no_version(doc: &Value, text: impl Fn() -> String, options: &Options, warnings: &mut Vec<String>) -> Result<(), Status> {
+pub fn of_no_version(doc: &Value, refusal: impl Fn(&str) -> Status, options: &Options, warnings: &mut Vec<String>) -> Result<(), Status> {
     let known = ["apiVersion", "kind", "metadata"];
     let names = doc.as_object().into_iter().flatten().map(|(name, _)| name).filter(|name| !known.contains(&name.as_str()));
     let unknown: Vec<String> = names.map(|name| format!("unknown field {name:?}")).collect();
     match options.field_validation {
         FieldValidation::Warn => warnings.extend(unknown),
         FieldValidation::Strict if !unknown.is_empty() => {
-            return Err(misfit(&text(), &format!("strict decoding error: {}", unknown.join(", "))));
+            return Err(refusal(&format!("strict decoding error: {}", unknown.join(", "))));
         }
         _ => {}
     }
     Ok(())
 }
 
-fn misfit(document: &str, why: &str) -> Status {
+/// 422 for what a patch made; `shown` is that, or the patch.
+pub fn misfit(shown: &str, why: &str) -> Status {
     let mut errors = FieldErrors::default();
-    errors.invalid(&Path::new("patch"), document, why);
+    errors.invalid(&Path::new("patch"), shown, why);
     Status::invalid("", "", "", &errors)
 }
 

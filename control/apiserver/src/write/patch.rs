@@ -32,14 +32,14 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, S
     let served = versions(call);
     let object = modify_as(call, ownership, |old, warnings| {
         let patched = patch.apply(&kind, old)?;
-        let text = || patch.shown(&kind, old);
+        let refusal = |why: &str| patch.refusal(&kind, old, why);
         if kind.custom.is_some() {
             if !served.iter().any(|version| version == patched.str_at("apiVersion")) {
-                body::of_no_version(&patched, &text, options, warnings)?;
+                body::of_no_version(&patched, refusal, options, warnings)?;
             }
             check_identity(&kind, &patched)?;
         }
-        body::patched(&expected, patched, patch.is_strategic(), text, options, warnings)
+        body::patched(&expected, patched, refusal, options, warnings)
     });
     Ok(Response::Object { object: object.await?, created: false })
 }
@@ -95,15 +95,15 @@ impl Parsed {
         }
     }
 
-    pub(crate) fn is_strategic(&self) -> bool {
-        matches!(self, Self::Strategic(_))
-    }
-
-    /// What is shown where the patch makes no document: the text that it made, or the strategic patch itself.
-    fn shown(&self, kind: &KindRef, old: &Value) -> String {
+    /// The answer where the patch makes no document: it shows the text that was made, or the strategic patch itself.
+    fn refusal(&self, kind: &KindRef, old: &Value, why: &str) -> Status {
+        let made = self.apply(kind, old).unwrap_or_default();
         match self {
-            Self::Strategic(patch) => patch::go_text(patch),
-            _ => self.apply(kind, old).map(|doc| doc.to_string()).unwrap_or_default(),
+            Self::Strategic(patch) => {
+                let misfit = decode::strategic_misfit(kind.ty, &made);
+                body::misfit(&patch::go_text(patch), misfit.as_deref().unwrap_or(why))
+            }
+            _ => body::misfit(&made.to_string(), why),
         }
     }
 

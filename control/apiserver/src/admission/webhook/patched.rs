@@ -29,8 +29,8 @@ pub(super) fn adopt(
     }
     // Members that nobody knows are dropped, as everywhere.
     let options = Options { field_validation: FieldValidation::Ignore, ..Options::default() };
-    let decoded =
-        body::patched(&expected, patched, false, String::new, &options, &mut Vec::new()).map_err(|status| broken(&status.message))?;
+    let decoded = body::patched(&expected, patched, |why| body::misfit("", why), &options, &mut Vec::new())
+        .map_err(|status| broken(&status.message))?;
     let mut doc = subject::back(request, place, decoded);
     if is_whole(request, &doc) {
         settle(request, &mut doc, new, old)?;
