@@ -287,6 +287,9 @@ mod tests {
                 let Some(theirs) = published["paths"].get(&path).and_then(|item| item.get(method)).filter(|one| one.is_object()) else {
                     continue;
                 };
+                if theirs["x-kubernetes-action"] == "connect" {
+                    continue; // connections are told as what their methods mean elsewhere
+                }
                 for member in ["operationId", "tags", "x-kubernetes-action", "schemes"] {
                     assert_eq!(ours.get(member), theirs.get(member), "{method} {path}");
                 }
