@@ -48,6 +48,11 @@ pub fn strategic(ty: TypeId, doc: &Value, patch: &Value) -> Result<Value, PatchE
     strategic::apply(ty, doc, patch)
 }
 
+/// A patch as Go prints its map (`%+v`): what upstream shows of a strategic patch that makes no object.
+pub fn go_text(patch: &Value) -> String {
+    go_print::plain(patch)
+}
+
 /// The merge patch that makes `modified` of `original`.
 pub fn diff_merge(original: &Value, modified: &Value) -> Value {
     merge::diff(original, modified)

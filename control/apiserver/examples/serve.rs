@@ -1,9 +1,10 @@
 //! The API server alone, on the memory store: for kubectl smoke tests and the replays of the golden exchanges.
 //!
 //! ```text
-//! cargo run -p apiserver --example serve -- [--port 6443] [--dir DIR] [--services 10.0.0.0] [--agents-on-loopback]
+//! cargo run -p apiserver --example serve -- [--port 6443] [--dir DIR] [--services 10.0.0.0] [--program NAME] [--agents-on-loopback]
 //! ```
-//! DIR (default: a new folder below the system's temporary one) gets the certificates and `admin.kubeconfig`, and may hold `apiserver.yaml`. The tokens
+//! The program's name (default: kube-apiserver) is what the server signs its own writes with in managedFields. SIGUSR1 compacts
+//! the store's history: its process id is in DIR/pid. DIR (default: a new folder below the system's temporary one) gets the certificates and `admin.kubeconfig`, and may hold `apiserver.yaml`. The tokens
 //! `golden-admin` (user admin, in system:masters) and `golden-alice` (user alice, group dev) are good until it ends. Ctrl-C ends it.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,13 +21,15 @@ use auth::certificate::ClientCertificates;
 use auth::pki::{Leaf, Live};
 use auth::{Authenticator, MASTERS, Pki, UserInfo};
 use env::Env;
-use store::Memory;
+use store::{Memory, Revision, Store};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 struct Arguments {
     port: u16,
     dir: PathBuf,
     services: Ipv4Addr,
+    program: &'static str,
     loopback: bool,
 }
 
@@ -35,6 +38,7 @@ fn arguments() -> Result<Arguments, String> {
         port: 6443,
         dir: std::env::temp_dir().join(format!("serve-{}", std::process::id())),
         services: Ipv4Addr::new(10, 0, 0, 0),
+        program: Config::default().program,
         loopback: false,
     };
     let mut words = std::env::args().skip(1);
@@ -44,8 +48,9 @@ fn arguments() -> Result<Arguments, String> {
             "--port" => parsed.port = value()?.parse().map_err(|error| format!("--port: {error}"))?,
             "--dir" => parsed.dir = value()?.into(),
             "--services" => parsed.services = value()?.parse().map_err(|error| format!("--services: {error}"))?,
+            "--program" => parsed.program = value()?.leak(),
             "--agents-on-loopback" => parsed.loopback = true,
-            other => return Err(format!("unknown argument {other:?}; known: --port, --dir, --services, --agents-on-loopback")),
+            other => return Err(format!("unknown argument {other:?}; known: --port, --dir, --services, --program, --agents-on-loopback")),
         }
     }
     Ok(parsed)
@@ -53,16 +58,17 @@ fn arguments() -> Result<Arguments, String> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { port, dir, services, loopback } = arguments()?;
+    let Arguments { port, dir, services, program, loopback } = arguments()?;
     let env = Env::real();
     let started = env.instant();
     let pki = Pki::ensure(&dir, &env)?;
     // An endpoint may not be a loopback address; nothing here ever dials this one.
     let endpoint = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    let config = Config { service_range: (services, 16), api_address: (endpoint, port), ..Config::default() };
+    let config = Config { program, service_range: (services, 16), api_address: (endpoint, port), ..Config::default() };
     let server = pki.leaf(&Leaf::api_server(&[config.kubernetes_ip().to_string()]))?;
     let settings = Settings::load(&dir)?;
-    let Assembled { core, tokens, reviewers, .. } = assemble(Memory::new(), &env, config, pki.signing_key()).await?;
+    let store = Memory::new();
+    let Assembled { core, tokens, reviewers, .. } = assemble(Arc::clone(&store) as _, &env, config, pki.signing_key()).await?;
     let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, Arc::clone(&reviewers) as _, &env)
         .with_static_token("golden-admin", UserInfo { uid: "admin-uid".into(), ..UserInfo::new("admin", &[MASTERS]) })
         .with_static_token("golden-alice", UserInfo::new("alice", &["dev"]));
@@ -81,12 +87,29 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     face.aggregation().start(&core, trust);
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     env.spawn("listen", serve(face, Listener::new(&server, Limits::default())?, socket));
+    env.spawn("compaction", compact_when_told(store));
+    std::fs::write(dir.join("pid"), std::process::id().to_string())?;
     let kubeconfig = dir.join("admin.kubeconfig");
     std::fs::write(&kubeconfig, pki.kubeconfig("serve", &url, &pki.leaf(&Leaf::admin())?))?;
     announce(&format!("serving {url} after {:?}; KUBECONFIG={}", started.elapsed(), kubeconfig.display()));
     tokio::signal::ctrl_c().await?;
     env.stop(Duration::from_secs(5)).await;
     Ok(())
+}
+
+/// The commits that a compaction leaves: lists that are being paged through go on, as the original's do out of the snapshots
+/// that its cache keeps when etcd is compacted.
+const KEPT: u64 = 32;
+
+/// Forgets the history but for its end at every SIGUSR1.
+async fn compact_when_told(store: Arc<dyn Store>) {
+    let Ok(mut told) = signal(SignalKind::user_defined1()) else { return };
+    while told.recv().await.is_some() {
+        if let Ok(now) = store.current().await {
+            // Only what is gone already can be in the way.
+            let _ = store.compact(Revision(now.0.saturating_sub(KEPT))).await;
+        }
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "an example says where it is")]

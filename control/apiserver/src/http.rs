@@ -224,7 +224,11 @@ impl Face {
         let mut journey = Journey { id: self.audit_id(&headers), ip: caller.ip, record: None, sort: None };
         let (answer, failed) = match self.handle(&mut journey, &caller.connection, request, &query, &headers, route).await {
             Ok(answer) => (answer, None),
-            Err(Refusal::Status(status)) => (failure(&status, negotiate::error(&headers, &query)), Some(Arc::new(status))),
+            Err(Refusal::Status(status, warnings)) => {
+                let mut answer = failure(&status, negotiate::error(&headers, &query));
+                answer::warn(&mut answer, &warnings);
+                (answer, Some(Arc::new(status)))
+            }
             Err(Refusal::Answer(answer)) => (answer, None),
         };
         let mut answer = match journey.record.take() {
@@ -301,7 +305,7 @@ impl Face {
             }
             Route::Resource(asked) => {
                 let exchange = Exchange { face: self, user, asked, query, headers, body: Noted { body: request.into_body(), sent } };
-                exchange.answer().await.map_err(Refusal::Status)
+                exchange.answer().await.map_err(|(status, warnings)| Refusal::Status(status, warnings))
             }
             Route::Path => paths::answer(self, &journey.asker(user), query, &request).await,
         }
@@ -445,12 +449,13 @@ fn custom_path_exists(kind: &kinds::Descriptor, asked: &Asked) -> bool {
 
 /// Why there is no ordinary answer.
 pub(crate) enum Refusal {
-    Status(Status),
+    /// And what the caller is warned of all the same.
+    Status(Status, Vec<String>),
     Answer(Answer),
 }
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
-        Self::Status(status)
+        Self::Status(status, Vec::new())
     }
 }

@@ -56,7 +56,8 @@ impl Lister<'_> {
         }
         match show(options)? {
             Show::Newest => self.wait(newest(self.store).await?).await?,
-            Show::Cached => {}
+            // The original does not cut what it has at hand.
+            Show::Cached => return self.newest(0, &selector).await,
             Show::NotOlderThan(revision) => self.wait(revision).await?,
             Show::Exactly(revision) => {
                 self.wait(revision).await?;
@@ -131,7 +132,8 @@ impl Lister<'_> {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
         let token = Continue::parse(&options.continue_token)?;
-        match self.history(token.revision, token.start.clone(), options.limit, selector).await {
+        let limit = if options.resource_version.as_deref() == Some("0") { 0 } else { options.limit };
+        match self.history(token.revision, token.start.clone(), limit, selector).await {
             Err(status) if status.is_expired() => Err(expired_token(&token)),
             other => other,
         }
