@@ -276,8 +276,11 @@ impl<'a> Call<'a> {
             Some(text) => list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?,
         };
         list::wait(&self.core.cache, asked).await?;
-        let cached = self.core.cache.of(&self.kind).and_then(|cache| cache.get(&self.key()));
-        let item = cached.ok_or_else(|| self.not_found())?;
+        let (key, kind_cache) = (self.key(), self.core.kind_cache(&self.kind).map_err(|_| self.not_found())?);
+        let Some(item) = kind_cache.get(&key) else {
+            let unreadable = kind_cache.unreadable.has(&key);
+            return Err(if unreadable { failure::unreadable(&*self.core.store, &key).await } else { self.not_found() });
+        };
         Ok(Response::Object { object: convert::served(&self.kind, Arc::clone(&item.object))?, created: false })
     }
 

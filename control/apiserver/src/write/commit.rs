@@ -36,7 +36,9 @@ pub(crate) async fn current(call: &Call<'_>) -> Result<Current, Status> {
     let key = call.key();
     let entry = call.core.store.get(&key).await.map_err(|error| failure::of_store(&error))?;
     let entry = entry.ok_or_else(|| call.not_found())?;
-    let doc: Value = serde_json::from_slice(&entry.value).map_err(Status::internal)?;
+    let Ok(doc) = serde_json::from_slice(&entry.value) else {
+        return Err(failure::unreadable(&*call.core.store, &key).await);
+    };
     Ok(Current { key: entry.key, revision: entry.modified, doc: convert::from_stored(&call.kind, doc) })
 }
 
