@@ -75,8 +75,8 @@ fn build(root: &Path) -> anyhow::Result<PathBuf> {
     }
     let messages = String::from_utf8_lossy(&built.stdout);
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    programs.last().context("cargo tells no program")
+    let mut programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    programs.next_back().context("cargo tells no program")
 }
 
 fn fuzz(root: &Path, engine: &Path, name: String, seconds: u64) -> anyhow::Result<Row> {

@@ -21,6 +21,15 @@ use crate::registry::Registry;
 use crate::watch::{self, Watcher};
 use crate::{Config, bootstrap, convert, custom, failure, list, review, sub, write};
 
+/// What the server itself reads before it answers anybody.
+const NEEDED: [&str; 5] = [
+    "/namespaces/",
+    "/rbac.authorization.k8s.io/clusterroles/",
+    "/rbac.authorization.k8s.io/clusterrolebindings/",
+    "/rbac.authorization.k8s.io/roles/",
+    "/rbac.authorization.k8s.io/rolebindings/",
+];
+
 /// The API server without its HTTP face. Shared by everybody; holds no lock while it waits for anything.
 pub struct Core {
     pub(crate) store: Arc<dyn Store>,
@@ -86,6 +95,7 @@ impl Core {
     /// roles and bindings). Resolves when calls can be answered.
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         self.load().await?;
+        self.check_needed().await?;
         custom::start(self);
         bootstrap::run(self).await
     }
@@ -94,6 +104,18 @@ impl Core {
     pub async fn load(&self) -> Result<(), Status> {
         let load = || async { self.cache.load().await.map_err(|error| failure::of_store(&error)) };
         self.loaded.get_or_try_init(load).await.copied()
+    }
+
+    /// 500 where something cannot be read without which nobody could be let in: waiting for it would never end.
+    async fn check_needed(&self) -> Result<(), Status> {
+        let unreadable = NEEDED.iter().find_map(|prefix| {
+            let (start, end) = list::bounds(prefix, "");
+            self.cache.kind(prefix)?.unreadable.first_in(&start, &end)
+        });
+        match unreadable {
+            Some(key) => Err(failure::unreadable_in_list(&*self.store, &key).await),
+            None => Ok(()),
+        }
     }
 
     pub fn env(&self) -> &Env {

@@ -85,6 +85,11 @@ impl Encryption {
         value.starts_with(SEALED)
     }
 
+    /// Whether a rule is about what is stored under `key`.
+    pub(crate) fn speaks_of(&self, key: &str) -> bool {
+        !self.providers(key).is_empty()
+    }
+
     /// Who writes what is stored under `key`; None: it is stored as it is.
     pub(crate) fn writer(&self, key: &str) -> Option<Writer<'_>> {
         match &**self.providers(key).first()? {

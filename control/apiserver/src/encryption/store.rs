@@ -1,8 +1,8 @@
 //! A store whose values are encrypted where a configuration says so. Whoever uses it reads and writes documents; what lies below
 //! (in memory, in the log, in etcd) is what [`super::Encryption`] makes of them.
 //!
-//! A value that no key opens is told as [`StoreError::Unreadable`] by `get`; in ranges and events it stands as it lies, which is no
-//! document. After a new configuration everybody who may have met one reads anew.
+//! A value that no provider reads is told as [`StoreError::Unreadable`] by `get`; in ranges and events [`UNREADABLE`] stands for it,
+//! which is no document. After a new configuration everybody who may have met one reads anew.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,9 @@ use store::{Committed, Entry, Event, Key, Op, Range, Revision, Store, StoreError
 use tokio::sync::watch;
 
 use super::Encryption;
+
+/// Stands for a value that cannot be read.
+const UNREADABLE: Bytes = Bytes::from_static(b"unreadable");
 
 /// See the module.
 pub struct Encrypted {
@@ -55,21 +58,24 @@ impl Shared {
         }
     }
 
-    fn open_or_leave(&self, key: &Key, value: &Bytes, modified: Revision) -> Bytes {
-        self.open(key, value, modified).unwrap_or_else(|_| value.clone())
+    fn shown(&self, key: &Key, value: &Bytes, modified: Revision) -> Bytes {
+        self.open(key, value, modified).unwrap_or(UNREADABLE)
     }
 
     fn event(&self, event: &Event) -> Event {
-        let value = if event.value.is_empty() { Bytes::new() } else { self.open_or_leave(&event.key, &event.value, event.revision) };
+        let value = if event.value.is_empty() { Bytes::new() } else { self.shown(&event.key, &event.value, event.revision) };
         let before = event.previous.as_ref().zip(event.previous_at);
-        let previous = before.map(|(value, at)| self.open_or_leave(&event.key, value, at));
+        let previous = before.map(|(value, at)| self.shown(&event.key, value, at));
         Event { value, previous, ..event.clone() }
     }
 
-    /// Shared with everybody where nothing in it is encrypted.
+    /// Shared with everybody where no rule speaks of any of them.
     fn events(&self, events: Arc<[Event]>) -> Arc<[Event]> {
-        let is_sealed = |event: &Event| Encryption::is_sealed(&event.value) || event.previous.as_ref().is_some_and(Encryption::is_sealed);
-        if events.iter().any(is_sealed) { events.iter().map(|event| self.event(event)).collect() } else { events }
+        let encryption = self.encryption.load();
+        let is_sealed = |value: &Bytes| Encryption::is_sealed(value);
+        let concerns =
+            |event: &Event| encryption.speaks_of(&event.key) || is_sealed(&event.value) || event.previous.as_ref().is_some_and(is_sealed);
+        if events.iter().any(concerns) { events.iter().map(|event| self.event(event)).collect() } else { events }
     }
 
     fn seal(&self, op: Op) -> Result<Op, StoreError> {
@@ -114,8 +120,8 @@ impl Store for Encrypted {
 
     async fn range(&self, start: &str, end: &str, at: Option<Revision>, limit: usize) -> Result<Range, StoreError> {
         let mut range = self.below.range(start, end, at, limit).await?;
-        for entry in range.entries.iter_mut().filter(|entry| Encryption::is_sealed(&entry.value)) {
-            entry.value = self.shared.open_or_leave(&entry.key, &entry.value, entry.modified);
+        for entry in &mut range.entries {
+            entry.value = self.shared.shown(&entry.key, &entry.value, entry.modified);
         }
         Ok(range)
     }

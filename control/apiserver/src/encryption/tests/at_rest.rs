@@ -169,6 +169,37 @@ async fn without_a_configuration_encrypted_objects_are_said_to_be_so() {
 }
 
 #[tokio::test]
+async fn plain_objects_are_unreadable_where_no_provider_is_identity() {
+    let below: Arc<dyn Store> = Memory::new();
+    let (cluster, encrypted) = server(&below, &["configmaps"], &[provider("aesgcm", "k", 1)]).await;
+    make(&cluster, "s").await;
+    let cluster = Cluster::on(Arc::clone(&encrypted) as _, Config::default()).await;
+    assert!(cluster.get(secrets().named("s")).await.is_ok());
+    let (cluster, _) = server(&below, &["secrets"], &[provider("aesgcm", "k", 1)]).await;
+    assert_eq!(refused(cluster.get(secrets().named("s")).await).2, "Internal error occurred: no matching prefix found");
+    assert_eq!(cluster.list(secrets(), Options::default()).await.unwrap_err().code, 500);
+    let (cluster, _) = server(&below, &["secrets"], &[provider("aesgcm", "k", 1), "identity: {}".to_owned()]).await;
+    assert!(cluster.get(secrets().named("s")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_read_its_own_roles_says_so_instead_of_waiting() {
+    let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
+    let pki = auth::Pki::ensure(dir.path(), &env).unwrap();
+    let below: Arc<dyn Store> = Memory::new();
+    let start = |byte| {
+        let store = Encrypted::new(Arc::clone(&below), parse(&["*.*"], &[provider("secretbox", "k", byte)]));
+        let (config, key) = (Config { api_address: ([10, 0, 0, 1].into(), 6443), ..Config::default() }, pki.signing_key());
+        let env = &env;
+        async move { crate::assemble::assemble(store, env, config, key).await.map(drop) }
+    };
+    start(1).await.unwrap();
+    let why = tokio::time::timeout(Duration::from_secs(30), start(2)).await.expect("it does not wait").unwrap_err();
+    assert!(why.message.contains("unable to transform key"), "{why}");
+    env.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn watches_and_pages_of_the_past_show_documents() {
     let below: Arc<dyn Store> = Memory::new();
     let (cluster, _) = server(&below, &["secrets"], &[provider("aesgcm", "k", 1)]).await;
