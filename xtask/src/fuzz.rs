@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: every parser under libFuzzer, one target after the other.
 //!
 //! The engine is a workspace of its own (`tests/fuzz/engine`), built by the pinned stable compiler with LLVM's coverage pass, so no
-//! other toolchain and no helper program is needed. What it finds worth keeping stays in `target-fuzz`; what breaks a target
+//! other toolchain and no helper program is needed. What it finds worth keeping stays in `target/fuzz`; what breaks a target
 //! lands in `tests/fuzz/crashes`, where the tests replay it for ever.
 #![expect(clippy::print_stdout, reason = "the table is what it is run for")]
 
@@ -31,7 +31,7 @@ const COVERAGE: [&str; 5] = [
 ];
 /// One input may take so long and so much memory. Inputs are small, so both are far above what is right.
 const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=16384"];
-const TARGET_DIR: &str = "target-fuzz";
+const TARGET_DIR: &str = "target/fuzz";
 
 /// What came of a target.
 struct Row {

@@ -1,6 +1,7 @@
 //! The face over real TLS on loopback: real rustls clients, HTTP/1.1 and HTTP/2.
 
 mod agent;
+mod bombs;
 mod documents;
 mod identity;
 mod proxy;

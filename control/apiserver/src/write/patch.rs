@@ -116,6 +116,7 @@ fn object(bytes: &[u8], malformed: &str) -> Result<Value, Status> {
 fn refused(error: &PatchError) -> Status {
     match error {
         PatchError::Malformed(why) => Status::bad_request(why),
+        PatchError::TooLarge(why) => Status::too_large(format!("Request entity too large: {why}")),
         PatchError::Unprocessable(why) => {
             let mut errors = FieldErrors::default();
             errors.add(&Path::new("patch"), schema::field::Reason::Invalid, format!("Invalid value: {why}"));
