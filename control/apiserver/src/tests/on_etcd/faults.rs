@@ -57,9 +57,9 @@ async fn create_if_it_can(cluster: &Cluster, name: &str) -> Option<String> {
     }
 }
 
-/// A server whose etcd answers within [`DEADLINE`] or not at all, and a watch of its config maps from the start.
-async fn watched(server: &EtcdServer) -> (Cluster, client::Watch) {
-    let cluster = Cluster::on(open_within(server, DEADLINE).await, Config::default()).await;
+/// A server whose etcd answers within `deadline` or not at all, and a watch of its config maps from the start.
+async fn watched(server: &EtcdServer, deadline: Duration) -> (Cluster, client::Watch) {
+    let cluster = Cluster::on(open_within(server, deadline).await, Config::default()).await;
     cluster.create(Target::of("v1", "namespaces", ""), json!({"metadata": {"name": "default"}})).await.unwrap();
     let from_start = Options { resource_version: Some("0".into()), ..Options::default() };
     let watch = cluster.client().watch(config_maps(), from_start).await.unwrap();
@@ -78,7 +78,7 @@ async fn load(cluster: &Cluster, writer: usize, is_over: &AtomicBool) -> (Vec<St
             Some(name) => acknowledged.push(name),
             None => refused += 1,
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "a request is answered whatever etcd does");
+        assert!(begun.elapsed() < PATIENCE, "a request is answered whatever etcd does");
     }
     (acknowledged, refused)
 }
@@ -123,7 +123,7 @@ async fn is_ready(cluster: &Cluster) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_etcd_under_load_loses_nothing_and_is_told_by_readiness() {
     let Some(server) = EtcdServer::plain() else { return };
-    let (cluster, mut watch) = watched(&server).await;
+    let (cluster, mut watch) = watched(&server, DEADLINE).await;
     assert!(is_ready(&cluster).await);
     let illness = async {
         for _ in 0..2 {
@@ -143,7 +143,7 @@ async fn a_paused_etcd_under_load_loses_nothing_and_is_told_by_readiness() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_etcd_killed_under_load_loses_nothing() {
     let Some(mut server) = EtcdServer::plain() else { return };
-    let (cluster, mut watch) = watched(&server).await;
+    let (cluster, mut watch) = watched(&server, DEADLINE).await;
     let illness = async {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -161,7 +161,7 @@ async fn an_etcd_killed_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_etcd_compacted_under_load_by_somebody_else_is_not_noticed() {
     let Some(server) = EtcdServer::plain() else { return };
-    let (cluster, mut watch) = watched(&server).await;
+    let (cluster, mut watch) = watched(&server, PATIENCE).await;
     let illness = async {
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -176,7 +176,7 @@ async fn an_etcd_compacted_under_load_by_somebody_else_is_not_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_etcd_is_waited_for() {
     let Some(server) = EtcdServer::plain() else { return };
-    let (cluster, mut watch) = watched(&server).await;
+    let (cluster, mut watch) = watched(&server, PATIENCE).await;
     let illness = async {
         for _ in 0..20 {
             server.pause();
