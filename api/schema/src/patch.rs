@@ -19,6 +19,9 @@ pub enum PatchError {
     /// The patch itself cannot be read: 400.
     #[error("{0}")]
     Malformed(String),
+    /// The patch has more operations than anybody needs: 413.
+    #[error("{0}")]
+    TooLarge(String),
     /// The patch does not fit the document: 422.
     #[error("{0}")]
     Unprocessable(String),

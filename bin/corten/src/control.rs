@@ -33,9 +33,11 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let Engine { store, failed } = engine::open(&instance, &env).await?;
     let pki = Arc::new(Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?);
+    let settings = Settings::load(&instance.control_dir()).map_err(anyhow::Error::msg)?;
+    let store = settings.store(store, &env).map_err(anyhow::Error::msg)?;
     let config = Config::new(&instance, IpAddr::V4(instance.node_ip()));
     let assembled = assemble::assemble(store, &env, config, pki.signing_key()).await.context("API server")?;
-    let face = serve(&instance, &env, &pki, &assembled).await?;
+    let face = serve(&instance, &env, &pki, &settings, &assembled).await?;
     let tokens = Client::new(assembled.core.transport(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
     assembled.legacy.keep_filled(&env, tokens, pki.ca());
     start_deciders(&env, &assembled.core, &pki, face.metrics());
@@ -48,13 +50,18 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assemble::Assembled) -> anyhow::Result<Arc<Face>> {
+async fn serve(
+    instance: &Instance,
+    env: &Env,
+    pki: &Arc<Pki>,
+    settings: &Settings,
+    assembled: &assemble::Assembled,
+) -> anyhow::Result<Arc<Face>> {
     let port = instance.api_port();
     let socket =
         TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await.with_context(|| format!("listen on port {port}"))?;
     let certificates = ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
     let tokens = Arc::clone(&assembled.tokens);
-    let settings = Settings::load(&instance.control_dir()).map_err(anyhow::Error::msg)?;
     let authenticator = Authenticator::new(certificates, Arc::clone(&assembled.reviewers) as _, env);
     let authenticator = settings.authenticator(authenticator, &assembled.reviewers, env).map_err(anyhow::Error::msg)?;
     let options = settings.options(env).map_err(anyhow::Error::msg)?;

@@ -1,33 +1,35 @@
-//! The API server alone, on the memory store: for kubectl smoke tests and the replays of the golden exchanges.
+//! The API server alone: for kubectl smoke tests and the replays of the golden exchanges.
 //!
 //! ```text
-//! cargo run -p apiserver --example serve -- [--port 6443] [--dir DIR] [--services 10.0.0.0] [--program NAME] [--agents-on-loopback]
+//! cargo run -p apiserver --example serve -- [--port 6443] [--dir DIR] [--store STORE] [--services 10.0.0.0] [--program NAME] [--agents-on-loopback]
 //! ```
-//! The program's name (default: kube-apiserver) is what the server signs its own writes with in managedFields. SIGUSR1 compacts
-//! the store's history: its process id is in DIR/pid. DIR (default: a new folder below the system's temporary one) gets the certificates and `admin.kubeconfig`, and may hold `apiserver.yaml`. The tokens
+//! STORE is `memory` (the default), `log` (below DIR) or `etcd=http://127.0.0.1:2379`. The program's name (default: kube-apiserver)
+//! is what the server signs its own writes with in managedFields. SIGUSR1 compacts the store's history: the process id is in DIR/pid.
+//! DIR (default: a new folder below the system's temporary one) gets the certificates and `admin.kubeconfig`, and may hold `apiserver.yaml`. The tokens
 //! `golden-admin` (user admin, in system:masters) and `golden-alice` (user alice, group dev) are good until it ends. Ctrl-C ends it.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::Config;
 use apiserver::aggregation::Trust;
 use apiserver::assemble::{Assembled, assemble};
 use apiserver::http::{Agents, Face, Limits, Listener, serve};
 use apiserver::settings::Settings;
+use apiserver::{Config, folders};
 use auth::certificate::ClientCertificates;
 use auth::pki::{Leaf, Live};
 use auth::{Authenticator, MASTERS, Pki, UserInfo};
 use env::Env;
-use store::{Memory, Revision, Store};
+use store::{Etcd, EtcdConfig, Log, LogConfig, Memory, Revision, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 struct Arguments {
     port: u16,
     dir: PathBuf,
+    store: String,
     services: Ipv4Addr,
     program: &'static str,
     loopback: bool,
@@ -37,6 +39,7 @@ fn arguments() -> Result<Arguments, String> {
     let mut parsed = Arguments {
         port: 6443,
         dir: std::env::temp_dir().join(format!("serve-{}", std::process::id())),
+        store: "memory".into(),
         services: Ipv4Addr::new(10, 0, 0, 0),
         program: Config::default().program,
         loopback: false,
@@ -47,18 +50,34 @@ fn arguments() -> Result<Arguments, String> {
         match word.as_str() {
             "--port" => parsed.port = value()?.parse().map_err(|error| format!("--port: {error}"))?,
             "--dir" => parsed.dir = value()?.into(),
+            "--store" => parsed.store = value()?,
             "--services" => parsed.services = value()?.parse().map_err(|error| format!("--services: {error}"))?,
             "--program" => parsed.program = value()?.leak(),
             "--agents-on-loopback" => parsed.loopback = true,
-            other => return Err(format!("unknown argument {other:?}; known: --port, --dir, --services, --program, --agents-on-loopback")),
+            other => {
+                let known = "--port, --dir, --store, --services, --program, --agents-on-loopback";
+                return Err(format!("unknown argument {other:?}; known: {known}"));
+            }
         }
     }
     Ok(parsed)
 }
 
+async fn open(store: &str, dir: &Path, env: &Env) -> Result<Arc<dyn Store>, Box<dyn std::error::Error>> {
+    match (store, store.strip_prefix("etcd=")) {
+        ("memory", _) => Ok(Memory::new()),
+        ("log", _) => Ok(Log::open(&dir.join("store"), env, LogConfig::default())?),
+        (_, Some(urls)) => {
+            let endpoints = urls.split(',').map(str::to_owned).collect();
+            Ok(Etcd::open(EtcdConfig { folders: folders::upstream(), ..EtcdConfig::new(endpoints) }, env).await?)
+        }
+        _ => Err(format!("--store {store:?}: there is no such store; known: memory, log, etcd=URL").into()),
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let Arguments { port, dir, services, program, loopback } = arguments()?;
+    let Arguments { port, dir, store, services, program, loopback } = arguments()?;
     let env = Env::real();
     let started = env.instant();
     let pki = Pki::ensure(&dir, &env)?;
@@ -67,8 +86,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config { program, service_range: (services, 16), api_address: (endpoint, port), ..Config::default() };
     let server = pki.leaf(&Leaf::api_server(&[config.kubernetes_ip().to_string()]))?;
     let settings = Settings::load(&dir)?;
-    let store = Memory::new();
-    let Assembled { core, tokens, reviewers, .. } = assemble(Arc::clone(&store) as _, &env, config, pki.signing_key()).await?;
+    let store = settings.store(open(&store, &dir, &env).await?, &env)?;
+    let Assembled { core, tokens, reviewers, .. } = assemble(Arc::clone(&store), &env, config, pki.signing_key()).await?;
     let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, Arc::clone(&reviewers) as _, &env)
         .with_static_token("golden-admin", UserInfo { uid: "admin-uid".into(), ..UserInfo::new("admin", &[MASTERS]) })
         .with_static_token("golden-alice", UserInfo::new("alice", &["dev"]));

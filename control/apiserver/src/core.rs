@@ -22,6 +22,15 @@ use crate::registry::Registry;
 use crate::watch::{self, Watcher};
 use crate::{Config, bootstrap, convert, custom, failure, list, review, sub, write};
 
+/// What the server itself reads before it answers anybody.
+const NEEDED: [&str; 5] = [
+    "/namespaces/",
+    "/rbac.authorization.k8s.io/clusterroles/",
+    "/rbac.authorization.k8s.io/clusterrolebindings/",
+    "/rbac.authorization.k8s.io/roles/",
+    "/rbac.authorization.k8s.io/rolebindings/",
+];
+
 /// The API server without its HTTP face. Shared by everybody; holds no lock while it waits for anything.
 pub struct Core {
     pub(crate) store: Arc<dyn Store>,
@@ -89,6 +98,7 @@ impl Core {
     /// roles and bindings). Resolves when calls can be answered.
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         self.load().await?;
+        self.check_needed().await?;
         custom::start(self);
         bootstrap::run(self).await
     }
@@ -97,6 +107,18 @@ impl Core {
     pub async fn load(&self) -> Result<(), Status> {
         let load = || async { self.cache.load().await.map_err(|error| failure::of_store(&error)) };
         self.loaded.get_or_try_init(load).await.copied()
+    }
+
+    /// 500 where something cannot be read without which nobody could be let in: waiting for it would never end.
+    async fn check_needed(&self) -> Result<(), Status> {
+        let unreadable = NEEDED.iter().find_map(|prefix| {
+            let (start, end) = list::bounds(prefix, "");
+            self.cache.kind(prefix)?.unreadable.first_in(&start, &end)
+        });
+        match unreadable {
+            Some(key) => Err(failure::unreadable_in_list(&*self.store, &key).await),
+            None => Ok(()),
+        }
     }
 
     pub fn env(&self) -> &Env {
@@ -318,8 +340,11 @@ impl<'a> Call<'a> {
             Some(text) => list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?,
         };
         list::wait(&self.core.cache, asked).await?;
-        let cached = self.core.cache.of(&self.kind).and_then(|cache| cache.get(&self.key()));
-        let item = cached.ok_or_else(|| self.not_found())?;
+        let (key, kind_cache) = (self.key(), self.core.kind_cache(&self.kind).map_err(|_| self.not_found())?);
+        let Some(item) = kind_cache.get(&key) else {
+            let unreadable = kind_cache.unreadable.has(&key);
+            return Err(if unreadable { failure::unreadable(&*self.core.store, &key).await } else { self.not_found() });
+        };
         Ok(Response::Object { object: convert::object(&self.core.cache, &self.kind, item).await?, created: false })
     }
 

@@ -167,6 +167,7 @@ impl Face {
             }
         });
         let (health, stop) = (Health::default(), env.shutdown().clone());
+        health.store(&core.store);
         // First of all: nobody new is to be sent here.
         health.ready("shutdown", move || if stop.is_cancelled() { Err("process is shutting down".into()) } else { Ok(()) });
         Arc::new(Self {

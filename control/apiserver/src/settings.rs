@@ -11,6 +11,8 @@
 //! token-auth-file: tokens.csv         # token,user,uid,"group,group"
 //! requestheader-client-ca-file: front-proxy-ca.crt
 //! requestheader-allowed-names: [front-proxy-client]
+//! encryption-provider-config: encryption.yaml         # apiserver.config.k8s.io/v1 EncryptionConfiguration
+//! encryption-provider-config-automatic-reload: true   # take the file again whenever it changes; else at the next start
 //! anonymous-auth: true
 //! anonymous-paths: [/livez, /readyz, /healthz]   # where anonymous requests are let in; left out: everywhere that RBAC allows
 //! ```
@@ -26,7 +28,9 @@ use auth::reviewers::Reviewers;
 use auth::static_token::StaticTokens;
 use env::Env;
 use serde::Deserialize;
+use store::Store;
 
+use crate::encryption::{Encrypted, reload};
 use crate::http::Options;
 use crate::http::audit::{Audit, LogConfig, Policy};
 use crate::http::cors::Cors;
@@ -49,6 +53,8 @@ pub struct Settings {
     token_auth_file: Option<PathBuf>,
     requestheader_client_ca_file: Option<PathBuf>,
     requestheader_allowed_names: Vec<String>,
+    encryption_provider_config: Option<PathBuf>,
+    encryption_provider_config_automatic_reload: bool,
     anonymous_auth: bool,
     anonymous_paths: Option<Vec<String>>,
     #[serde(skip)]
@@ -67,6 +73,8 @@ impl Default for Settings {
             token_auth_file: None,
             requestheader_client_ca_file: None,
             requestheader_allowed_names: Vec::new(),
+            encryption_provider_config: None,
+            encryption_provider_config_automatic_reload: false,
             anonymous_auth: true,
             anonymous_paths: None,
             folder: PathBuf::new(),
@@ -93,12 +101,28 @@ impl Settings {
         match (&settings.audit_policy_file, &settings.audit_log_path) {
             (Some(_), None) => Err("audit-policy-file without audit-log-path: nothing would be written; set both".into()),
             (None, Some(_)) => Err("audit-log-path without audit-policy-file: nothing would be logged; set both".into()),
+            _ if settings.encryption_provider_config_automatic_reload && settings.encryption_provider_config.is_none() => {
+                Err("encryption-provider-config-automatic-reload without encryption-provider-config: there is no file; set both".into())
+            }
             _ if settings.audit_log_maxsize == 0 => Err("audit-log-maxsize must be 1 or more".into()),
             _ if !settings.requestheader_allowed_names.is_empty() && settings.requestheader_client_ca_file.is_none() => {
                 Err("requestheader-allowed-names without requestheader-client-ca-file: nobody could be believed; set both".into())
             }
             _ => Ok(settings),
         }
+    }
+
+    /// `store`, encrypted as the settings say. Call it within the runtime.
+    pub fn store(&self, store: Arc<dyn Store>, env: &Env) -> Result<Arc<dyn Store>, String> {
+        let Some(path) = &self.encryption_provider_config else { return Ok(store) };
+        let path = self.folder.join(path);
+        let (text, encryption) = reload::read(&path)?;
+        let encrypted = Encrypted::new(store, encryption);
+        if self.encryption_provider_config_automatic_reload {
+            let failed = |error| format!("{} cannot be watched: {error}", path.display());
+            reload::follow(env, path.clone(), text, Arc::clone(&encrypted)).map_err(failed)?;
+        }
+        Ok(encrypted)
     }
 
     /// What the HTTP face may do without; opens the audit log.

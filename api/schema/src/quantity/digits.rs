@@ -173,7 +173,7 @@ fn power_of_ten(exponent: i32) -> Option<i128> {
 }
 
 fn scaled_up(unscaled: i128, by: i32) -> i128 {
-    let saturated = if unscaled < 0 { i128::MIN } else { i128::MAX };
+    let saturated = if unscaled < 0 { -i128::MAX } else { i128::MAX }; // as far as digits say it, on both sides
     match power_of_ten(by) {
         _ if unscaled == 0 => 0,
         Some(factor) => unscaled.checked_mul(factor).unwrap_or(saturated),

@@ -293,7 +293,7 @@ fn json_patches(case: &Case<'_>) -> Result<(), String> {
     let line = case.line;
     let got = patch::json(&line["original"], line["patch"].to_string().as_bytes());
     match (&got, line.get("decodeError").and_then(Value::as_str)) {
-        (Err(PatchError::Malformed(got)), Some(want)) => same("decode error", got.as_str(), want),
+        (Err(PatchError::Malformed(got) | PatchError::TooLarge(got)), Some(want)) => same("decode error", got.as_str(), want),
         (_, Some(want)) => Err(format!("got {got:?}, want the decode error {want:?}")),
         _ => outcome(case, got.map_err(|error| error.to_string())),
     }

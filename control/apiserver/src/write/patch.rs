@@ -148,6 +148,7 @@ const BAD_FORMATS: [&str; 5] = [
 fn refused_strategic(error: &PatchError) -> Status {
     match error {
         PatchError::Malformed(why) => Status::bad_request(why),
+        PatchError::TooLarge(_) => refused(error),
         PatchError::Unprocessable(why) if BAD_FORMATS.contains(&why.as_str()) => Status::bad_request(why),
         PatchError::Unprocessable(why)
             if why == "lists of lists are not supported" || why == "patch content doesn't match retainKeys list" =>
@@ -161,6 +162,7 @@ fn refused_strategic(error: &PatchError) -> Status {
 fn refused(error: &PatchError) -> Status {
     match error {
         PatchError::Malformed(why) => Status::bad_request(why),
+        PatchError::TooLarge(why) => Status::too_large(format!("Request entity too large: {why}")),
         PatchError::Unprocessable(why) => {
             let mut errors = FieldErrors::default();
             errors.add(&Path::new("patch"), schema::field::Reason::Invalid, format!("Invalid value: {why}"));

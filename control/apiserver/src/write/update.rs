@@ -175,7 +175,7 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value, ownershi
         ownership::tell(call, old, &mut new).await?;
     }
     admit(call, &mut new, old, &mut guards).await?;
-    if meta::is_same(&new, old) && !current.is_outdated {
+    if meta::is_same(&new, old) && !current.is_outdated && !is_stale(call, &current).await? {
         return Object::from_value(old).map(Some);
     }
     if call.target.subresource.is_empty() {
@@ -199,6 +199,11 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value, ownershi
             Ok(None)
         }
     }
+}
+
+/// Whether a write is due although nothing changes: the store would keep the object otherwise today.
+async fn is_stale(call: &Call<'_>, current: &Current) -> Result<bool, Status> {
+    call.core.store.is_stale(&current.key).await.map_err(|error| failure::of_store(&error))
 }
 
 /// 409 where the writer has seen another state than the current one.
