@@ -55,7 +55,9 @@ impl Settings {
             return Err("authentication-config file and oidc-* flags are mutually exclusive".into());
         }
         if self.authorization_config.is_some() && modes {
-            return Err("authorization-config can not be specified when authorization-mode or authorization-webhook-* flags are defined".into());
+            return Err(
+                "authorization-config can not be specified when authorization-mode or authorization-webhook-* flags are defined".into()
+            );
         }
         if wants_webhook != self.authorization_webhook_config_file.is_some() {
             return Err("authorization-mode Webhook and authorization-webhook-config-file must be set together".into());
@@ -77,7 +79,9 @@ impl Settings {
         };
         let issuers = self.service_account_issuer.clone().unwrap_or(usual.issuers);
         for issuer in issuers.iter().filter(|issuer| issuer.contains(':')) {
-            issuer.parse::<http::Uri>().map_err(|error| format!("service-account-issuer {issuer:?} contained a ':' but was not a valid URL: {error}"))?;
+            issuer
+                .parse::<http::Uri>()
+                .map_err(|error| format!("service-account-issuer {issuer:?} contained a ':' but was not a valid URL: {error}"))?;
         }
         let tokens = token::Settings {
             issuers,
@@ -112,7 +116,8 @@ impl Settings {
         if let Some(path) = &self.authentication_token_webhook_config_file {
             let remote = kubeconfig::load(&self.folder.join(path), &*dialer)?;
             let version = self.authentication_token_webhook_version.as_deref().unwrap_or("v1beta1");
-            let ttl = time("authentication-token-webhook-cache-ttl", self.authentication_token_webhook_cache_ttl.as_deref().unwrap_or("2m"))?;
+            let ttl =
+                time("authentication-token-webhook-cache-ttl", self.authentication_token_webhook_cache_ttl.as_deref().unwrap_or("2m"))?;
             assembled.reviewers.add(TokenWebhook::new(remote, version, ttl, audiences, env)?);
         }
         let authenticator = authenticator.with_anonymous(anonymous);
@@ -163,7 +168,9 @@ impl Settings {
     fn anonymous_of(&self, config: &AuthenticationConfiguration) -> Result<Anonymous, String> {
         let Some(anonymous) = &config.anonymous else { return Ok(self.anonymous()) };
         if self.anonymous_auth.is_some() || self.anonymous_paths.is_some() {
-            return Err("anonymous-auth cannot be set when the anonymous field is configured in the authentication configuration file".into());
+            return Err(
+                "anonymous-auth cannot be set when the anonymous field is configured in the authentication configuration file".into()
+            );
         }
         let paths: Vec<String> = anonymous.conditions.iter().map(|condition| condition.path.clone()).collect();
         Ok(match (anonymous.enabled, paths.is_empty()) {

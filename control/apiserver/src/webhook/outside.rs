@@ -45,7 +45,13 @@ impl Dialer for Dialled {
         // What is wrong with the trust is told now, not with the first question.
         tls::Trust::identified(trust.ca.as_deref().unwrap_or_default(), "localhost".into(), identity)?;
         let hosts = Mutex::default();
-        Ok(Arc::new(Connections { trust: trust.clone(), dial: Arc::clone(&self.dial), env: self.env.clone(), hosts, turns: Semaphore::new(QUESTIONS_MAX) }))
+        Ok(Arc::new(Connections {
+            trust: trust.clone(),
+            dial: Arc::clone(&self.dial),
+            env: self.env.clone(),
+            hosts,
+            turns: Semaphore::new(QUESTIONS_MAX),
+        }))
     }
 }
 
@@ -179,7 +185,10 @@ fn header(headers: &HeaderMap, name: http::HeaderName) -> String {
 async fn reply(response: Response<Incoming>, bytes_max: usize) -> Result<Reply, Fault> {
     let (head, body) = response.into_parts();
     let body = Limited::new(body, bytes_max).collect().await;
-    let body = body.map_err(|error| Fault { broken: !error.is::<http_body_util::LengthLimitError>(), ..Fault::new(format!("the answer cannot be read ({bytes_max} bytes at most): {error}")) })?;
+    let body = body.map_err(|error| Fault {
+        broken: !error.is::<http_body_util::LengthLimitError>(),
+        ..Fault::new(format!("the answer cannot be read ({bytes_max} bytes at most): {error}"))
+    })?;
     Ok(Reply {
         status: head.status.as_u16(),
         cache_control: header(&head.headers, CACHE_CONTROL),

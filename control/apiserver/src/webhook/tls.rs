@@ -46,7 +46,8 @@ impl Trust {
             None => config.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = authorities(certificate)?;
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the client's key cannot be read: {error:?}"))?;
+                let key =
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the client's key cannot be read: {error:?}"))?;
                 config.with_client_auth_cert(chain, key).map_err(|error| format!("the client's certificate cannot be used: {error}"))?
             }
         };

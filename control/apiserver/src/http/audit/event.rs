@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use auth::impersonation::Impersonated;
 use auth::UserInfo;
+use auth::impersonation::Impersonated;
 use bytes::Bytes;
 use jiff::Timestamp;
 use schema::{DocExt, Status, Value, json, time};
