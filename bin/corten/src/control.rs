@@ -35,8 +35,9 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let pki = Arc::new(Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?);
     let settings = Settings::load(&instance.control_dir()).map_err(anyhow::Error::msg)?;
     let store = settings.store(store, &env).map_err(anyhow::Error::msg)?;
-    let config = Config::new(&instance, IpAddr::V4(instance.node_ip()));
+    let config = settings.configure(Config::new(&instance, IpAddr::V4(instance.node_ip()))).map_err(anyhow::Error::msg)?;
     let assembled = assemble::assemble(store, &env, config, pki.signing_key()).await.context("API server")?;
+    settings.authorize(&assembled.authority, &env).map_err(anyhow::Error::msg)?;
     let face = serve(&instance, &env, &pki, &settings, &assembled).await?;
     let tokens = Client::new(assembled.core.transport(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
     assembled.legacy.keep_filled(&env, tokens, pki.ca());
@@ -63,7 +64,7 @@ async fn serve(
     let certificates = ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
     let tokens = Arc::clone(&assembled.tokens);
     let authenticator = Authenticator::new(certificates, Arc::clone(&assembled.reviewers) as _, env);
-    let authenticator = settings.authenticator(authenticator, &assembled.reviewers, env).map_err(anyhow::Error::msg)?;
+    let authenticator = settings.authenticator(authenticator, assembled, env).map_err(anyhow::Error::msg)?;
     let options = settings.options(env).map_err(anyhow::Error::msg)?;
     let agents = Agents::new(pki::live_client_config(pki.ca(), &pki.keep_fresh(Leaf::api_server_to_agent())?));
     let url = format!("https://{}:{port}", instance.node_ip());

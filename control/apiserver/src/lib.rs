@@ -47,6 +47,7 @@ pub mod encryption;
 pub mod failure;
 pub mod flow;
 pub mod folders;
+pub mod follow;
 mod gate;
 pub mod http;
 pub mod list;

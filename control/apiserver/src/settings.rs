@@ -14,18 +14,17 @@
 //! encryption-provider-config: encryption.yaml         # apiserver.config.k8s.io/v1 EncryptionConfiguration
 //! encryption-provider-config-automatic-reload: true   # take the file again whenever it changes; else at the next start
 //! anonymous-auth: true
+//! authentication-config: authentication.yaml      # AuthenticationConfiguration; read again when it changes (settings/identity.rs has more)
+//! authorization-config: authorization.yaml        # AuthorizationConfiguration; the same
 //! anonymous-paths: [/livez, /readyz, /healthz]   # where anonymous requests are let in; left out: everywhere that RBAC allows
 //! ```
+
+mod identity;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::Authenticator;
-use auth::authn::Anonymous;
-use auth::front_proxy::FrontProxies;
-use auth::reviewers::Reviewers;
-use auth::static_token::StaticTokens;
 use env::Env;
 use serde::Deserialize;
 use store::Store;
@@ -38,15 +37,17 @@ use crate::http::cors::Cors;
 /// The file's name.
 pub const FILE: &str = "apiserver.yaml";
 const MEGABYTE: u64 = 1 << 20;
+/// Before a log is set aside, where nobody says.
+const LOG_MEGABYTES: u64 = 100;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The file, parsed.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     audit_policy_file: Option<PathBuf>,
     audit_log_path: Option<PathBuf>,
-    audit_log_maxsize: u64,
+    audit_log_maxsize: Option<u64>,
     audit_log_maxbackup: usize,
     audit_log_maxage: u32,
     cors_allowed_origins: Vec<String>,
@@ -55,31 +56,36 @@ pub struct Settings {
     requestheader_allowed_names: Vec<String>,
     encryption_provider_config: Option<PathBuf>,
     encryption_provider_config_automatic_reload: bool,
-    anonymous_auth: bool,
+    anonymous_auth: Option<bool>,
     anonymous_paths: Option<Vec<String>>,
+    authentication_config: Option<PathBuf>,
+    authentication_token_webhook_config_file: Option<PathBuf>,
+    authentication_token_webhook_version: Option<String>,
+    authentication_token_webhook_cache_ttl: Option<String>,
+    authorization_config: Option<PathBuf>,
+    authorization_mode: Option<Vec<String>>,
+    authorization_webhook_config_file: Option<PathBuf>,
+    authorization_webhook_version: Option<String>,
+    authorization_webhook_cache_authorized_ttl: Option<String>,
+    authorization_webhook_cache_unauthorized_ttl: Option<String>,
+    oidc_issuer_url: Option<String>,
+    oidc_client_id: Option<String>,
+    oidc_username_claim: Option<String>,
+    oidc_username_prefix: Option<String>,
+    oidc_groups_claim: Option<String>,
+    oidc_groups_prefix: Option<String>,
+    oidc_required_claim: Option<Vec<String>>,
+    oidc_ca_file: Option<PathBuf>,
+    oidc_signing_algs: Option<Vec<String>>,
+    service_account_issuer: Option<Vec<String>>,
+    service_account_key_file: Option<Vec<PathBuf>>,
+    service_account_signing_key_file: Option<PathBuf>,
+    service_account_jwks_uri: Option<String>,
+    service_account_max_token_expiration: Option<String>,
+    service_account_extend_token_expiration: Option<bool>,
+    api_audiences: Option<Vec<String>>,
     #[serde(skip)]
     folder: PathBuf,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            audit_policy_file: None,
-            audit_log_path: None,
-            audit_log_maxsize: 100,
-            audit_log_maxbackup: 0,
-            audit_log_maxage: 0,
-            cors_allowed_origins: Vec::new(),
-            token_auth_file: None,
-            requestheader_client_ca_file: None,
-            requestheader_allowed_names: Vec::new(),
-            encryption_provider_config: None,
-            encryption_provider_config_automatic_reload: false,
-            anonymous_auth: true,
-            anonymous_paths: None,
-            folder: PathBuf::new(),
-        }
-    }
 }
 
 impl Settings {
@@ -104,11 +110,11 @@ impl Settings {
             _ if settings.encryption_provider_config_automatic_reload && settings.encryption_provider_config.is_none() => {
                 Err("encryption-provider-config-automatic-reload without encryption-provider-config: there is no file; set both".into())
             }
-            _ if settings.audit_log_maxsize == 0 => Err("audit-log-maxsize must be 1 or more".into()),
+            _ if settings.audit_log_maxsize == Some(0) => Err("audit-log-maxsize must be 1 or more".into()),
             _ if !settings.requestheader_allowed_names.is_empty() && settings.requestheader_client_ca_file.is_none() => {
                 Err("requestheader-allowed-names without requestheader-client-ca-file: nobody could be believed; set both".into())
             }
-            _ => Ok(settings),
+            _ => settings.check_identity().map(|()| settings),
         }
     }
 
@@ -139,28 +145,11 @@ impl Settings {
         let policy = Policy::parse(&text).map_err(|why| format!("audit policy {name}: {why}"))?;
         let log = LogConfig {
             path: self.folder.join(path),
-            max_bytes: self.audit_log_maxsize * MEGABYTE,
+            max_bytes: self.audit_log_maxsize.unwrap_or(LOG_MEGABYTES) * MEGABYTE,
             max_backups: self.audit_log_maxbackup,
             max_age: (self.audit_log_maxage > 0).then(|| DAY * self.audit_log_maxage),
         };
         Audit::start(env, policy, log)
-    }
-
-    /// `authenticator` with the front proxies and the limits of anonymous requests; adds the static tokens to `reviewers`.
-    pub fn authenticator(&self, authenticator: Authenticator, reviewers: &Reviewers, env: &Env) -> Result<Authenticator, String> {
-        if let Some(path) = &self.token_auth_file {
-            let (name, text) = self.read(path)?;
-            reviewers.add(StaticTokens::parse(&text).map_err(|why| format!("token file {name}: {why}"))?);
-        }
-        let anonymous = match (self.anonymous_auth, &self.anonymous_paths) {
-            (false, _) => Anonymous::Nowhere,
-            (true, Some(paths)) => Anonymous::At(paths.clone()),
-            (true, None) => Anonymous::Everywhere,
-        };
-        let authenticator = authenticator.with_anonymous(anonymous);
-        let Some(path) = &self.requestheader_client_ca_file else { return Ok(authenticator) };
-        let (_, ca) = self.read(path)?;
-        Ok(authenticator.with_front_proxies(FrontProxies::new(&ca, self.requestheader_allowed_names.clone(), env)?))
     }
 
     fn read(&self, path: &Path) -> Result<(String, String), String> {

@@ -13,6 +13,7 @@ mod config;
 mod dial;
 mod ending;
 pub(crate) mod names;
+pub mod outside;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod tls;

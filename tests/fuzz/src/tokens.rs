@@ -6,14 +6,12 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use auth::TokenReviewer;
 use auth::bootstrap_token::BootstrapTokens;
+use auth::jwt::signer::Signer;
 use auth::reviewers::Reviewers;
 use auth::token::legacy::LegacyTokens;
-use auth::token::{Lookup, Tokens};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use auth::token::{Lookup, Settings, Tokens};
 use client::Object;
 use env::Env;
-use jsonwebtoken::{Algorithm, EncodingKey};
 use schema::{Status, json};
 
 use crate::connections::wait_for;
@@ -35,26 +33,24 @@ impl Lookup for Few {
 
 struct World {
     reviewers: Arc<Reviewers>,
-    key: EncodingKey,
+    signer: Signer,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let env = Env::sim(1);
     let pem = rcgen::KeyPair::generate().expect("a key can be made").serialize_pem();
-    let tokens = Tokens::new(&pem, Arc::new(Few), &env).expect("the key is a good one");
+    let tokens = Tokens::new(&pem, Settings::default(), Arc::new(Few), &env).expect("the key is a good one");
     let legacy = LegacyTokens::new(Arc::clone(&tokens));
-    let bootstrap = BootstrapTokens::new(Arc::new(Few), &env);
-    let key = EncodingKey::from_ec_pem(pem.as_bytes()).expect("the key is a good one");
-    World { reviewers: Reviewers::new(vec![tokens, legacy, bootstrap]), key }
+    let bootstrap = BootstrapTokens::new(Arc::new(Few), tokens.audiences(), &env);
+    let signer = Signer::from_pem(&pem).expect("the key is a good one");
+    World { reviewers: Reviewers::new(vec![tokens, legacy, bootstrap]), signer }
 });
 
 pub(crate) fn jwt(input: &[u8]) {
     if let Some(token) = text(input) {
         review(token);
     }
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(br#"{"alg":"ES256"}"#), URL_SAFE_NO_PAD.encode(input));
-    let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &WORLD.key, Algorithm::ES256).expect("the key signs");
-    review(&format!("{signed}.{signature}"));
+    review(&WORLD.signer.sign_payload(input).expect("the key signs"));
 }
 
 fn review(token: &str) {

@@ -18,7 +18,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use auth::{Attributes, Decision, UserInfo};
+use auth::impersonation::Impersonated;
+use auth::{Attributes, Decision};
 use bytes::Bytes;
 use env::Env;
 use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -167,7 +168,7 @@ pub(crate) struct Record {
     omit: Vec<Stage>,
     content_type: String,
     sent: Sent,
-    impersonated: Option<Arc<UserInfo>>,
+    impersonated: Option<Impersonated>,
     annotations: BTreeMap<&'static str, String>,
 }
 
@@ -182,8 +183,8 @@ impl Record {
         self.tell(Stage::ResponseStarted, Some(Outcome::Failed(Arc::clone(status))), None);
     }
 
-    pub(crate) fn impersonates(&mut self, user: &Arc<UserInfo>) {
-        self.impersonated = Some(Arc::clone(user));
+    pub(crate) fn impersonates(&mut self, became: Impersonated) {
+        self.impersonated = Some(became);
     }
 
     pub(crate) fn decided(&mut self, decision: &Decision) {

@@ -10,8 +10,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -37,6 +38,12 @@ impl Trust {
     pub(crate) fn blind(server_name: String) -> Result<Self, String> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Self::with(Arc::new(Blind(rustls::crypto::aws_lc_rs::default_provider())), server_name)
+    }
+
+    /// As [`Trust::new`]; `identity` is the PEM of our certificate and of its key, for servers that ask who we are.
+    pub(super) fn identified(ca: &str, server_name: String, identity: Option<(&str, &str)>) -> Result<Self, String> {
+        let identity = identity.map(|(certificate, key)| shown(certificate, key)).transpose()?;
+        Ok(Self::new(ca, server_name)?.showing(identity))
     }
 
     fn with(verifier: Arc<dyn ServerCertVerifier>, server_name: String) -> Result<Self, String> {
@@ -73,6 +80,15 @@ impl Trust {
         let connector: TlsConnector = Arc::clone(&self.config).into();
         connector.connect(self.server_name.clone(), tcp).await
     }
+}
+
+/// Always the same certificate.
+fn shown(certificate: &str, key: &str) -> Result<Arc<dyn ResolvesClientCert>, String> {
+    let chain = authorities(certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the client's key cannot be read: {error:?}"))?;
+    let certified = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider());
+    let certified = certified.map_err(|error| format!("the client's certificate cannot be used: {error}"))?;
+    Ok(Arc::new(SingleCertAndKey::from(certified)))
 }
 
 fn verifier(ca: &str) -> Result<Arc<dyn ServerCertVerifier>, String> {
