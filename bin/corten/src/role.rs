@@ -120,7 +120,8 @@ fn process(name: &'static str, run: impl Future<Output = anyhow::Result<()>>) ->
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(16)
-        .thread_stack_size(1 << 20)
+        // Address space, not memory: what is not touched is not there.
+        .thread_stack_size(4 << 20)
         .enable_all()
         .build();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run));

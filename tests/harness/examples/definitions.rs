@@ -74,7 +74,7 @@ async fn listen(env: &Env, pki: &Arc<Pki>, assembled: &Assembled) -> Result<Arc<
     face.aggregation().start(&assembled.core, trust);
     let relief = Arc::clone(face.relief());
     let task_env = env.clone();
-    env.spawn("relief", async move { relief.run(&task_env, || _ = sys::memory::give_back()).await });
+    env.spawn("relief", async move { relief.run(&task_env, sys::memory::give_back).await });
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = socket.local_addr()?;
     let server = Listener::new(&pki.leaf(&Leaf::api_server(&[]))?, Limits::default()).map_err(anyhow::Error::msg)?;
