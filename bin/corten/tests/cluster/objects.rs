@@ -26,7 +26,7 @@ const READS: &[Row] = &[
     (&["get", "--raw", "/readyz"], &["ok"]),
     (&["get", "--raw", "/api/v1/namespaces/default/pods?limit=1"], &["\"kind\":\"PodList\"", "\"continue\":"]),
     (&["describe", "deploy", "hello"], &["StrategyType:", "RollingUpdate", "3 available"]),
-    (&["describe", "pod", "-l", "app=hello"], &["Status:", "Running", "Started container"]),
+    (&["describe", "pod", "-l", "app=hello", "--show-events"], &["Status:", "Running", "Started container"]),
     (&["describe", "node"], &["Capacity:", "cpu:", "Non-terminated Pods:"]),
     (&["describe", "svc", "hello"], &["NodePort", "Endpoints:"]),
     (&["describe", "configmap", "hello"], &["greeting:", "Hello from Corten"]),
