@@ -69,7 +69,7 @@ pub(crate) fn go(name: &str) -> Result<Program, Trouble> {
     }
     let bin = home.join("bin");
     let mut build = Command::new("go");
-    build.args(["build", "-modcacherw", "-trimpath", "-o"]).arg(format!("{}/", bin.display())).args(COMMANDS);
+    build.args(["build", "-modcacherw", "-o"]).arg(format!("{}/", bin.display())).args(COMMANDS);
     build.current_dir(Path::new(SOURCES).join("go")).env("GOFLAGS", "-buildvcs=false").env("GOTOOLCHAIN", "local");
     build.env("GOMODCACHE", home.join("mod")).env("GOCACHE", home.join("cache"));
     said(&mut build, "go")?;

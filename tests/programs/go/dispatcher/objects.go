@@ -251,10 +251,9 @@ func offersCBOR(bench *bench) error {
 	if _, err := maps.Create(bench.context, object, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
-	object.SetManagedFields(nil)
 	object.Object["data"] = map[string]any{"a": "c"}
-	if _, err := maps.Apply(bench.context, "dynamic", object, metav1.ApplyOptions{FieldManager: "cbor", Force: true}); err != nil {
-		return fmt.Errorf("apply: %w", err)
+	if _, err := maps.Update(bench.context, object, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("update: %w", err)
 	}
 	list, err := maps.List(bench.context, metav1.ListOptions{FieldSelector: "metadata.name=dynamic"})
 	if err != nil || len(list.Items) != 1 {
