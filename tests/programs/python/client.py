@@ -100,8 +100,8 @@ def dynamic_client():
     definitions = api.resources.get(api_version="apiextensions.k8s.io/v1", kind="CustomResourceDefinition")
     definitions.create(body=crd())
     for event in definitions.watch(name=f"{PLURAL}.{GROUP}", timeout=30):
-        conditions = event["object"].to_dict().get("status", {}).get("conditions", [])
-        if any(one["type"] == "Established" and one["status"] == "True" for one in conditions):
+        conditions = event["object"].to_dict().get("status", {}).get("conditions")  # null at first
+        if any(one["type"] == "Established" and one["status"] == "True" for one in conditions or []):
             break
     api.resources.invalidate_cache()
     scrolls = api.resources.get(api_version=f"{GROUP}/{VERSION}", kind="Scroll")
