@@ -116,11 +116,13 @@ enum Verdict {
 fn main() -> ExitCode {
     let only = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
     let queue: Mutex<VecDeque<&Case>> = Mutex::new(ALL.iter().filter(|case| case.name.contains(&only)).collect());
+    // A function of its own, so that the queue is free while a case runs.
+    let next = || locked(&queue).pop_front();
     let verdicts = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                while let Some(case) = locked(&queue).pop_front() {
+                while let Some(case) = next() {
                     let verdict = judge(case);
                     locked(&verdicts).push(verdict);
                 }
