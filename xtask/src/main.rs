@@ -5,6 +5,7 @@ mod fuzz;
 mod golden;
 mod images;
 mod kinds;
+mod kubectl;
 mod machine;
 mod process;
 mod schema;
@@ -27,6 +28,8 @@ enum Command {
     Golden(golden::Arguments),
     /// Build test images from Debian packages, as docker archives
     Images(images::Arguments),
+    /// Fetch the kubectl of Debian's unstable distribution, for the tests
+    Kubectl(kubectl::Arguments),
     /// One line a kind and version: what its file answers
     Kinds(kinds::Arguments),
     /// Measure every promised figure beside its peer's
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Golden(arguments) => golden::run(&arguments),
         Command::Images(arguments) => images::run(&arguments),
+        Command::Kubectl(arguments) => kubectl::run(&arguments),
         Command::Kinds(arguments) => kinds::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Test(arguments) => worlds::test(&arguments),

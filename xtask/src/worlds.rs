@@ -50,6 +50,11 @@ const ALL: &[World] = &[
         programs: Programs::One("machine", &["--test-threads=2"]),
     },
     World {
+        name: "programs",
+        what: "real programs from their registries, unchanged: Helm, controllers, client libraries",
+        programs: Programs::One("programs", &[]),
+    },
+    World {
         name: "qemu",
         what: "Debian's kernel with cgroup version 2 alone, and power cuts of the store; more of it: cargo xtask machine",
         programs: Programs::Guests,

@@ -277,9 +277,7 @@ fn container_field(spec: &PodSpec) -> Option<String> {
             return Some(format!("container {:?}: {field}", container.name));
         }
     }
-    let ephemeral =
-        spec.ephemeral_containers.iter().find(|one| !one.target_container_name.is_empty() && spec.share_process_namespace != Some(true));
-    ephemeral.map(|one| format!("ephemeral container {:?}: targetContainerName without shareProcessNamespace", one.container.name))
+    None
 }
 
 #[cfg(test)]

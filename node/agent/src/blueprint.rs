@@ -85,6 +85,8 @@ pub(crate) struct Parts<'a> {
     pub image: &'a Image,
     pub id: &'a str,
     pub restarts: u32,
+    /// The container whose processes this one shares.
+    pub pid_target: Option<String>,
     pub env: Environment,
     /// Host path of each of the pod's volumes.
     pub volumes: &'a BTreeMap<String, PathBuf>,
@@ -128,7 +130,7 @@ pub(crate) fn container_spec(parts: Parts<'_>) -> Result<ContainerSpec, String> 
         resources: resources::of_container(&pod.spec, container, parts.memory_capacity),
         stdio: Stdio { stdin: container.stdin, stdin_once: container.stdin_once, tty: container.tty, log_path },
         termination_log: Some((PathBuf::from(message_path(container)), message_file.clone())),
-        host_pid: pod.spec.host_pid || pod.spec.share_process_namespace == Some(true),
+        pid_target: parts.pid_target.clone(),
         labels: BTreeMap::from([
             (labels::RESTARTS.into(), parts.restarts.to_string()),
             (labels::IMAGE.into(), shown_image(container, image)),
@@ -357,6 +359,7 @@ mod tests {
             image: &Image { id: "sha256:1".into(), config: image, ..Image::default() },
             id: "0123456789",
             restarts: 2,
+            pid_target: None,
             env: Environment { variables, skipped: Vec::new() },
             volumes: &BTreeMap::from([("v".to_owned(), PathBuf::from("/vol"))]),
             hostname: "p",

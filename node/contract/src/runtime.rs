@@ -151,8 +151,9 @@ pub struct ContainerSpec {
     pub stdio: Stdio,
     /// (path in the container, host file): `/dev/termination-log` or another path, bind-mounted from the host file.
     pub termination_log: Option<(PathBuf, PathBuf)>,
-    /// `host_pid` / `share_pid` of its sandbox.
-    pub host_pid: bool,
+    /// Shares the PID namespace of this running container of the pod (an ephemeral container and its target). None: as the
+    /// sandbox says.
+    pub pid_target: Option<ContainerId>,
     /// What the agent wants to find again after a restart; opaque to the driver.
     pub labels: BTreeMap<String, String>,
 }

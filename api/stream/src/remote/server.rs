@@ -30,7 +30,15 @@ pub struct ServerSession {
     pub gone: Gone,
     error: Output,
     version: Version,
-    spdy: Option<spdy::Connection>,
+    spdy: Option<Spdy>,
+}
+
+/// What a session over SPDY holds until its end.
+struct Spdy {
+    connection: spdy::Connection,
+    /// Our direction of the streams that only the client writes to. A client whose standard input is finished from this side
+    /// takes the command for ended, and drops what it has not sent yet.
+    _quiet: Vec<spdy::Writer>,
 }
 
 /// Ends when the connection does.
@@ -168,19 +176,24 @@ async fn over_spdy(
         tokio::time::timeout(STREAMS_TIMEOUT, collect).await.map_err(|_| Error::Timeout("the client to open its streams"))??;
     let mut take = |name: &str| streams.remove(name);
     let error = take("error").ok_or(Error::Closed)?;
+    let mut quiet = Vec::new();
+    let mut listen = |stream: spdy::Stream| {
+        quiet.push(stream.writer);
+        stream.reader
+    };
     let resize = take("resize").map(|stream| {
-        let _ = sizes.reader_tx.send(stream.reader);
+        let _ = sizes.reader_tx.send(listen(stream));
         sizes.sizes_rx
     });
     Ok(ServerSession {
-        stdin: take("stdin").map(|stream| Input::Stream(stream.reader)),
+        stdin: take("stdin").map(|stream| Input::Stream(listen(stream))),
         stdout: take("stdout").map(|stream| Output::Stream(stream.writer)),
         stderr: take("stderr").map(|stream| Output::Stream(stream.writer)),
         resize,
         error: Output::Stream(error.writer),
         gone,
         version,
-        spdy: Some(connection),
+        spdy: Some(Spdy { connection, _quiet: quiet }),
     })
 }
 
@@ -221,7 +234,8 @@ impl ServerSession {
         if matches!(error, Output::Stream(_)) {
             error.finish().await;
         }
-        if let Some(connection) = spdy {
+        if let Some(Spdy { connection, _quiet: quiet }) = spdy {
+            drop(quiet);
             connection.close().await;
         }
     }

@@ -86,6 +86,25 @@ async fn closing_standard_input_reaches_the_process() {
     }
 }
 
+/// Go's clients take the end of standard input's other direction for the end of the command, and send no more.
+#[tokio::test]
+async fn standard_input_over_spdy_stays_open_until_the_end() {
+    let (a, b) = duplex(512);
+    let wants = Wants { stdin: true, stdout: true, ..Wants::default() };
+    let carrier = Negotiated::Spdy { protocol: "v4.channel.k8s.io".into() };
+    let ((peer, drive_a), (server, drive_b)) = (spdy::client(a), server(b, &carrier, wants));
+    spawn(drive_a);
+    spawn(drive_b);
+    let open = |name: &'static str| peer.open(spdy::Headers::of(&[("streamType", name)]));
+    let (_error, mut stdin, mut stdout) = (open("error").await.unwrap(), open("stdin").await.unwrap(), open("stdout").await.unwrap());
+    let server = server.await.unwrap();
+    server.stdout.as_ref().unwrap().send("ready".into()).await.unwrap();
+    assert_eq!(stdout.reader.recv().await.unwrap(), "ready");
+    assert!(futures::poll!(std::pin::pin!(stdin.reader.recv())).is_pending(), "nothing says that the command has ended");
+    server.finish(&Outcome::Success).await;
+    assert_eq!(stdin.reader.recv().await, None);
+}
+
 #[tokio::test]
 async fn a_vanished_client_is_noticed() {
     for carrier in [&carriers()[0], &carriers()[5]] {

@@ -152,7 +152,7 @@ fn one_pod(session: &mut Session<'_>) {
         (&["logs", "one"], &["hello from one"]),
         (&["exec", "one", "--", "/corten", "version"], &["corten 0."]),
         (&["label", "pod", "one", "tier=front"], &["labeled"]),
-        (&["annotate", "pod", "one", "note=x"], &["annotated"]),
+        (&["annotate", "pod", "one", "note=x"], &["pod/one annotate"]),
         (&["delete", "pod", "one", "--grace-period=1"], &["deleted"]),
     ]);
     session.ends_with_fed(

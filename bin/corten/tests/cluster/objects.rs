@@ -3,7 +3,7 @@
 use super::session::{Row, Session};
 
 const READS: &[Row] = &[
-    (&["version"], &["Server Version: v1.37"]),
+    (&["version"], &["Server Version: ", "v1.37"]),
     // Colours stand between the words, also without a terminal.
     (&["cluster-info"], &["Kubernetes control plane", " is running at ", "https://127.0.0.1:"]),
     (&["api-versions"], &["apps/v1", "discovery.k8s.io/v1", "v1"]),
@@ -26,7 +26,7 @@ const READS: &[Row] = &[
     (&["get", "--raw", "/readyz"], &["ok"]),
     (&["get", "--raw", "/api/v1/namespaces/default/pods?limit=1"], &["\"kind\":\"PodList\"", "\"continue\":"]),
     (&["describe", "deploy", "hello"], &["StrategyType:", "RollingUpdate", "3 available"]),
-    (&["describe", "pod", "-l", "app=hello"], &["Status:", "Running", "Started container"]),
+    (&["describe", "pod", "-l", "app=hello", "--show-events"], &["Status:", "Running", "Started container"]),
     (&["describe", "node"], &["Capacity:", "cpu:", "Non-terminated Pods:"]),
     (&["describe", "svc", "hello"], &["NodePort", "Endpoints:"]),
     (&["describe", "configmap", "hello"], &["greeting:", "Hello from Corten"]),
@@ -39,7 +39,6 @@ const READS: &[Row] = &[
     (&["events", "--for=deployment/hello"], &["ScalingReplicaSet"]),
     (&["auth", "can-i", "create", "pods"], &["yes"]),
     (&["auth", "can-i", "--list"], &["Resources", "*.*"]),
-    (&["auth", "whoami"], &["kubernetes-admin", "system:masters"]),
     (&["explain", "deployment.spec.strategy"], &["FIELDS:", "rollingUpdate"]),
     (&["explain", "pod.spec.containers.resources", "--recursive"], &["limits", "requests", "-required-"]),
     (&["get", "events"], &["LAST SEEN", "Started"]),
@@ -56,7 +55,7 @@ const WRITES: &[Row] = &[
     (&["auth", "can-i", "get", "pods", "-n", "team", "--as=system:serviceaccount:team:worker"], &["yes"]),
     (&["create", "deployment", "dry", "--image=busybox", "--dry-run=server", "-o", "yaml"], &["uid:", "progressDeadlineSeconds: 600"]),
     (&["label", "configmap", "settings", "tier=front"], &["labeled"]),
-    (&["annotate", "configmap", "settings", "note=x"], &["annotated"]),
+    (&["annotate", "configmap", "settings", "note=x"], &["configmap/settings annotate"]),
     (&["get", "configmap", "-l", "tier=front", "-L", "tier"], &["TIER", "front"]),
     (&["patch", "configmap", "settings", "-p", "{\"data\":{\"colour\":\"blue\"}}"], &["patched"]),
     (&["get", "configmap", "settings", "-o", "jsonpath={.data.colour}"], &["blue"]),

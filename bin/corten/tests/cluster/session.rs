@@ -9,7 +9,7 @@ pub(crate) type Row = (&'static [&'static str], &'static [&'static str]);
 
 pub(crate) struct Session<'a> {
     pub(crate) machine: &'a Machine,
-    program: &'a str,
+    pub(crate) program: &'a str,
     /// `--kubeconfig=…`, before every command's own arguments.
     config: String,
     commands: usize,
@@ -85,6 +85,13 @@ impl<'a> Session<'a> {
     pub(crate) fn value(&mut self, args: &[&str]) -> String {
         self.commands += 1;
         self.machine.kubectl_of(self.program, args).expect_ok(&args.join(" ")).trim().to_owned()
+    }
+
+    /// As `value`, again until there is one: for what a controller writes in its time.
+    pub(crate) fn until_value(&mut self, args: &[&str]) -> String {
+        let machine = self.machine;
+        machine.wait_for(&args.join(" "), || !machine.kubectl_of(self.program, args).stdout.trim().is_empty());
+        self.value(args)
     }
 
     /// Panics with all that went wrong.

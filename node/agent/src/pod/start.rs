@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{ContainerState, ErrorKind, Exit, Image};
+use contract::{ContainerId, ContainerState, ErrorKind, Exit, Image};
 use jiff::Timestamp;
 use kinds::core::{Container, Pod};
 use tokio_util::sync::CancellationToken;
@@ -71,16 +71,37 @@ impl Worker {
         if slot.waiting.as_ref().is_some_and(|why| is_crash(&why.reason)) {
             slot.waiting = None;
         }
+        let pid_target = self.pid_target(&container.name);
         let (cx, pod, objects) = (Arc::clone(&self.cx), Arc::clone(&self.pod), Arc::clone(&self.objects));
         self.spawn("container start", async move {
             if let Some(ended) = forgotten {
                 clean::forget_run(&cx, &pod, &container.name, &ended.id, restarts.checked_sub(2)).await;
             }
-            let attempt =
-                Attempt { cx: &cx, pod: &pod, container: &container, prepared: &prepared, objects: objects.as_ref(), id: &id, restarts };
+            let attempt = Attempt {
+                cx: &cx,
+                pod: &pod,
+                container: &container,
+                prepared: &prepared,
+                objects: objects.as_ref(),
+                id: &id,
+                restarts,
+                pid_target,
+            };
             let outcome = attempt.run(&token).await;
             Message::Started { index, id, outcome }
         });
+    }
+
+    /// The container that an ephemeral one joins; an error is the sentence of one that is not there.
+    fn pid_target(&self, name: &str) -> Result<Option<ContainerId>, String> {
+        let ephemeral = self.pod.spec.ephemeral_containers.iter().find(|one| one.container.name == name);
+        let Some(target) = ephemeral.map(|one| &one.target_container_name).filter(|target| !target.is_empty()) else { return Ok(None) };
+        let slot = self.slots.iter().find(|slot| slot.name == *target);
+        match slot.map(|slot| &slot.state) {
+            Some(State::Running(run)) => Ok(Some(run.id.clone())),
+            Some(State::Exited { ended, .. }) => Ok(Some(ended.id.clone())),
+            _ => Err(format!("unable to find target container {target}")),
+        }
     }
 
     pub(super) async fn was_started(&mut self, index: usize, id: &str, outcome: Outcome) {
@@ -190,6 +211,7 @@ struct Attempt<'a> {
     objects: &'a dyn Objects,
     id: &'a str,
     restarts: u32,
+    pid_target: Result<Option<ContainerId>, String>,
 }
 
 impl Attempt<'_> {
@@ -236,6 +258,7 @@ impl Attempt<'_> {
             cx.recorder.warning(about.clone(), "Failed", format!("Error: {why}"));
             Why::new("CreateContainerConfigError", why)
         };
+        let pid_target = self.pid_target.clone().map_err(bad)?;
         let mut env = environment::environment(self.pod, self.container, &around, services, self.objects).await.map_err(bad)?;
         for text in std::mem::take(&mut env.skipped) {
             cx.recorder.warning(cx.about(self.pod), "InvalidEnvironmentVariableNames", text);
@@ -247,6 +270,7 @@ impl Attempt<'_> {
             image,
             id: self.id,
             restarts: self.restarts,
+            pid_target,
             env,
             volumes: &self.prepared.volumes,
             hostname: &self.prepared.hostname,

@@ -562,3 +562,20 @@ async fn equal_statuses_are_not_written_twice() {
     assert_eq!(world.api.log().len(), written);
     assert!(written <= 3, "{:?}", world.api.log());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_ephemeral_container_joins_the_processes_of_its_target() {
+    let world = World::started().await;
+    world.pod("web", json!({"shareProcessNamespace": false, "containers": [{"name": "a", "image": "i"}]}));
+    let target = world.until("web", "ready", |doc| condition(doc, "Ready") == "True").await;
+    world.api.edit("v1", "pods", "d", "web", |doc| {
+        doc.set_at("spec.ephemeralContainers", json!([{"name": "doctor", "image": "i", "targetContainerName": "a"}]));
+    });
+    let running =
+        |doc: &Value| doc.items_at("status.ephemeralContainerStatuses").first().is_some_and(|one| one.at("state.running").is_some());
+    let doc = world.until("web", "looked at", running).await;
+    let id = |status: &Value| status.str_at("containerID").trim_start_matches("corten://").to_owned();
+    let doctor = world.runtime.spec(&id(&doc.items_at("status.ephemeralContainerStatuses")[0])).unwrap();
+    assert_eq!(doctor.pid_target, Some(id(container(&target, 0))));
+    assert_eq!(world.runtime.spec(&id(container(&target, 0))).unwrap().pid_target, None);
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{ContainerSpec, ContainerState, Error, ErrorKind, Exit, Result, Streams};
+use contract::{ContainerSpec, ContainerState, Error, ErrorKind, Exit, Result, SandboxSpec, Streams};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, pidfd_send_signal};
 use sys::pidfd::WaitStatus;
@@ -77,7 +77,7 @@ impl Inner {
         let pipes = Pipes::of(&container.folder);
         let mut fds = vec![plan.seal().map_err(io)?];
         if plan.wants_pidfd() {
-            fds.push(self.pause_pidfd(&spec.pod_uid)?);
+            fds.push(self.shared_pids(spec, &sandbox)?);
         }
         let into = into.map(|folder| open_folder(&folder)).transpose().map_err(io)?;
         let (mut held, mut sources) = (0, Vec::new());
@@ -103,6 +103,15 @@ impl Inner {
         let output = Output::start(&self.env, log, sources).map_err(io)?;
         container.set_running(Running { process, pidfd: fds.pop(), terminal, output });
         Ok(())
+    }
+
+    /// A process in the PID namespace that the container shares: the pod's pause, else its target.
+    fn shared_pids(&self, spec: &ContainerSpec, sandbox: &SandboxSpec) -> Result<OwnedFd> {
+        let Some(target) = spec.pid_target.as_deref().filter(|_| !sandbox.share_pid) else { return self.pause_pidfd(&spec.pod_uid) };
+        let container = self.container(target)?;
+        let running = container.running().filter(|_| container.exit().is_none()).and_then(|running| running.pidfd.as_ref());
+        let pidfd = running.ok_or_else(|| Error::new(ErrorKind::Start, format!("target container {target} is not running")))?;
+        pidfd.try_clone().map_err(|error| Error::io(format_args!("target container {target}"), error))
     }
 
     /// Takes back a start that failed.

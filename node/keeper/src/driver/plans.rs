@@ -141,9 +141,9 @@ pub(super) fn own_pids(spec: &ContainerSpec, sandbox: &SandboxSpec) -> bool {
 }
 
 fn pid_namespace(spec: &ContainerSpec, sandbox: &SandboxSpec) -> PidNamespace {
-    if spec.host_pid || sandbox.host_pid {
+    if sandbox.host_pid {
         PidNamespace::Host
-    } else if sandbox.share_pid {
+    } else if sandbox.share_pid || spec.pid_target.is_some() {
         PidNamespace::Shared
     } else {
         PidNamespace::Own
@@ -208,6 +208,8 @@ mod tests {
         assert_eq!((built(&host).pid, &built(&host).shm), (PidNamespace::Host, &PathBuf::from("/dev/shm")));
         let shared = plan(&spec(), &SandboxSpec { share_pid: true, ..SandboxSpec::default() });
         assert_eq!((built(&shared).pid, shared.fds()), (PidNamespace::Shared, 4));
+        let beside = plan(&ContainerSpec { pid_target: Some("a".into()), ..spec() }, &SandboxSpec::default());
+        assert_eq!((built(&beside).pid, beside.fds()), (PidNamespace::Shared, 4));
     }
 
     #[test]

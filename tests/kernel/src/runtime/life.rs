@@ -341,12 +341,25 @@ pub(crate) fn namespaces() -> Result<()> {
         ensure!(pod.next_exit().await?.code == 137);
         pod.driver.remove_sandbox(POD).await?;
 
+        let mut pod = Pod::new(&world).await?;
+        pod.driver.start(&spec(&world, "target", &["sleep", "4321"])?).await?;
+        let beside =
+            |id, argv: &[&str]| Ok::<_, anyhow::Error>(ContainerSpec { pid_target: Some("target".into()), ..spec(&world, id, argv)? });
+        let seen =
+            pod.script_with(beside("doctor", &["sh", "-c", "ps | grep -c '[s]leep 4321'; ps | wc -l; ls /proc/1/root/bin"])?).await?;
+        let lines: Vec<_> = seen.lines().collect();
+        ensure!(lines[0] == "1" && lines[1].trim().parse::<u32>()? < 10, "the target's processes and no others: {seen}");
+        pod.driver.kill("target").await?;
+        pod.next_exit().await?;
+        let late = pod.driver.start(&beside("late", &["true"])?).await.err().context("a target that has ended")?;
+        ensure!(late.to_string().contains("target container target is not running"), "{late}");
+        pod.driver.remove_sandbox(POD).await?;
+
         let host = SandboxSpec { pod_uid: "host".into(), host_network: true, host_pid: true, host_ipc: true, ..SandboxSpec::default() };
         let sandbox = pod.driver.ensure_sandbox(&host).await?;
         ensure!(sandbox.netns.is_none());
         let container = ContainerSpec {
             pod_uid: "host".into(),
-            host_pid: true,
             ..spec(&world, "c", &["sh", "-c", "for kind in pid net uts; do readlink /proc/self/ns/$kind; done; sleep 77777 & echo left"])?
         };
         let seen = pod.script_with(container).await?;
