@@ -242,12 +242,12 @@ impl Face {
             let place = self.core.flow().enter(&asked, lasts).await.map_err(|sort| full(journey, sort))?;
             journey.sort = Some(Arc::clone(&place.sort));
             if let Some(record) = &mut journey.record {
-                record.decided(&self.core.authorizer().authorize(&asked).await);
+                record.decided(self.core.authorizer().authorize(&asked).await);
             }
             place
         };
-        let sent = journey.record.as_ref().and_then(Record::sent);
-        let answered = self.dispatch(&user, request, query, headers, route, sent);
+        let notes = journey.record.as_ref().map(Record::notes).unwrap_or_default();
+        let answered = self.dispatch(&user, request, query, headers, route, notes);
         if lasts {
             return answered.await;
         }
@@ -264,17 +264,19 @@ impl Face {
         query: &Query,
         headers: &HeaderMap,
         route: Route,
-        sent: Option<audit::Sent>,
+        notes: audit::Notes,
     ) -> Result<Answer, Refusal> {
         match route {
-            Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, user, &asked, query, request).await,
-            Route::Resource(asked) if proxy::serves(&asked.target) => proxy::answer(self, user, &asked, request).await,
+            Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, user, &asked, query, request, &notes).await,
+            Route::Resource(asked) if proxy::serves(&asked.target) => proxy::answer(self, user, &asked, request, &notes).await,
             Route::Resource(asked) if !self.serves_group(&asked) => {
                 self.authorize(user, &asked).await?;
                 Ok(answer::not_found())
             }
             Route::Resource(asked) => {
-                let exchange = Exchange { face: self, user, asked, query, headers, body: Noted { body: request.into_body(), sent } };
+                let audit::Notes { sent, annotations } = notes;
+                let body = Noted { body: request.into_body(), sent };
+                let exchange = Exchange { face: self, user, asked, query, headers, annotations, body };
                 exchange.answer().await.map_err(Refusal::Status)
             }
             Route::Path => paths::answer(self, user, query, &request).await,

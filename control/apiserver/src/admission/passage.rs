@@ -52,20 +52,18 @@ impl Call<'_> {
 
 impl Core {
     /// Both halves for a connection (exec, attach, port-forward, proxy), before anything is dialled. `document` says what
-    /// is asked for (`PodExecOptions` …); webhooks may change it. Returns texts for Warning headers.
-    pub async fn connect(&self, user: &UserInfo, target: &Target, document: &mut Value) -> Result<Vec<String>, Status> {
+    /// is asked for (`PodExecOptions` …); webhooks may change it. Returns texts for Warning headers; what the audit log should know
+    /// is in `annotations`.
+    pub async fn connect(
+        &self,
+        user: &UserInfo,
+        target: &Target,
+        document: &mut Value,
+        annotations: &Annotations,
+    ) -> Result<Vec<String>, Status> {
         let kind = self.registry().resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)?;
-        let (options, annotations, mut guards) = (Options::default(), Annotations::default(), Vec::new());
-        let mut call = Call {
-            core: self,
-            user,
-            kind,
-            target,
-            options: &options,
-            facet: Facet::Whole,
-            annotations: &annotations,
-            warnings: Vec::new(),
-        };
+        let (options, mut guards) = (Options::default(), Vec::new());
+        let mut call = Call { core: self, user, kind, target, options: &options, facet: Facet::Whole, annotations, warnings: Vec::new() };
         let mut admission = call.admission(Operation::Connect, &mut guards);
         self.admission.mutate(&mut admission, document, None).await?;
         self.admission.validate(&mut admission, Some(document), None).await?;

@@ -35,6 +35,7 @@ pub use self::log::LogConfig;
 use self::log::Queue;
 pub use self::policy::{Level, Policy, Stage, Verdict};
 use super::answer::Answer;
+use crate::admission::Annotations;
 
 const DECISION: &str = "authorization.k8s.io/decision";
 const REASON: &str = "authorization.k8s.io/reason";
@@ -109,7 +110,8 @@ impl Audit {
             content_type: text(request.headers(), &CONTENT_TYPE),
             sent: Sent::default(),
             impersonated: None,
-            annotations: BTreeMap::new(),
+            decision: None,
+            annotations: Arc::default(),
         })
     }
 
@@ -168,7 +170,8 @@ pub(crate) struct Record {
     content_type: String,
     sent: Sent,
     impersonated: Option<Arc<UserInfo>>,
-    annotations: BTreeMap<&'static str, String>,
+    decision: Option<Decision>,
+    annotations: Arc<Annotations>,
 }
 
 impl Record {
@@ -186,15 +189,24 @@ impl Record {
         self.impersonated = Some(Arc::clone(user));
     }
 
-    pub(crate) fn decided(&mut self, decision: &Decision) {
-        self.annotations.insert(DECISION, if decision.is_allowed() { "allow" } else { "forbid" }.to_owned());
-        self.annotations.insert(REASON, decision.reason().to_owned());
+    pub(crate) fn decided(&mut self, decision: Decision) {
+        self.decision = Some(decision);
     }
 
-    /// Where the request's body is to be noted as it is read.
-    pub(crate) fn sent(&self) -> Option<Sent> {
+    /// Where those who answer the request put down what the log should tell.
+    pub(crate) fn notes(&self) -> Notes {
         let creates = self.asked.verb == "create" && self.asked.object.is_some();
-        (creates || self.asked.level >= Level::Request).then(|| self.sent.clone())
+        let sent = (creates || self.asked.level >= Level::Request).then(|| self.sent.clone());
+        Notes { sent, annotations: Arc::clone(&self.annotations) }
+    }
+
+    fn told(&self) -> BTreeMap<String, String> {
+        let mut all: BTreeMap<String, String> = self.annotations.all().into_iter().collect();
+        if let Some(decision) = &self.decision {
+            all.insert(DECISION.to_owned(), if decision.is_allowed() { "allow" } else { "forbid" }.to_owned());
+            all.insert(REASON.to_owned(), decision.reason().to_owned());
+        }
+        all
     }
 
     /// The answer is made. One that lasts is told of again when it ends.
@@ -229,7 +241,7 @@ impl Record {
             outcome,
             request,
             response,
-            annotations: self.annotations.clone(),
+            annotations: self.told(),
         });
     }
 }
@@ -244,6 +256,13 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.record.tell(Stage::ResponseComplete, Some(self.outcome.clone()), None);
     }
+}
+
+/// What is noted of a request while it is answered. Without a record it leads nowhere.
+#[derive(Clone, Default)]
+pub(crate) struct Notes {
+    pub sent: Option<Sent>,
+    pub annotations: Arc<Annotations>,
 }
 
 /// The pieces of a request's body that have been read so far.

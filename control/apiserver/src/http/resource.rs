@@ -17,6 +17,7 @@ use super::query::Query;
 use super::route::Asked;
 use super::shape::{Include, Shaper};
 use super::{Face, watch};
+use crate::admission::Annotations;
 
 /// Upstream's limit of a request's body.
 pub const BODY_MAX: usize = 3 << 20;
@@ -28,6 +29,8 @@ pub struct Exchange<'a, B> {
     pub asked: Asked,
     pub query: &'a Query,
     pub headers: &'a HeaderMap,
+    /// What admission has to say for the audit log.
+    pub annotations: Arc<Annotations>,
     pub body: B,
 }
 
@@ -119,7 +122,7 @@ where
         let request = Request { verb, target: target.clone(), options, body: sent };
         // Before the call: it may end the last thing that kept a custom kind.
         let kind = self.face.core.registry().resource(&target.group, &target.version, &target.resource);
-        let made = self.face.core.call(self.user, request).await?;
+        let made = self.face.core.call_annotated(self.user, request, &self.annotations).await?;
         let mut answer = match (made.response, &kind) {
             (Response::Object { object, created }, Some(kind)) => {
                 let code = if created { 201 } else { 200 };
