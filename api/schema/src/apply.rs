@@ -17,6 +17,7 @@
 //! | [`managed`] | `metadata.managedFields` |
 //! | [`conflict`] | upstream's sentence for fields of others |
 //! | `ownership` | the rules of the drawing above |
+//! | `overlay` | a configuration laid over a document, without owners |
 //! | `quick`, `created` | the same for small updates, without reading what they do not touch, and for new objects in one walk |
 //! | `last_applied` | taking over from client-side apply |
 //! | [`view`] | a built-in document as Go prints it, the form that ownership is told by |
@@ -28,6 +29,7 @@ mod compare;
 mod created;
 mod last_applied;
 mod merge;
+mod overlay;
 mod ownership;
 mod quick;
 mod typed;
@@ -42,6 +44,7 @@ pub mod view;
 
 pub use conflict::Conflicts;
 pub use managed::{Managed, Operation, Owner};
+pub use overlay::overlay;
 pub use set::FieldSet;
 pub use shape::{Custom, Place};
 
