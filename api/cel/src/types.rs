@@ -112,6 +112,13 @@ impl Type {
         }
     }
 
+    /// As messages of the API show what an expression comes to: `google.protobuf.Timestamp` where errors of the expression
+    /// itself say `timestamp`.
+    pub fn declared(&self) -> String {
+        let params: Vec<String> = self.params().into_iter().map(Self::declared).collect();
+        if params.is_empty() { self.runtime_name().to_owned() } else { format!("{}({})", self.runtime_name(), params.join(", ")) }
+    }
+
     /// Reads `list(A)`, `map(string, int)`, `net.IP`: the notation of the declared functions.
     pub(crate) fn parse(text: &str) -> Self {
         let (name, params) = match text.split_once('(') {

@@ -128,6 +128,11 @@ impl<'a> Value<'a> {
         from_json(value, schema)
     }
 
+    /// What `authorizer.group(…).resource(…)` makes: a question about a resource that waits for its verb.
+    pub fn resource_check(authorizer: Arc<dyn Authorizer>, question: crate::seam::ResourceQuestion) -> Self {
+        crate::library::authorizer::Check::of_resource(authorizer, question)
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self { Some(text) } else { None }
     }

@@ -12,7 +12,7 @@
 //! | [`lens`] | what typed views share: null as in Go, quantities, numbers that may be names |
 //! | [`disruption`] | the condition of a disruption budget, for evictions and the controller |
 //! | [`quota`] | what objects use of resource quotas: for admission, which takes, and the controller, which counts again |
-//! | [`expressions`] | where CEL expressions of objects are compiled: given by whoever can |
+//! | [`expressions`] | CEL expressions of objects: what they may name, and their compiler |
 //! | [`unacted`] | what is stored but not acted on yet: Warning headers and the README's table |
 
 pub mod admissionregistration;
@@ -32,6 +32,7 @@ pub mod descriptor;
 pub mod discovery;
 pub mod disruption;
 pub mod events;
+pub mod expressions;
 pub mod flowcontrol;
 pub mod kind;
 pub mod lens;
@@ -53,7 +54,6 @@ use std::sync::{Arc, OnceLock};
 
 pub use descriptor::{Acts, Column, Descriptor, FieldLookup, KindRef, Scope, Strategy, Subresource, Text, Verbs, WriteContext};
 pub use lens::{IntOrString, Resources};
-pub use rules::expressions;
 pub use unacted::{Unacted, What, markdown as unacted_markdown, unacted};
 
 /// One line a group, in the order of discovery.

@@ -3,7 +3,6 @@
 pub(crate) mod amounts;
 mod conditions;
 pub(crate) mod cron;
-pub mod expressions;
 pub(crate) mod webhook;
 pub(crate) mod zones;
 

@@ -40,6 +40,7 @@ pub mod certificates;
 pub mod claim_resize;
 pub mod default_class;
 pub mod escalation;
+pub mod expressions;
 pub mod limit_ranger;
 pub mod namespace;
 pub mod node;

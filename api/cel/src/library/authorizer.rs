@@ -41,6 +41,10 @@ enum Stage {
 }
 
 impl Check {
+    pub(crate) fn of_resource<'a>(authorizer: Arc<dyn Authorizer>, question: ResourceQuestion) -> Value<'a> {
+        Value::Check(Arc::new(Self { authorizer, stage: Stage::Resource, path: String::new(), question }))
+    }
+
     pub(crate) fn type_name(&self) -> &'static str {
         match self.stage {
             Stage::Path => "kubernetes.authorization.PathCheck",

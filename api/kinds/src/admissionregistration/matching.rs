@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schema::{DocExt, FieldErrors, LabelSelector, Path, Value, json, names};
 
 use crate::core::pod::defaults::default_text;
-use crate::rules::expressions::{Expression, Use, expression, is_identifier};
+use crate::expressions::{Compiler, Use, is_identifier};
 use crate::rules::{dns_subdomain, each, is_given, not_supported, one_of, one_of_if_set, qualified_name, sub};
 
 const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
@@ -127,8 +127,8 @@ pub(super) fn conditions(conditions: &[Value], has_params: bool, path: &Path, er
     }
     for (at, condition) in conditions.iter().enumerate() {
         let (name, path) = (condition.str_at("name"), path.index(at));
-        let given = Expression { text: condition.str_at("expression").trim(), usage: Use::MatchCondition, has_params, variables: &[] };
-        expression(&given, "", &path.child("expression"), errors);
+        let text = condition.str_at("expression").trim();
+        Compiler::new(has_params).check(Use::MatchCondition, text, "", &path.child("expression"), errors);
         if name.is_empty() {
             errors.required(&path.child("name"), "");
             continue;
@@ -140,24 +140,19 @@ pub(super) fn conditions(conditions: &[Value], has_params: bool, path: &Path, er
     }
 }
 
-/// The variables of a policy, each with what came before it.
-pub(super) fn variables(spec: &Value, path: &Path, errors: &mut FieldErrors) {
-    let listed = named_expressions(spec);
-    for (at, (name, text)) in listed.iter().enumerate() {
-        let path = path.child("variables").index(at);
+/// The variables of a policy, each with what came before it; what compiles the policy's other expressions.
+pub(super) fn variables(spec: &Value, path: &Path, errors: &mut FieldErrors) -> Compiler {
+    let mut compiler = Compiler::new(is_given(spec, "paramKind"));
+    for (at, variable) in spec.items_at("variables").iter().enumerate() {
+        let (name, path) = (variable.str_at("name"), path.child("variables").index(at));
         if name.trim().is_empty() {
             errors.required(&path.child("name"), "name is not specified");
         } else if !is_identifier(name) {
-            errors.invalid(&path.child("name"), *name, "name is not a valid CEL identifier");
+            errors.invalid(&path.child("name"), name, "name is not a valid CEL identifier");
         }
-        let given = Expression { text, usage: Use::Variable, has_params: is_given(spec, "paramKind"), variables: &listed[..at] };
-        expression(&given, "expression is not specified", &path.child("expression"), errors);
+        compiler.check_variable(name, variable.str_at("expression"), &path.child("expression"), errors);
     }
-}
-
-/// Names and expressions of a policy's variables.
-pub(super) fn named_expressions(spec: &Value) -> Vec<(&str, &str)> {
-    spec.items_at("variables").iter().map(|variable| (variable.str_at("name"), variable.str_at("expression"))).collect()
+    compiler
 }
 
 /// The kind of a policy's parameters.
@@ -193,8 +188,8 @@ fn api_version(group: &str, version: &str, path: &Path, errors: &mut FieldErrors
 }
 
 /// What policies of both sorts have: failure policy, parameters, constraints, conditions and variables. The conditions
-/// are not asked again where they and the parameters are as they were.
-pub(super) fn policy(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+/// are not asked again where they and the parameters are as they were. Answers with what compiles the other expressions.
+pub(super) fn policy(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) -> Compiler {
     let (spec, path) = (sub(new, "spec"), Path::new("spec"));
     one_of(spec, "failurePolicy", &["Fail", "Ignore"], &path, errors);
     let has_params = is_given(spec, "paramKind");
@@ -214,7 +209,7 @@ pub(super) fn policy(new: &Value, old: Option<&Value>, errors: &mut FieldErrors)
     if !old.is_some_and(untouched) {
         conditions(spec.items_at("matchConditions"), has_params, &path.child("matchConditions"), errors);
     }
-    variables(spec, &path, errors);
+    variables(spec, &path, errors)
 }
 
 /// What bindings of both sorts have: the policy's name, a reference to parameters, and what is matched.

@@ -5,8 +5,8 @@ use schema::{DocExt, FieldErrors, Path, Value, json};
 use super::matching;
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::defaults::default_text;
+use crate::expressions::{Compiler, Use};
 use crate::kind::{Col, Kind, Meta, Question};
-use crate::rules::expressions::{Expression, Use, expression};
 use crate::rules::{is_given, not_supported, one_of, sub};
 
 /// Changes requests by CEL expressions.
@@ -35,31 +35,30 @@ impl Kind for MutatingAdmissionPolicy {
     }
 
     fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-        matching::policy(new, old, errors);
+        let compiler = matching::policy(new, old, errors);
         let (spec, path) = (sub(new, "spec"), Path::new("spec"));
         if spec.items_at("mutations").is_empty() {
             errors.required(&path.child("mutations"), "mutations must contain at least one item");
         }
         for (at, given) in spec.items_at("mutations").iter().enumerate() {
-            mutation(spec, given, &path.child("mutations").index(at), errors);
+            mutation(&compiler, given, &path.child("mutations").index(at), errors);
         }
         one_of(spec, "reinvocationPolicy", &["IfNeeded", "Never"], &path, errors);
     }
 }
 
 /// How to change, in the one form that the type names.
-fn mutation(spec: &Value, given: &Value, path: &Path, errors: &mut FieldErrors) {
-    let (wanted, other) = match given.str_at("patchType") {
+fn mutation(compiler: &Compiler, given: &Value, path: &Path, errors: &mut FieldErrors) {
+    let (usage, wanted, other) = match given.str_at("patchType") {
         "" => return errors.required(&path.child("patchType"), ""),
-        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
-        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        "JSONPatch" => (Use::JsonPatch, "jsonPatch", "applyConfiguration"),
+        "ApplyConfiguration" => (Use::ApplyConfiguration, "applyConfiguration", "jsonPatch"),
         kind => return not_supported(&path.child("patchType"), &kind.into(), &["ApplyConfiguration", "JSONPatch"], errors),
     };
     let kind = given.str_at("patchType");
     if is_given(given, wanted) {
-        let (text, variables) = (sub(given, wanted).str_at("expression"), matching::named_expressions(spec));
-        let given = Expression { text, usage: Use::Mutation, has_params: is_given(spec, "paramKind"), variables: &variables };
-        expression(&given, "expression is not specified", &path.child(wanted).child("expression"), errors);
+        let (text, path) = (sub(given, wanted).str_at("expression"), path.child(wanted).child("expression"));
+        compiler.check(usage, text, "expression is not specified", &path, errors);
     } else {
         errors.required(&path.child(wanted), &format!("must be specified when patchType is {kind}"));
     }

@@ -6,9 +6,9 @@ use super::matching;
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::defaults::default_text;
 use crate::descriptor::WriteContext;
+use crate::expressions::{Compiler, Use};
 use crate::kind::{Col, Kind, Meta, Question, Sub};
-use crate::rules::expressions::{Expression, Use, expression};
-use crate::rules::{conditions, is_given, one_of_if_set, qualified_name, required, sub};
+use crate::rules::{conditions, one_of_if_set, qualified_name, required, sub};
 
 const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
 const ANNOTATIONS_MAX: usize = 20;
@@ -41,7 +41,7 @@ impl Kind for ValidatingAdmissionPolicy {
     }
 
     fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
-        matching::policy(new, old, errors);
+        let compiler = matching::policy(new, old, errors);
         let (spec, path) = (sub(new, "spec"), Path::new("spec"));
         let (validations, annotations) = (spec.items_at("validations"), spec.items_at("auditAnnotations"));
         if validations.is_empty() && annotations.is_empty() {
@@ -51,9 +51,9 @@ impl Kind for ValidatingAdmissionPolicy {
             return;
         }
         for (at, given) in validations.iter().enumerate() {
-            validation(spec, given, &path.child("validations").index(at), errors);
+            validation(&compiler, given, &path.child("validations").index(at), errors);
         }
-        audit_annotations(new.str_at("metadata.name"), spec, &path.child("auditAnnotations"), errors);
+        audit_annotations(&compiler, new.str_at("metadata.name"), annotations, &path.child("auditAnnotations"), errors);
     }
 
     fn validate_subresource(new: &Value, _old: &Value, cx: &WriteContext<'_>, errors: &mut FieldErrors) {
@@ -69,16 +69,14 @@ impl Kind for ValidatingAdmissionPolicy {
     }
 }
 
-fn validation(spec: &Value, given: &Value, path: &Path, errors: &mut FieldErrors) {
-    let (has_params, variables) = (is_given(spec, "paramKind"), matching::named_expressions(spec));
-    let checked = |text, usage| Expression { text, usage, has_params, variables: &variables };
-    let rule = checked(given.str_at("expression"), Use::Validation);
-    expression(&rule, "expression is not specified", &path.child("expression"), errors);
+fn validation(compiler: &Compiler, given: &Value, path: &Path, errors: &mut FieldErrors) {
+    let rule = given.str_at("expression");
+    compiler.check(Use::Validation, rule, "expression is not specified", &path.child("expression"), errors);
     let (computed, message) = (given.str_at("messageExpression"), given.str_at("message"));
     if !computed.is_empty() && computed.trim().is_empty() {
         errors.invalid(&path.child("messageExpression"), computed, "must be non-empty if specified");
     } else if !computed.is_empty() {
-        expression(&checked(computed, Use::Message), "", &path.child("messageExpression"), errors);
+        compiler.check(Use::Message, computed, "", &path.child("messageExpression"), errors);
     }
     if !message.is_empty() && message.trim().is_empty() {
         errors.invalid(&path.child("message"), message, "message must be non-empty if specified");
@@ -88,13 +86,11 @@ fn validation(spec: &Value, given: &Value, path: &Path, errors: &mut FieldErrors
     one_of_if_set(given, "reason", REASONS, path, errors);
 }
 
-fn audit_annotations(policy: &str, spec: &Value, path: &Path, errors: &mut FieldErrors) {
-    let annotations = spec.items_at("auditAnnotations");
+fn audit_annotations(compiler: &Compiler, policy: &str, annotations: &[Value], path: &Path, errors: &mut FieldErrors) {
     if annotations.len() > ANNOTATIONS_MAX {
         let text = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
         errors.invalid(path, annotations.to_vec(), &text);
     }
-    let variables = matching::named_expressions(spec);
     for (at, annotation) in annotations.iter().enumerate() {
         let (key, text, path) = (annotation.str_at("key"), annotation.str_at("valueExpression"), path.index(at));
         qualified_name(&format!("{policy}/{key}"), &path.child("key"), errors);
@@ -102,8 +98,8 @@ fn audit_annotations(policy: &str, spec: &Value, path: &Path, errors: &mut Field
             let text = format!("must not exceed {ANNOTATION_BYTES_MAX} bytes in length");
             errors.required(&path.child("valueExpression"), &text);
         } else {
-            let given = Expression { text, usage: Use::AuditAnnotation, has_params: is_given(spec, "paramKind"), variables: &variables };
-            expression(&given, "valueExpression is not specified", &path.child("valueExpression"), errors);
+            let path = path.child("valueExpression");
+            compiler.check(Use::AuditAnnotation, text, "valueExpression is not specified", &path, errors);
         }
         if annotations[..at].iter().any(|before| before.str_at("key") == key) {
             errors.duplicate(&path.child("key"), key);

@@ -4,8 +4,8 @@ use schema::{DocExt, FieldErrors, Path, Value, names};
 
 use crate::core::pod::defaults::default_text;
 use crate::core::pod::rules::volumes;
+use crate::expressions::{Compiler, Use};
 use crate::kind::same;
-use crate::rules::expressions::{Expression, Use, expression};
 use crate::rules::{dns_subdomain, each, is_given, not_supported, one_of, one_of_if_set, qualified_name, sub};
 
 const POOL_BYTES_MAX: usize = 253;
@@ -95,7 +95,7 @@ pub(super) fn selectors(selectors: &[Value], is_stored: bool, path: &Path, error
         if text.len() > EXPRESSION_BYTES_MAX {
             errors.too_long(&path, EXPRESSION_BYTES_MAX);
         } else if !is_stored {
-            expression(&Expression { text, usage: Use::DeviceSelector, has_params: false, variables: &[] }, "", &path, errors);
+            Compiler::default().check(Use::DeviceSelector, text, "", &path, errors);
         }
     });
 }

@@ -12,7 +12,7 @@
 //! | file | what |
 //! |---|---|
 //! | `hook.rs`, `source.rs` | a configuration's webhooks, compiled; those that are in force |
-//! | `rules.rs`, `conditions.rs` | whether a request is for a hook; the place of CEL conditions |
+//! | `rules.rs`, `conditions.rs` | whether a request is for a hook: by its rules and selectors, by its expressions |
 //! | `subject.rs` | the request as a hook sees it, in the version that the hook knows |
 //! | `review.rs` | `AdmissionReview`, there and back |
 //! | `ask.rs` | one call and what it comes to |
@@ -21,7 +21,7 @@
 //! | `metrics.rs` | upstream's counters |
 
 mod ask;
-pub mod conditions;
+mod conditions;
 mod hook;
 mod metrics;
 mod patched;
@@ -40,7 +40,6 @@ use prometheus_client::registry::Registry;
 use schema::{Status, Value};
 
 use self::ask::{Asked, Outcome, ask, note_mutation};
-use self::conditions::{Conditions, NotEvaluated};
 use self::hook::{Hook, Type};
 use self::metrics::Metrics;
 pub use self::reinvocation::Reinvocation;
@@ -49,11 +48,10 @@ use self::subject::Subject;
 use super::{Admission, Operation, Plugin};
 use crate::webhook::{Dial, Endpoints};
 
-/// What both plug-ins share: connections, conditions, counters.
+/// What both plug-ins share: connections, counters.
 #[derive(Default)]
 pub struct Webhooks {
     endpoints: OnceLock<Endpoints>,
-    conditions: OnceLock<Arc<dyn Conditions>>,
     metrics: Metrics,
 }
 
@@ -63,11 +61,6 @@ impl Webhooks {
         let _ = self.endpoints.set(Endpoints::new(dial));
     }
 
-    /// Who compiles `matchConditions`; before the first call.
-    pub fn set_conditions(&self, conditions: Arc<dyn Conditions>) {
-        let _ = self.conditions.set(conditions);
-    }
-
     /// Prints the counters in `registry`.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
@@ -75,10 +68,6 @@ impl Webhooks {
 
     fn endpoints(&self) -> &Endpoints {
         self.endpoints.get_or_init(Endpoints::default)
-    }
-
-    fn conditions(&self) -> &dyn Conditions {
-        &**self.conditions.get_or_init(|| Arc::new(NotEvaluated))
     }
 }
 

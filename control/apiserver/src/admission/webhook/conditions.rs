@@ -1,13 +1,9 @@
-//! The place of `matchConditions`: CEL expressions that all must hold for a webhook to be asked.
+//! `matchConditions` of a webhook: expressions that all must hold for it to be asked.
 //!
-//! Until somebody is set who compiles them ([`super::Webhooks::set_conditions`]) none can be evaluated, and a webhook that has some
-//! fails as its failurePolicy says: `Fail` refuses the request, `Ignore` leaves the webhook out with a warning.
+//! Where that cannot be said, the webhook fails as its failurePolicy says: `Fail` refuses the request, `Ignore` leaves the webhook
+//! out.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use auth::{Authorizer, UserInfo};
-use schema::{Status, Value};
+use schema::Status;
 
 use super::hook::Hook;
 use super::review;
@@ -15,41 +11,7 @@ use super::rules::Place;
 use super::subject::Subject;
 use super::{Webhooks, word};
 use crate::admission::Admission;
-
-/// Compiles the conditions of a webhook: `[{"name": …, "expression": …}]`.
-pub trait Conditions: Send + Sync + 'static {
-    /// The error is told by every request that comes so far.
-    fn compile(&self, conditions: &[Value]) -> Result<Arc<dyn Matcher>, String>;
-}
-
-/// Compiled conditions.
-#[async_trait]
-pub trait Matcher: Send + Sync {
-    /// Whether all hold. One that is false decides, whatever goes wrong with others.
-    async fn matches(&self, facts: &Facts<'_>) -> Result<bool, String>;
-}
-
-/// The variables of a condition.
-pub struct Facts<'a> {
-    /// `object`, in the version of the webhook's rule; None for a delete.
-    pub object: Option<&'a Value>,
-    /// `oldObject`; None for a create or a connection.
-    pub old_object: Option<&'a Value>,
-    /// `request`: an AdmissionRequest without its objects.
-    pub request: Value,
-    pub user: &'a UserInfo,
-    /// Behind `authorizer`.
-    pub authorizer: &'a Arc<dyn Authorizer>,
-}
-
-/// Nobody compiles conditions yet.
-pub struct NotEvaluated;
-
-impl Conditions for NotEvaluated {
-    fn compile(&self, _conditions: &[Value]) -> Result<Arc<dyn Matcher>, String> {
-        Err("matchConditions cannot be evaluated by this build".into())
-    }
-}
+use crate::admission::expressions::{Answers, MatchConditions, Verdict, View, request_resource};
 
 /// Whether the conditions of `hook` hold. 403 where that cannot be said and the webhook fails closed.
 pub(super) async fn hold(
@@ -59,39 +21,41 @@ pub(super) async fn hold(
     place: &Place,
     subject: &Subject<'_>,
 ) -> Result<bool, Status> {
-    let Some(compiled) = &hook.conditions else { return Ok(true) };
+    let Some(conditions) = &hook.conditions else { return Ok(true) };
     let operation = word(request.operation);
-    match evaluate(compiled, request, place, subject).await {
-        Ok(true) => Ok(true),
-        Ok(false) => {
+    match ask(conditions, request, place, subject).await {
+        Verdict::Match => Ok(true),
+        Verdict::NoMatch(_) => {
             shared.metrics.excluded(hook, operation);
             Ok(false)
         }
-        Err(why) => {
+        Verdict::Failed(errors) => {
             shared.metrics.unevaluated(hook, operation);
-            let why = format!("failed to evaluate the match conditions of webhook {:?}: {why}", hook.name);
-            if !hook.fails_open {
-                return Err(request.forbidden(&why));
-            }
-            request.warnings.push(format!("{why}; it was not asked"));
-            Ok(false)
+            if hook.fails_open { Ok(false) } else { Err(request.forbidden(&aggregate(&errors))) }
         }
     }
 }
 
-async fn evaluate(
-    compiled: &Result<Arc<dyn Matcher>, String>,
-    request: &Admission<'_>,
-    place: &Place,
-    subject: &Subject<'_>,
-) -> Result<bool, String> {
-    let matcher = compiled.as_ref().map_err(Clone::clone)?;
-    let facts = Facts {
+async fn ask(conditions: &MatchConditions, request: &Admission<'_>, place: &Place, subject: &Subject<'_>) -> Verdict {
+    let view = View {
         object: subject.new.as_deref(),
         old_object: subject.old.as_deref(),
-        request: review::attributes(request, place),
-        user: request.user,
-        authorizer: request.core.authorizer(),
+        request: &review::attributes(request, place),
+        namespace: None,
+        params: None,
+        answers: &Answers::new(request.core.authorizer(), request.user),
+        resource: &request_resource(request),
     };
-    matcher.matches(&facts).await
+    conditions.ask(&view).await
+}
+
+/// Several errors as one text; equal ones once.
+fn aggregate(errors: &[String]) -> String {
+    let mut told: Vec<&str> = Vec::new();
+    for error in errors {
+        if !told.contains(&error.as_str()) {
+            told.push(error);
+        }
+    }
+    if let [one] = told.as_slice() { (*one).to_owned() } else { format!("[{}]", told.join(", ")) }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use schema::{DocExt, LabelSelector, Value};
 
 use super::Webhooks;
-use super::conditions::Matcher;
 use super::rules::Rule;
+use crate::admission::expressions::MatchConditions;
 use crate::webhook::Endpoint;
 
 /// Which of the two sorts.
@@ -48,7 +48,7 @@ pub(super) struct Hook {
     pub equivalent: bool,
     pub namespaces: Result<LabelSelector, String>,
     pub objects: Result<LabelSelector, String>,
-    pub conditions: Option<Result<Arc<dyn Matcher>, String>>,
+    pub conditions: Option<MatchConditions>,
     /// `failurePolicy: Ignore`.
     pub fails_open: bool,
     /// May be asked about a dry run.
@@ -84,7 +84,6 @@ pub(super) fn compile(ty: Type, configuration: &Value, shared: &Webhooks) -> Vec
 impl Hook {
     fn new(ty: Type, configuration: &str, count: usize, webhook: &Value, shared: &Webhooks) -> Self {
         let name = webhook.str_at("name");
-        let conditions = webhook.items_at("matchConditions");
         let seconds = webhook.i64_at("timeoutSeconds").unwrap_or(TIMEOUT_SECONDS).clamp(1, TIMEOUT_SECONDS_MAX);
         Self {
             id: format!("{configuration}/{name}/{count}"),
@@ -95,7 +94,7 @@ impl Hook {
             equivalent: webhook.str_at("matchPolicy") != "Exact",
             namespaces: selector(webhook, "namespaceSelector"),
             objects: selector(webhook, "objectSelector"),
-            conditions: (!conditions.is_empty()).then(|| shared.conditions().compile(conditions)),
+            conditions: MatchConditions::new(webhook.items_at("matchConditions"), false),
             fails_open: webhook.str_at("failurePolicy") == "Ignore",
             dry_runs: matches!(webhook.str_at("sideEffects"), "None" | "NoneOnDryRun"),
             timeout: Duration::from_secs(seconds.unsigned_abs()),

@@ -1,5 +1,4 @@
 use super::*;
-use crate::admission::webhook::conditions::{Conditions, Facts, Matcher};
 
 /// Whether a webhook with these members was asked about the creation of a config map `a` with the label `app: web`.
 async fn is_asked(world: &World, members: &[(&str, Value)]) -> bool {
@@ -150,46 +149,74 @@ async fn what_is_answered_and_not_stored_is_asked_about_once() {
 }
 
 #[tokio::test]
-async fn conditions_that_cannot_be_evaluated_fail_as_the_policy_says() {
+async fn conditions_decide_which_requests_are_asked_about() {
     let world = World::start().await;
-    let condition = json!([{"name": "mine", "expression": "object.metadata.name == 'a'"}]);
-    let hook = with(world.hook("x.example.com", "/deny"), &[("matchConditions", condition.clone())]);
-    world.validating("v", std::slice::from_ref(&hook)).await;
-    let want = "configmaps \"a\" is forbidden: failed to evaluate the match conditions of webhook \"x.example.com\": matchConditions cannot be evaluated by this build";
-    assert_eq!(message(world.create("a").await), (403, want.to_owned()));
-    world.remove("Validating", "v").await;
-    world.validating("v", &[with(hook, &[("failurePolicy", json!("Ignore"))])]).await;
-    let body = Body::Value(json!({"metadata": {"name": "a"}}));
-    let answer = world.cluster.call(Verb::Create, config_maps(), Options::default(), body).await.unwrap();
-    assert!(answer.warnings[0].ends_with("matchConditions cannot be evaluated by this build; it was not asked"), "{:?}", answer.warnings);
-    assert!(world.seen().is_empty());
-}
-
-/// Takes an expression for the name that an object must have.
-struct ByName;
-struct Named(String);
-
-impl Conditions for ByName {
-    fn compile(&self, conditions: &[Value]) -> Result<Arc<dyn Matcher>, String> {
-        Ok(Arc::new(Named(conditions[0].str_at("expression").to_owned())))
-    }
-}
-
-#[async_trait::async_trait]
-impl Matcher for Named {
-    async fn matches(&self, facts: &Facts<'_>) -> Result<bool, String> {
-        assert_eq!((facts.request.str_at("operation"), facts.request.get("object")), ("CREATE", None));
-        Ok(facts.object.is_some_and(|object| object.str_at("metadata.name") == self.0))
+    for (expressions, want) in [
+        (&["object.metadata.name == 'a'"][..], true),
+        (&["object.metadata.name == 'b'"], false),
+        (&["oldObject == null && request.operation == 'CREATE' && !request.dryRun"], true),
+        (&["request.kind.kind == 'ConfigMap' && request.resource.resource == 'configmaps' && request.namespace == 'default'"], true),
+        (&["request.userInfo.username == 'nobody'"], false),
+        (&["'system:masters' in request.userInfo.groups"], true),
+        (&["authorizer.group('').resource('secrets').namespace('default').check('delete').allowed()"], true),
+        (&["authorizer.requestResource.check('create').allowed()", "authorizer.path('/healthz').check('get').allowed()"], true),
+        (&["!authorizer.serviceAccount('default', 'default').group('').resource('secrets').check('get').allowed()"], true),
+        (&["object.metadata.labels.nope == 'x'", "object.metadata.name == 'b'"], false),
+        (&["namespaceObject == null"], true),
+    ] {
+        let conditions = expressions.iter().enumerate().map(|(at, text)| json!({"name": format!("c{at}"), "expression": text}));
+        assert_eq!(is_asked(&world, &[("matchConditions", conditions.collect())]).await, want, "{expressions:?}");
     }
 }
 
 #[tokio::test]
-async fn conditions_decide_once_somebody_evaluates_them() {
+async fn conditions_that_fail_do_as_the_policy_says() {
     let world = World::start().await;
-    world.cluster.core.admission().webhooks().set_conditions(Arc::new(ByName));
-    let condition = json!([{"name": "mine", "expression": "a"}]);
-    world.validating("v", &[with(world.hook("x.example.com", "/deny"), &[("matchConditions", condition)])]).await;
-    assert_eq!(message(world.create("a").await).0, 403);
-    world.create("b").await.unwrap();
-    assert_eq!(world.seen().len(), 1);
+    let condition = json!([{"name": "mine", "expression": "object.data.nope == 'a'"}, {"name": "true", "expression": "true"}]);
+    let hook = with(world.hook("x.example.com", "/deny"), &[("matchConditions", condition)]);
+    world.validating("v", std::slice::from_ref(&hook)).await;
+    let want = "configmaps \"a\" is forbidden: expression 'object.data.nope == 'a'' resulted in error: no such key: data";
+    assert_eq!(message(world.create("a").await), (403, want.to_owned()));
+    world.remove("Validating", "v").await;
+    world.validating("v", &[with(hook, &[("failurePolicy", json!("Ignore"))])]).await;
+    world.create("a").await.unwrap();
+    assert!(world.seen().is_empty(), "one that fails open is left out");
+}
+
+#[tokio::test]
+async fn conditions_that_cost_too_much_end_in_their_budget() {
+    let world = World::start().await;
+    let bomb = "[1,2,3,4,5,6,7,8,9,10].all(a, [1,2,3,4,5,6,7,8,9,10].all(b, [1,2,3,4,5,6,7,8,9,10].all(c, \
+                [1,2,3,4,5,6,7,8,9,10].all(d, [1,2,3,4,5,6,7,8,9,10].all(e, [1,2,3,4,5,6,7,8,9,10].all(f, a+b+c+d+e+f > 0))))))";
+    let condition = |at: usize| json!({"name": format!("c{at}"), "expression": bomb});
+    world.validating("v", &[with(world.hook("x.example.com", "/deny"), &[("matchConditions", json!([condition(0)]))])]).await;
+    let (code, text) = message(world.create("a").await);
+    assert!(code == 403 && text.ends_with("resulted in error: operation cancelled: actual cost limit exceeded"), "{code} {text}");
+    world.remove("Validating", "v").await;
+    let three: Vec<Value> = (0..3).map(condition).collect();
+    world.validating("v", &[with(world.hook("x.example.com", "/deny"), &[("matchConditions", json!(three))])]).await;
+    let want =
+        "configmaps \"a\" is forbidden: validation failed due to running out of cost budget, no further validation rules will be run";
+    assert_eq!(message(world.create("a").await), (403, want.to_owned()));
+}
+
+#[tokio::test]
+async fn conditions_that_do_not_compile_are_errors_of_the_configuration() {
+    let world = World::start().await;
+    for (condition, want) in [
+        (
+            json!({"name": "c", "expression": "object.x =="}),
+            "webhooks[0].matchConditions[0].expression: Invalid value: \"object.x ==\": compilation failed: ERROR: <input>:1:12: Syntax error",
+        ),
+        (json!({"name": "c", "expression": "'x'"}), "Invalid value: \"'x'\": must evaluate to bool but got string"),
+        (json!({"name": "c", "expression": "params == null"}), "undeclared reference to 'params'"),
+        (json!({"name": "c", "expression": " "}), "webhooks[0].matchConditions[0].expression: Required value"),
+        (json!({"name": "c", "expression": "(".repeat(5_000)}), "compilation failed: ERROR: <input>"),
+    ] {
+        let hook = with(world.hook("x.example.com", "/deny"), &[("matchConditions", json!([condition]))]);
+        let document = json!({"metadata": {"name": "v"}, "webhooks": [hook]});
+        let target = Target::of("admissionregistration.k8s.io/v1", "validatingwebhookconfigurations", "");
+        let (code, text) = message(world.cluster.create(target, document).await);
+        assert!(code == 422 && text.contains(want), "{code} {text}");
+    }
 }
