@@ -63,10 +63,6 @@ const UNACTED: &[Unacted] = &[
     kind("storage.k8s.io", "VolumeAttributesClass", "CSI"),
     kind("certificates.k8s.io", "ClusterTrustBundle", "its projected volume"),
     kind("certificates.k8s.io", "PodCertificateRequest", "a signer"),
-    kind("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", "policy admission"),
-    kind("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", "policy admission"),
-    kind("admissionregistration.k8s.io", "MutatingAdmissionPolicy", "policy admission"),
-    kind("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding", "policy admission"),
     Unacted {
         group: "apiextensions.k8s.io",
         kind: "CustomResourceDefinition",

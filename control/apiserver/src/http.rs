@@ -149,6 +149,7 @@ impl Face {
         let metrics = Metrics::new();
         metrics.extend(|registry| {
             core.admission().webhooks().register(registry);
+            core.admission().policies().register(registry);
             core.flow().register(registry);
             if let Some(audit) = &options.audit {
                 audit.register(registry);

@@ -38,6 +38,7 @@ impl Call<'_> {
             warnings: &mut self.warnings,
             annotations: self.annotations,
             reinvocation: Default::default(),
+            policies: Default::default(),
         }
     }
 

@@ -30,6 +30,17 @@ pub(super) fn adopt(
     // Members that nobody knows are dropped, as everywhere.
     let options = Options { field_validation: FieldValidation::Ignore, ..Options::default() };
     let decoded = body::patched(&expected, patched, String::new, &options, &mut Vec::new()).map_err(|status| broken(&status.message))?;
+    take(request, place, decoded, new, old)
+}
+
+/// Puts a decoded document in the place of `new`. Returns whether that changes anything.
+pub(in crate::admission) fn take(
+    request: &Admission<'_>,
+    place: &Place,
+    decoded: Value,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Result<bool, Status> {
     let mut doc = subject::back(request, place, decoded);
     if is_whole(request, &doc) {
         settle(request, &mut doc, new, old)?;
@@ -39,7 +50,8 @@ pub(super) fn adopt(
     Ok(changed)
 }
 
-fn expected(request: &Admission<'_>, place: &Place) -> Result<Expected, Status> {
+/// What documents of `place` are decoded as.
+pub(in crate::admission) fn expected(request: &Admission<'_>, place: &Place) -> Result<Expected, Status> {
     let [group, version, kind] = &place.kind;
     let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
     match request.core.registry().kind(&api_version, kind) {

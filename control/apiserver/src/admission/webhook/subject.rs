@@ -10,7 +10,7 @@ use crate::admission::{Admission, Operation};
 use crate::{convert, meta};
 
 /// What goes into a review.
-pub(super) struct Subject<'a> {
+pub(in crate::admission) struct Subject<'a> {
     /// None for a delete.
     pub new: Option<Cow<'a, Value>>,
     /// None for a create or a connection.
@@ -22,13 +22,13 @@ pub(super) const STAMPS: [&str; 3] = ["uid", "creationTimestamp", "generation"];
 
 impl<'a> Subject<'a> {
     /// For a webhook that validates: everything is there.
-    pub(super) fn of(request: &Admission<'_>, place: &Place, new: Option<&'a Value>, old: Option<&'a Value>) -> Self {
+    pub(in crate::admission) fn of(request: &Admission<'_>, place: &Place, new: Option<&'a Value>, old: Option<&'a Value>) -> Self {
         let shown = |doc: &'a Value| converted(request, place, Cow::Borrowed(doc));
         Self { new: new.map(shown), old: old.map(shown) }
     }
 
     /// For a webhook that mutates.
-    pub(super) fn unstamped(request: &Admission<'_>, place: &Place, new: Option<&'a Value>, old: Option<&'a Value>) -> Self {
+    pub(in crate::admission) fn unstamped(request: &Admission<'_>, place: &Place, new: Option<&'a Value>, old: Option<&'a Value>) -> Self {
         let created = request.operation == Operation::Create && request.subresource.is_empty();
         let Some(doc) = new.filter(|_| created) else { return Self::of(request, place, new, old) };
         let mut plain = doc.clone();
@@ -48,7 +48,7 @@ fn converted<'a>(request: &Admission<'_>, place: &Place, doc: Cow<'a, Value>) ->
 }
 
 /// What a hook made, in the version of the request.
-pub(super) fn back(request: &Admission<'_>, place: &Place, doc: Value) -> Value {
+pub(in crate::admission) fn back(request: &Admission<'_>, place: &Place, doc: Value) -> Value {
     let Some(kind) = &place.converted else { return doc };
     let stored = request.core.registry().table().stored_as(kind);
     convert::from_stored(&request.kind, convert::to_stored(kind, &stored, doc))
