@@ -10,6 +10,7 @@ mod lists;
 pub(crate) mod on_etcd;
 mod ownership;
 mod patch;
+mod policies;
 mod protection;
 mod quota;
 mod review;
