@@ -19,6 +19,7 @@
 
 mod admission;
 mod device;
+pub mod typed;
 
 use expressions::{CompileError, Environment, Program, Type};
 use schema::{FieldErrors, Path};
