@@ -211,7 +211,7 @@ impl Face {
             Err(Refusal::Answer(answer)) => (answer, None),
         };
         let mut answer = match journey.record.take() {
-            Some(record) => record.answered(answer, failed.as_ref()),
+            Some(record) => record.answered(answer, failed.as_ref()).await,
             None => answer,
         };
         self.finish(&mut answer, &journey, &headers);
@@ -232,9 +232,9 @@ impl Face {
     ) -> Result<Answer, Refusal> {
         let caller = match self.caller(connection, headers, request.uri().path()).await {
             Ok(caller) => caller,
-            Err(status) => return Err(self.unknown(journey, &request, &route, status)),
+            Err(status) => return Err(self.unknown(journey, &request, &route, status).await),
         };
-        self.begin(journey, &request, &route, &caller);
+        self.begin(journey, &request, &route, &caller).await?;
         let user = self.impersonated(journey, &caller, headers, request.uri().path()).await?;
         let lasts = deadline::lasts(&route);
         let _place = {
@@ -319,23 +319,33 @@ impl Face {
     }
 
     /// Begins the audit record of a request, where there is a log and its policy wants it.
-    fn begin(&self, journey: &mut Journey, request: &http::Request<Incoming>, route: &Route, caller: &UserInfo) {
-        let Some(audit) = &self.options.audit else { return };
+    /// Refused where nobody can be told of it and somebody must be.
+    async fn begin(
+        &self,
+        journey: &mut Journey,
+        request: &http::Request<Incoming>,
+        route: &Route,
+        caller: &UserInfo,
+    ) -> Result<(), Refusal> {
+        let Some(audit) = &self.options.audit else { return Ok(()) };
         let word = request.method().as_str().to_ascii_lowercase();
         let asked = attributes(caller, route, &word, request.uri().path());
-        journey.record = audit.record(request, Some(journey.ip), &journey.id, &asked);
-        if let Some(record) = &journey.record {
-            record.received();
+        let Some(record) = audit.record(request, Some(journey.ip), &journey.id, &asked) else { return Ok(()) };
+        if !record.received().await {
+            let path = request.uri().path();
+            return Err(Refusal::Answer(answer::text(500, format!("Internal Server Error: {path:?}: failed to store audit event\n"))));
         }
+        journey.record = Some(record);
+        Ok(())
     }
 
     /// A request of nobody that we know leaves a line, too.
-    fn unknown(&self, journey: &Journey, request: &http::Request<Incoming>, route: &Route, status: Status) -> Refusal {
+    async fn unknown(&self, journey: &Journey, request: &http::Request<Incoming>, route: &Route, status: Status) -> Refusal {
         if let Some(audit) = &self.options.audit {
             let (nobody, word) = (UserInfo::default(), request.method().as_str().to_ascii_lowercase());
             let asked = attributes(&nobody, route, &word, request.uri().path());
             if let Some(record) = audit.record(request, Some(journey.ip), &journey.id, &asked) {
-                record.unknown_sender(&Arc::new(status.clone()));
+                record.unknown_sender(&Arc::new(status.clone())).await;
             }
         }
         status.into()

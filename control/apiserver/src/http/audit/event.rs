@@ -188,7 +188,7 @@ impl Document {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn asked(level: Level) -> Arc<Asked> {
@@ -207,7 +207,7 @@ mod tests {
         })
     }
 
-    fn event(level: Level) -> Event {
+    pub(in crate::http::audit) fn event(level: Level) -> Event {
         let body = r#"{"metadata":{"name":"web","managedFields":[{}]},"spec":{}}"#;
         Event {
             asked: asked(level),
