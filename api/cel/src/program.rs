@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::ast::{Expr, Kind};
+use crate::ast::{Expr, Kind, operators};
 use crate::env::Environment;
 use crate::estimate::{self, Range};
 use crate::eval::{Evaluator, Slot};
@@ -22,6 +22,8 @@ pub struct Program {
     variables: Vec<String>,
     /// The variables that the expression names.
     used: BTreeSet<String>,
+    /// Fields selected straight from a variable: `claims.email`, `claims.?email`, `has(claims.email)`.
+    selected: BTreeSet<(String, String)>,
     output: Type,
     cost: Range,
 }
@@ -56,7 +58,9 @@ impl Environment {
         let variables: Vec<String> = self.variable_names().map(str::to_owned).collect();
         let mut used = BTreeSet::new();
         collect_names(&checked.tree.root, &variables, &mut used);
-        Ok(Program { root, slots, variables, used, output: checked.type_of(&checked.tree.root).clone(), cost })
+        let mut selected = BTreeSet::new();
+        collect_selections(&checked.tree.root, &mut selected);
+        Ok(Program { root, slots, variables, used, selected, output: checked.type_of(&checked.tree.root).clone(), cost })
     }
 }
 
@@ -74,6 +78,11 @@ impl Program {
     /// Whether the expression names the variable.
     pub fn uses(&self, variable: &str) -> bool {
         self.used.contains(variable)
+    }
+
+    /// Whether the expression selects `field` straight from `variable`, optionally or for presence as well.
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        self.selected.iter().any(|(of, name)| of == variable && name == field)
     }
 
     /// Runs the program with values for its variables; one that is not given is a fault only where it is read. Past `limit`
@@ -100,4 +109,39 @@ fn collect_names(expr: &Expr, variables: &[String], used: &mut BTreeSet<String>)
         }
     }
     expr.children().into_iter().for_each(|child| collect_names(child, variables, used));
+}
+
+fn collect_selections(expr: &Expr, selected: &mut BTreeSet<(String, String)>) {
+    let found = match &expr.kind {
+        Kind::Select(select) => select.operand.as_ident().map(|of| (of, select.field.as_str())),
+        Kind::Call(call) if call.function == operators::OPTIONAL_SELECT => match call.args.as_slice() {
+            [operand, field] => operand.as_ident().zip(field.as_str()),
+            _ => None,
+        },
+        _ => None,
+    };
+    selected.extend(found.map(|(of, field)| (of.trim_start_matches('.').to_owned(), field.to_owned())));
+    expr.children().into_iter().for_each(|child| collect_selections(child, selected));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selections_of_a_variable_are_known() {
+        let mut environment = Environment::kubernetes();
+        environment.variable("claims", Type::map(Type::String, Type::Dyn));
+        for (text, selects) in [
+            ("claims.email", true),
+            ("claims.?email.orValue('')", true),
+            ("has(claims.email) && true", true),
+            ("[1].exists(n, claims.email == 'a')", true),
+            ("claims.nested.email", false),
+            ("claims['email']", false),
+            ("'claims.email'", false),
+        ] {
+            assert_eq!(environment.compile(text).unwrap().selects("claims", "email"), selects, "{text}");
+        }
+    }
 }

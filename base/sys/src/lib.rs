@@ -8,6 +8,7 @@ pub mod beneath;
 pub mod bpf;
 pub mod daemon;
 pub mod fd;
+pub mod inotify;
 pub mod memfd;
 pub mod memory;
 pub mod mount;

@@ -32,9 +32,11 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let Engine { store, failed } = engine::open(&instance, &env).await?;
     let pki = Arc::new(Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?);
-    let config = Config::new(&instance, IpAddr::V4(instance.node_ip()));
+    let settings = Settings::load(&instance.control_dir()).map_err(anyhow::Error::msg)?;
+    let config = settings.configure(Config::new(&instance, IpAddr::V4(instance.node_ip()))).map_err(anyhow::Error::msg)?;
     let assembled = assemble::assemble(store, &env, config, pki.signing_key()).await.context("API server")?;
-    let face = serve(&instance, &env, &pki, &assembled).await?;
+    settings.authorize(&assembled.authority, &env).map_err(anyhow::Error::msg)?;
+    let face = serve(&instance, &env, &pki, &assembled, &settings).await?;
     let tokens = Client::new(assembled.core.transport(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
     assembled.legacy.keep_filled(&env, tokens, pki.ca());
     start_deciders(&env, &assembled.core, &pki, face.metrics());
@@ -47,15 +49,20 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(instance: &Instance, env: &Env, pki: &Arc<Pki>, assembled: &assemble::Assembled) -> anyhow::Result<Arc<Face>> {
+async fn serve(
+    instance: &Instance,
+    env: &Env,
+    pki: &Arc<Pki>,
+    assembled: &assemble::Assembled,
+    settings: &Settings,
+) -> anyhow::Result<Arc<Face>> {
     let port = instance.api_port();
     let socket =
         TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await.with_context(|| format!("listen on port {port}"))?;
     let certificates = ClientCertificates::new(pki.ca(), env).map_err(anyhow::Error::msg)?;
     let tokens = Arc::clone(&assembled.tokens);
-    let settings = Settings::load(&instance.control_dir()).map_err(anyhow::Error::msg)?;
     let authenticator = Authenticator::new(certificates, Arc::clone(&assembled.reviewers) as _, env);
-    let authenticator = settings.authenticator(authenticator, &assembled.reviewers, env).map_err(anyhow::Error::msg)?;
+    let authenticator = settings.authenticator(authenticator, assembled, env).map_err(anyhow::Error::msg)?;
     let options = settings.options(env).map_err(anyhow::Error::msg)?;
     let agents = Agents::new(pki::live_client_config(pki.ca(), &pki.keep_fresh(Leaf::api_server_to_agent())?));
     let url = format!("https://{}:{port}", instance.node_ip());

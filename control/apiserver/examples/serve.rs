@@ -61,11 +61,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config { service_range: (services, 16), api_address: (endpoint, port), ..Config::default() };
     let server = pki.leaf(&Leaf::api_server(&[config.kubernetes_ip().to_string()]))?;
     let settings = Settings::load(&dir)?;
-    let Assembled { core, tokens, reviewers, .. } = assemble(Memory::new(), &env, config, pki.signing_key()).await?;
-    let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, Arc::clone(&reviewers) as _, &env)
+    let assembled = assemble(Memory::new(), &env, settings.configure(config)?, pki.signing_key()).await?;
+    settings.authorize(&assembled.authority, &env)?;
+    let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env)?, Arc::clone(&assembled.reviewers) as _, &env)
         .with_static_token("golden-admin", UserInfo { uid: "admin-uid".into(), ..UserInfo::new("admin", &[MASTERS]) })
         .with_static_token("golden-alice", UserInfo::new("alice", &["dev"]));
-    let authenticator = settings.authenticator(authenticator, &reviewers, &env)?;
+    let authenticator = settings.authenticator(authenticator, &assembled, &env)?;
+    let Assembled { core, tokens, .. } = assembled;
     let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent())?)));
     let agents = if loopback { agents.on_loopback() } else { agents };
     let url = format!("https://127.0.0.1:{port}");

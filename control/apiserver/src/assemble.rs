@@ -23,6 +23,7 @@ use crate::{Config, Core};
 /// A core that answers.
 pub struct Assembled {
     pub core: Arc<Core>,
+    pub authority: Authority,
     pub tokens: Arc<Tokens>,
     /// Every sort of bearer token; requests are authenticated by it, and TokenReviews answered.
     pub reviewers: Arc<Reviewers>,
@@ -30,15 +31,25 @@ pub struct Assembled {
     pub legacy: Arc<LegacyTokens>,
 }
 
+/// Who decides: [masters, Node, RBAC], until an operator's settings say otherwise.
+#[derive(Clone)]
+pub struct Authority {
+    pub chain: Arc<Chain>,
+    pub node: Arc<dyn Authorizer>,
+    pub rbac: Arc<dyn Authorizer>,
+}
+
 /// Loads the store's content, wires authorization [masters, Node, RBAC] and tokens, makes what every cluster has.
 /// `signing_key` is the PEM of the service-account key.
 pub async fn assemble(store: Arc<dyn Store>, env: &Env, config: Config, signing_key: &str) -> Result<Assembled, Status> {
     let authorizer = Chain::masters_only();
+    let (settings, own_key) = (config.tokens.clone(), config.signing_key.clone());
     let core = Core::new(store, env.clone(), config, Arc::clone(&authorizer) as Arc<dyn Authorizer>, kinds::all().to_vec());
     core.load().await?;
     let loopback = Client::new(core.transport(auth::loopback_user()));
-    let tokens = Tokens::new(signing_key, Arc::new(loopback.clone()), env).map_err(Status::internal)?;
-    let bootstrap = BootstrapTokens::new(Arc::new(loopback.clone()), env);
+    let signing_key = own_key.as_deref().unwrap_or(signing_key);
+    let tokens = Tokens::new(signing_key, settings, Arc::new(loopback.clone()), env).map_err(Status::internal)?;
+    let bootstrap = BootstrapTokens::new(Arc::new(loopback.clone()), tokens.audiences(), env);
     let legacy = LegacyTokens::new(Arc::clone(&tokens));
     let reviewers = Reviewers::new(vec![Arc::clone(&tokens) as _, Arc::clone(&legacy) as _, bootstrap]);
     core.set_tokens(Arc::clone(&tokens) as _, Arc::clone(&reviewers) as _);
@@ -50,6 +61,7 @@ pub async fn assemble(store: Arc<dyn Store>, env: &Env, config: Config, signing_
     crate::flow::start(env, loopback_client, Arc::clone(core.flow()));
     roles.synced().await;
     nodes.synced().await;
-    authorizer.complete(vec![nodes, Arc::new(Rbac::new(roles))]);
-    Ok(Assembled { core, tokens, reviewers, legacy })
+    let authority = Authority { chain: authorizer, node: nodes, rbac: Arc::new(Rbac::new(roles)) };
+    authority.chain.complete(vec![Arc::clone(&authority.node), Arc::clone(&authority.rbac)]);
+    Ok(Assembled { core, authority, tokens, reviewers, legacy })
 }

@@ -22,6 +22,10 @@ pub struct Config {
     pub writes_in_flight_max: usize,
     /// What pods may do where the labels of their namespace say nothing, and for whom nothing is forbidden.
     pub pod_security: pod_security::Settings,
+    /// Who issues tokens for whom, and which keys verify them.
+    pub tokens: auth::token::Settings,
+    /// PEM of the key that signs tokens; None: the cluster's own.
+    pub signing_key: Option<String>,
     /// Whether setting owner references takes the right to delete the object and to finalize a waiting owner.
     pub owner_references_enforced: bool,
 }
@@ -57,6 +61,8 @@ impl Default for Config {
             reads_in_flight_max: 400,
             writes_in_flight_max: 200,
             pod_security: pod_security::Settings::default(),
+            tokens: auth::token::Settings::default(),
+            signing_key: None,
             owner_references_enforced: false,
         }
     }

@@ -169,7 +169,7 @@ impl Core {
 
     /// Authorizes, then finds the kind: who may not ask is not told what exists.
     async fn admit(&self, user: &UserInfo, verb: Verb, target: &Target, options: &Options) -> Result<KindRef, Status> {
-        self.authorize(&attributes(user, verb, target, &options.field_selector)).await?;
+        self.authorize(&attributes(user, verb, target, options)).await?;
         let kind = self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)?;
         custom::check_conversion(&kind)?;
         Ok(kind)
@@ -345,15 +345,17 @@ impl Transport for InProcess {
 
 /// What is asked of the authorizer. A collection that a field selector narrows to one name is asked for by that name, and a
 /// namespace object lies within itself, so that a role in it may speak of it.
-fn attributes<'a>(user: &'a UserInfo, verb: Verb, target: &'a Target, field_selector: &'a str) -> Attributes<'a> {
+fn attributes<'a>(user: &'a UserInfo, verb: Verb, target: &'a Target, options: &'a Options) -> Attributes<'a> {
     let is_namespace = target.group.is_empty() && target.resource == "namespaces";
     let listed = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    let (field_selector, label_selector) = (options.field_selector.as_str(), options.label_selector.as_str());
     let selected = field_selector.split(',').find_map(|term| term.strip_prefix("metadata.name=")).map(|name| name.trim_start_matches('='));
     Attributes {
         subresource: &target.subresource,
         namespace: if is_namespace { &target.name } else { &target.namespace },
         name: if listed && target.name.is_empty() { selected.unwrap_or_default() } else { &target.name },
         field_selector,
+        label_selector,
         ..Attributes::resource(user, verb.as_str(), &target.group, &target.version, &target.resource)
     }
 }

@@ -50,7 +50,8 @@ pub mod watch;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use auth::authn::{Connection, Impersonation};
+use auth::authn::Connection;
+use auth::impersonation::Impersonation;
 use auth::{Attributes, Authenticator, UserInfo};
 use client::object::Budget;
 use env::Env;
@@ -235,7 +236,7 @@ impl Face {
             Err(status) => return Err(self.unknown(journey, &request, &route, status).await),
         };
         self.begin(journey, &request, &route, &caller).await?;
-        let user = self.impersonated(journey, &caller, headers, request.uri().path()).await?;
+        let user = self.impersonated(journey, &caller, headers, &request, &route).await?;
         let lasts = deadline::lasts(&route);
         let _place = {
             let (word, path) = (request.method().as_str().to_ascii_lowercase(), request.uri().path());
@@ -302,19 +303,23 @@ impl Face {
         journey: &mut Journey,
         caller: &Arc<UserInfo>,
         headers: &HeaderMap,
-        path: &str,
+        request: &http::Request<Incoming>,
+        route: &Route,
     ) -> Result<Arc<UserInfo>, Refusal> {
         let pairs = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         match Impersonation::from_headers(pairs) {
             Ok(None) => Ok(Arc::clone(caller)),
             Ok(Some(wanted)) => {
-                let user = wanted.apply(caller, &**self.core.authorizer()).await?;
+                let word = request.method().as_str().to_ascii_lowercase();
+                let asked = attributes(caller, route, &word, request.uri().path());
+                let became = wanted.apply(&asked, &**self.core.authorizer()).await?;
+                let user = Arc::clone(&became.user);
                 if let Some(record) = &mut journey.record {
-                    record.impersonates(&user);
+                    record.impersonates(became);
                 }
                 Ok(user)
             }
-            Err(why) => Err(Refusal::Answer(answer::text(500, format!("Internal Server Error: {path:?}: {why}\n")))),
+            Err(why) => Err(Refusal::Answer(answer::text(500, format!("Internal Server Error: {:?}: {why}\n", request.uri().path())))),
         }
     }
 

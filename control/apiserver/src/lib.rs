@@ -38,6 +38,7 @@ pub mod core;
 pub mod custom;
 pub mod document;
 pub mod failure;
+pub mod follow;
 pub mod flow;
 mod gate;
 pub mod http;

@@ -2,6 +2,7 @@
 
 mod access;
 mod identity;
+mod selectors;
 
 use client::{Body, Response, Verb};
 use schema::Status;

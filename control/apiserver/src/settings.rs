@@ -7,71 +7,92 @@
 //! audit-log-maxsize: 100              # megabytes before a file is set aside
 //! audit-log-maxbackup: 10             # files set aside that are kept; 0 keeps all
 //! audit-log-maxage: 30                # days
+//! audit-webhook-config-file: audit.kubeconfig     # a program that events go to (settings/audit.rs has more)
 //! cors-allowed-origins: ["https://*.example.com"]
 //! token-auth-file: tokens.csv         # token,user,uid,"group,group"
 //! requestheader-client-ca-file: front-proxy-ca.crt
 //! requestheader-allowed-names: [front-proxy-client]
 //! anonymous-auth: true
+//! authentication-config: authentication.yaml      # AuthenticationConfiguration; read again when it changes (settings/identity.rs has more)
+//! authorization-config: authorization.yaml        # AuthorizationConfiguration; the same
 //! anonymous-paths: [/livez, /readyz, /healthz]   # where anonymous requests are let in; left out: everywhere that RBAC allows
 //! ```
 
+mod audit;
+mod identity;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use auth::Authenticator;
-use auth::authn::Anonymous;
-use auth::front_proxy::FrontProxies;
-use auth::reviewers::Reviewers;
-use auth::static_token::StaticTokens;
 use env::Env;
 use serde::Deserialize;
 
 use crate::http::Options;
-use crate::http::audit::{Audit, LogConfig, Policy};
 use crate::http::cors::Cors;
 
 /// The file's name.
 pub const FILE: &str = "apiserver.yaml";
 const MEGABYTE: u64 = 1 << 20;
+/// Before a log is set aside, where nobody says.
+const LOG_MEGABYTES: u64 = 100;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The file, parsed.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     audit_policy_file: Option<PathBuf>,
     audit_log_path: Option<PathBuf>,
-    audit_log_maxsize: u64,
+    audit_log_maxsize: Option<u64>,
     audit_log_maxbackup: usize,
     audit_log_maxage: u32,
+    audit_webhook_config_file: Option<PathBuf>,
+    audit_webhook_mode: Option<String>,
+    audit_webhook_version: Option<String>,
+    audit_webhook_initial_backoff: Option<String>,
+    audit_webhook_batch_buffer_size: Option<usize>,
+    audit_webhook_batch_max_size: Option<usize>,
+    audit_webhook_batch_max_wait: Option<String>,
+    audit_webhook_batch_throttle_enable: Option<bool>,
+    audit_webhook_batch_throttle_qps: Option<f32>,
+    audit_webhook_batch_throttle_burst: Option<u32>,
+    audit_webhook_truncate_enabled: Option<bool>,
+    audit_webhook_truncate_max_batch_size: Option<usize>,
+    audit_webhook_truncate_max_event_size: Option<usize>,
     cors_allowed_origins: Vec<String>,
     token_auth_file: Option<PathBuf>,
     requestheader_client_ca_file: Option<PathBuf>,
     requestheader_allowed_names: Vec<String>,
-    anonymous_auth: bool,
+    anonymous_auth: Option<bool>,
     anonymous_paths: Option<Vec<String>>,
+    authentication_config: Option<PathBuf>,
+    authentication_token_webhook_config_file: Option<PathBuf>,
+    authentication_token_webhook_version: Option<String>,
+    authentication_token_webhook_cache_ttl: Option<String>,
+    authorization_config: Option<PathBuf>,
+    authorization_mode: Option<Vec<String>>,
+    authorization_webhook_config_file: Option<PathBuf>,
+    authorization_webhook_version: Option<String>,
+    authorization_webhook_cache_authorized_ttl: Option<String>,
+    authorization_webhook_cache_unauthorized_ttl: Option<String>,
+    oidc_issuer_url: Option<String>,
+    oidc_client_id: Option<String>,
+    oidc_username_claim: Option<String>,
+    oidc_username_prefix: Option<String>,
+    oidc_groups_claim: Option<String>,
+    oidc_groups_prefix: Option<String>,
+    oidc_required_claim: Option<Vec<String>>,
+    oidc_ca_file: Option<PathBuf>,
+    oidc_signing_algs: Option<Vec<String>>,
+    service_account_issuer: Option<Vec<String>>,
+    service_account_key_file: Option<Vec<PathBuf>>,
+    service_account_signing_key_file: Option<PathBuf>,
+    service_account_jwks_uri: Option<String>,
+    service_account_max_token_expiration: Option<String>,
+    service_account_extend_token_expiration: Option<bool>,
+    api_audiences: Option<Vec<String>>,
     #[serde(skip)]
     folder: PathBuf,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            audit_policy_file: None,
-            audit_log_path: None,
-            audit_log_maxsize: 100,
-            audit_log_maxbackup: 0,
-            audit_log_maxage: 0,
-            cors_allowed_origins: Vec::new(),
-            token_auth_file: None,
-            requestheader_client_ca_file: None,
-            requestheader_allowed_names: Vec::new(),
-            anonymous_auth: true,
-            anonymous_paths: None,
-            folder: PathBuf::new(),
-        }
-    }
 }
 
 impl Settings {
@@ -90,53 +111,25 @@ impl Settings {
     fn parse(text: &str) -> Result<Self, String> {
         let settings: Self =
             if text.trim().is_empty() { Self::default() } else { serde_saphyr::from_str(text).map_err(|error| error.to_string())? };
-        match (&settings.audit_policy_file, &settings.audit_log_path) {
-            (Some(_), None) => Err("audit-policy-file without audit-log-path: nothing would be written; set both".into()),
-            (None, Some(_)) => Err("audit-log-path without audit-policy-file: nothing would be logged; set both".into()),
-            _ if settings.audit_log_maxsize == 0 => Err("audit-log-maxsize must be 1 or more".into()),
+        let is_told = settings.audit_log_path.is_some() || settings.audit_webhook_config_file.is_some();
+        match &settings.audit_policy_file {
+            Some(_) if !is_told => Err("audit-policy-file without audit-log-path: nothing would be written; set both".into()),
+            None if settings.audit_log_path.is_some() => {
+                Err("audit-log-path without audit-policy-file: nothing would be logged; set both".into())
+            }
+            None if is_told => Err("audit-webhook-config-file without audit-policy-file: nothing would be told; set both".into()),
+            _ if settings.audit_log_maxsize == Some(0) => Err("audit-log-maxsize must be 1 or more".into()),
             _ if !settings.requestheader_allowed_names.is_empty() && settings.requestheader_client_ca_file.is_none() => {
                 Err("requestheader-allowed-names without requestheader-client-ca-file: nobody could be believed; set both".into())
             }
-            _ => Ok(settings),
+            _ => settings.check_identity().map(|()| settings),
         }
     }
 
     /// What the HTTP face may do without; opens the audit log.
     pub fn options(&self, env: &Env) -> Result<Options, String> {
-        let audit = match (&self.audit_policy_file, &self.audit_log_path) {
-            (Some(policy), Some(path)) => Some(self.audit(env, policy, path)?),
-            _ => None,
-        };
+        let audit = self.audit_policy_file.as_deref().map(|policy| self.audit(env, policy)).transpose()?;
         Ok(Options { audit, cors: Cors::new(self.cors_allowed_origins.clone()) })
-    }
-
-    fn audit(&self, env: &Env, policy: &Path, path: &Path) -> Result<Arc<Audit>, String> {
-        let (name, text) = self.read(policy)?;
-        let policy = Policy::parse(&text).map_err(|why| format!("audit policy {name}: {why}"))?;
-        let log = LogConfig {
-            path: self.folder.join(path),
-            max_bytes: self.audit_log_maxsize * MEGABYTE,
-            max_backups: self.audit_log_maxbackup,
-            max_age: (self.audit_log_maxage > 0).then(|| DAY * self.audit_log_maxage),
-        };
-        Audit::start(env, policy, log)
-    }
-
-    /// `authenticator` with the front proxies and the limits of anonymous requests; adds the static tokens to `reviewers`.
-    pub fn authenticator(&self, authenticator: Authenticator, reviewers: &Reviewers, env: &Env) -> Result<Authenticator, String> {
-        if let Some(path) = &self.token_auth_file {
-            let (name, text) = self.read(path)?;
-            reviewers.add(StaticTokens::parse(&text).map_err(|why| format!("token file {name}: {why}"))?);
-        }
-        let anonymous = match (self.anonymous_auth, &self.anonymous_paths) {
-            (false, _) => Anonymous::Nowhere,
-            (true, Some(paths)) => Anonymous::At(paths.clone()),
-            (true, None) => Anonymous::Everywhere,
-        };
-        let authenticator = authenticator.with_anonymous(anonymous);
-        let Some(path) = &self.requestheader_client_ca_file else { return Ok(authenticator) };
-        let (_, ca) = self.read(path)?;
-        Ok(authenticator.with_front_proxies(FrontProxies::new(&ca, self.requestheader_allowed_names.clone(), env)?))
     }
 
     fn read(&self, path: &Path) -> Result<(String, String), String> {

@@ -13,6 +13,7 @@ mod config;
 mod dial;
 mod ending;
 mod names;
+pub mod outside;
 mod pool;
 mod resolve;
 mod tls;

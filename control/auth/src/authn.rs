@@ -1,20 +1,18 @@
 //! Credentials of a request to a user.
 //!
 //! In this order: the connection's client certificate, a bearer token (service account, then static), nobody
-//! (`system:anonymous`). A credential that is there and bad is a 401, never anonymous. Then impersonation: who may say
-//! that he is somebody else is a question to the authorizer, one for the user, each group, uid and extra.
+//! (`system:anonymous`). A credential that is there and bad is a 401, never anonymous. Who may then be somebody else is
+//! told in `impersonation.rs`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use env::Env;
 use schema::Status;
 
-use crate::authz::require;
 use crate::certificate::{ClientCertificates, Peer};
 use crate::front_proxy::{FrontProxies, FrontProxy};
-use crate::seam::{Attributes, Authorizer, TokenReviewer, UserInfo};
-use crate::{ANONYMOUS, AUTHENTICATED, SERVICE_ACCOUNTS, UNAUTHENTICATED, split_service_account};
+use crate::seam::{TokenReviewer, UserInfo};
+use crate::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 
 /// What a connection knows of its client.
 #[derive(Clone, Debug, Default)]
@@ -167,85 +165,6 @@ fn with_authenticated(mut user: UserInfo) -> UserInfo {
     user
 }
 
-/// What the `Impersonate-*` headers ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Impersonation {
-    pub user: String,
-    pub uid: String,
-    pub groups: Vec<String>,
-    pub extra: BTreeMap<String, Vec<String>>,
-}
-
-impl Impersonation {
-    /// Reads the headers (names in lower case); None where there are none. Without a user it is an error, as upstream.
-    pub fn from_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Option<Self>, String> {
-        let mut wanted = Self::default();
-        for (name, value) in headers {
-            match name {
-                "impersonate-user" => wanted.user = value.to_owned(),
-                "impersonate-uid" => wanted.uid = value.to_owned(),
-                "impersonate-group" => wanted.groups.push(value.to_owned()),
-                _ => {
-                    if let Some(key) = name.strip_prefix("impersonate-extra-") {
-                        wanted.extra.entry(unescape(key)).or_default().push(value.to_owned());
-                    }
-                }
-            }
-        }
-        if wanted.user.is_empty() && wanted != Self::default() {
-            return Err(format!("requested [{}] without impersonating a user", wanted.references().join(" ")));
-        }
-        Ok((!wanted.user.is_empty()).then_some(wanted))
-    }
-
-    /// As Go prints the object references that upstream makes of the headers.
-    fn references(&self) -> Vec<String> {
-        let groups = self.groups.iter().map(|group| format!("{{Group  {group}    }}"));
-        let extra = self
-            .extra
-            .iter()
-            .flat_map(|(key, values)| values.iter().map(move |value| format!("{{UserExtra  {value} authentication.k8s.io/v1   {key}}}")));
-        let uid = (!self.uid.is_empty()).then(|| format!("{{UID  {} authentication.k8s.io/v1   }}", self.uid));
-        groups.chain(extra).chain(uid).collect()
-    }
-
-    /// The user that `caller` becomes, if `caller` may.
-    pub async fn apply(&self, caller: &UserInfo, authorizer: &dyn Authorizer) -> Result<Arc<UserInfo>, Status> {
-        let ask = |group: &'static str, resource: &'static str| Attributes::resource(caller, "impersonate", group, "v1", resource);
-        match split_service_account(&self.user) {
-            Some((namespace, name)) => require(authorizer, &Attributes { namespace, name, ..ask("", "serviceaccounts") }).await?,
-            None => require(authorizer, &Attributes { name: &self.user, ..ask("", "users") }).await?,
-        }
-        for group in &self.groups {
-            require(authorizer, &Attributes { name: group, ..ask("", "groups") }).await?;
-        }
-        for (key, values) in &self.extra {
-            for value in values {
-                require(authorizer, &Attributes { name: value, subresource: key, ..ask("authentication.k8s.io", "userextras") }).await?;
-            }
-        }
-        if !self.uid.is_empty() {
-            require(authorizer, &Attributes { name: &self.uid, ..ask("authentication.k8s.io", "uids") }).await?;
-        }
-        Ok(Arc::new(UserInfo { name: self.user.clone(), uid: self.uid.clone(), groups: self.all_groups(), extra: self.extra.clone() }))
-    }
-
-    /// The groups asked for, and those that everybody of that sort is in.
-    fn all_groups(&self) -> Vec<String> {
-        let mut groups = self.groups.clone();
-        if let (Some((namespace, _)), true) = (split_service_account(&self.user), self.groups.is_empty()) {
-            groups = vec![SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}")];
-        }
-        let has = |group: &str| groups.iter().any(|own| own == group);
-        let missing = match self.user.as_str() {
-            ANONYMOUS => (!has(UNAUTHENTICATED)).then_some(UNAUTHENTICATED),
-            _ => (!has(AUTHENTICATED) && !has(UNAUTHENTICATED)).then_some(AUTHENTICATED),
-        };
-        groups.extend(missing.map(str::to_owned));
-        groups
-    }
-}
-
 /// Percent-decoding of an extra's key; what is no escape stays.
 pub(crate) fn unescape(text: &str) -> String {
     let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
@@ -262,7 +181,6 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::Chain;
     use crate::pki::{Leaf, Pki};
 
     struct NoTokens;
@@ -319,42 +237,5 @@ mod tests {
         let authenticator = authenticator.with_anonymous(Anonymous::At(vec!["/livez".into()]));
         assert_eq!(codes(&authenticator), [200, 401, 200]);
         assert_eq!(codes(&authenticator.with_anonymous(Anonymous::Nowhere)), [401, 401, 200]);
-    }
-
-    #[test]
-    fn groups_of_an_impersonated_user_are_those_of_its_sort() {
-        let groups = |user: &str, groups: &[&str]| {
-            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-            Impersonation { user: user.into(), groups, ..Impersonation::default() }.all_groups().join(" ")
-        };
-        assert_eq!(groups("ann", &["dev"]), "dev system:authenticated");
-        assert_eq!(groups("ann", &["system:unauthenticated"]), "system:unauthenticated");
-        assert_eq!(groups("system:anonymous", &[]), "system:unauthenticated");
-        assert_eq!(groups("system:anonymous", &["system:authenticated"]), "system:authenticated system:unauthenticated");
-        assert_eq!(groups("system:serviceaccount:d:bot", &["dev"]), "dev system:authenticated");
-    }
-
-    #[tokio::test]
-    async fn impersonation_is_a_question_to_the_authorizer() {
-        let headers = [("impersonate-user", "system:serviceaccount:d:bot"), ("impersonate-extra-a%2fb", "x"), ("accept", "*/*")];
-        let wanted = Impersonation::from_headers(headers.into_iter()).unwrap().unwrap();
-        let chain = Chain::new(Vec::new());
-        let root = UserInfo::new("root", &[crate::MASTERS]);
-        let user = wanted.apply(&root, &*chain).await.unwrap();
-        assert_eq!(user.groups, ["system:serviceaccounts", "system:serviceaccounts:d", "system:authenticated"]);
-        assert_eq!(user.extra["a/b"], ["x"]);
-        let refused =
-            Impersonation { user: "bob".into(), ..Impersonation::default() }.apply(&UserInfo::new("ann", &[]), &*chain).await.unwrap_err();
-        assert_eq!(
-            refused.message,
-            r#"users "bob" is forbidden: User "ann" cannot impersonate resource "users" in API group "" at the cluster scope"#
-        );
-    }
-
-    #[test]
-    fn groups_alone_impersonate_nobody() {
-        let error = Impersonation::from_headers([("impersonate-group", "system:masters")].into_iter()).unwrap_err();
-        assert_eq!(error, "requested [{Group  system:masters    }] without impersonating a user");
-        assert_eq!(Impersonation::from_headers([("accept", "x")].into_iter()), Ok(None));
     }
 }

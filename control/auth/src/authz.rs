@@ -1,7 +1,8 @@
 //! The chain of authorizers, and the sentence of a refusal.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use kinds::rbac::PolicyRule;
 use schema::Status;
@@ -11,28 +12,81 @@ use crate::{MASTERS, NODES};
 
 /// `system:masters` first, then each authorizer in turn. The first Allow or Deny counts; nobody's opinion means no.
 pub struct Chain {
-    /// Set once: the authorizers read roles and pods through the very server that asks them.
-    authorizers: OnceLock<Vec<Arc<dyn Authorizer>>>,
+    /// They come after the server: authorizers read roles and pods through the very server that asks them. They can be exchanged.
+    authorizers: ArcSwap<Vec<Arc<dyn Authorizer>>>,
 }
 
 impl Chain {
     pub fn new(authorizers: Vec<Arc<dyn Authorizer>>) -> Arc<Self> {
-        Arc::new(Self { authorizers: OnceLock::from(authorizers) })
+        Arc::new(Self { authorizers: ArcSwap::from_pointee(authorizers) })
     }
 
     /// A chain that knows nobody but `system:masters` until [`Chain::complete`].
     pub fn masters_only() -> Arc<Self> {
-        Arc::new(Self { authorizers: OnceLock::new() })
+        Self::new(Vec::new())
     }
 
-    /// Says who else decides. Only the first call counts.
+    /// Says who else decides, from now on.
     pub fn complete(&self, authorizers: Vec<Arc<dyn Authorizer>>) {
-        let _ = self.authorizers.set(authorizers);
+        self.authorizers.store(Arc::new(authorizers));
     }
 
-    fn authorizers(&self) -> &[Arc<dyn Authorizer>] {
-        self.authorizers.get().map(Vec::as_slice).unwrap_or_default()
+    fn authorizers(&self) -> Arc<Vec<Arc<dyn Authorizer>>> {
+        self.authorizers.load_full()
     }
+}
+
+/// Whoever it is, whatever it is.
+pub struct AlwaysAllow;
+
+/// Nobody, nothing, but for those before it in the chain.
+pub struct AlwaysDeny;
+
+#[async_trait]
+impl Authorizer for AlwaysAllow {
+    async fn authorize(&self, _asked: &Attributes<'_>) -> Decision {
+        Decision::Allow { reason: String::new() }
+    }
+
+    async fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> Rules {
+        Rules { rules: everything(), ..Rules::default() }
+    }
+
+    async fn missing(&self, _user: &UserInfo, _namespace: &str, _rules: &[PolicyRule]) -> Vec<PolicyRule> {
+        Vec::new()
+    }
+
+    async fn role_rules(&self, _kind: &str, _namespace: &str, _name: &str) -> Option<Vec<PolicyRule>> {
+        None
+    }
+}
+
+#[async_trait]
+impl Authorizer for AlwaysDeny {
+    async fn authorize(&self, _asked: &Attributes<'_>) -> Decision {
+        Decision::NoOpinion { reason: "Everything is forbidden.".into() }
+    }
+
+    async fn rules_for(&self, _user: &UserInfo, _namespace: &str) -> Rules {
+        Rules::default()
+    }
+
+    async fn missing(&self, _user: &UserInfo, _namespace: &str, rules: &[PolicyRule]) -> Vec<PolicyRule> {
+        rules.to_vec()
+    }
+
+    async fn role_rules(&self, _kind: &str, _namespace: &str, _name: &str) -> Option<Vec<PolicyRule>> {
+        None
+    }
+}
+
+/// Every verb on every resource and path.
+fn everything() -> Vec<PolicyRule> {
+    let star = || vec!["*".to_owned()];
+    vec![
+        PolicyRule { verbs: star(), api_groups: star(), resources: star(), ..PolicyRule::default() },
+        PolicyRule { verbs: star(), non_resource_urls: star(), ..PolicyRule::default() },
+    ]
 }
 
 #[async_trait]
@@ -41,25 +95,25 @@ impl Authorizer for Chain {
         if attributes.user.is_in(MASTERS) {
             return Decision::Allow { reason: String::new() };
         }
-        let mut reasons = Vec::new();
-        for authorizer in self.authorizers() {
-            match authorizer.authorize(attributes).await {
-                Decision::NoOpinion { reason } if reason.is_empty() => {}
-                Decision::NoOpinion { reason } => reasons.push(reason),
-                decided => return decided,
+        let (mut reasons, mut errors) = (Vec::new(), Vec::new());
+        for authorizer in self.authorizers().iter() {
+            let decision = authorizer.authorize(attributes).await;
+            if decision.is_allowed() || decision.is_denied() {
+                return decision;
             }
+            reasons.extend(Some(decision.reason()).filter(|reason| !reason.is_empty()).map(str::to_owned));
+            errors.extend(Some(decision.error()).filter(|error| !error.is_empty()).map(str::to_owned));
         }
-        Decision::NoOpinion { reason: reasons.join("\n") }
+        let reason = reasons.join("\n");
+        if errors.is_empty() { Decision::NoOpinion { reason } } else { Decision::Failed { denied: false, reason, error: errors.join(", ") } }
     }
 
     async fn rules_for(&self, user: &UserInfo, namespace: &str) -> Rules {
         let mut all = Rules::default();
         if user.is_in(MASTERS) {
-            let star = || vec!["*".to_owned()];
-            all.rules.push(PolicyRule { verbs: star(), api_groups: star(), resources: star(), ..PolicyRule::default() });
-            all.rules.push(PolicyRule { verbs: star(), non_resource_urls: star(), ..PolicyRule::default() });
+            all.rules = everything();
         }
-        for authorizer in self.authorizers() {
+        for authorizer in self.authorizers().iter() {
             let more = authorizer.rules_for(user, namespace).await;
             all.rules.extend(more.rules);
             all.incomplete |= more.incomplete;
@@ -79,7 +133,7 @@ impl Authorizer for Chain {
     }
 
     async fn role_rules(&self, kind: &str, namespace: &str, name: &str) -> Option<Vec<PolicyRule>> {
-        for authorizer in self.authorizers() {
+        for authorizer in self.authorizers().iter() {
             if let Some(rules) = authorizer.role_rules(kind, namespace, name).await {
                 return Some(rules);
             }
@@ -88,11 +142,12 @@ impl Authorizer for Chain {
     }
 }
 
-/// Asks, and makes the 403 of a no.
+/// Asks, and makes the 403 of a no, or the 500 of an authorizer that failed.
 pub async fn require(authorizer: &dyn Authorizer, attributes: &Attributes<'_>) -> Result<(), Status> {
     match authorizer.authorize(attributes).await {
         Decision::Allow { .. } => Ok(()),
         Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(forbidden(attributes, &reason)),
+        Decision::Failed { error, .. } => Err(Status::internal(error)),
     }
 }
 

@@ -21,12 +21,14 @@ const USER_PREFIX: &str = "system:bootstrap:";
 /// Reviews them.
 pub struct BootstrapTokens {
     lookup: Arc<dyn Lookup>,
+    audiences: Arc<[String]>,
     env: Env,
 }
 
 impl BootstrapTokens {
-    pub fn new(lookup: Arc<dyn Lookup>, env: &Env) -> Arc<Self> {
-        Arc::new(Self { lookup, env: env.clone() })
+    /// `audiences` are those of this server.
+    pub fn new(lookup: Arc<dyn Lookup>, audiences: Arc<[String]>, env: &Env) -> Arc<Self> {
+        Arc::new(Self { lookup, audiences, env: env.clone() })
     }
 
     /// The user of a secret, if it is one whose token this is, and may be used to sign in. The reasons are for the log alone.
@@ -56,7 +58,7 @@ impl BootstrapTokens {
 impl TokenReviewer for BootstrapTokens {
     async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<(Arc<UserInfo>, Vec<String>)>, String> {
         let Some((id, secret)) = split(token) else { return Ok(None) };
-        let Some(audiences) = own_audience(audiences) else { return Ok(None) };
+        let Some(audiences) = own_audience(&self.audiences, audiences) else { return Ok(None) };
         let name = format!("bootstrap-token-{id}");
         let found = self.lookup.find("secrets", "kube-system", &name).await.map_err(|status| status.message)?;
         let Some(held) = found else { return Ok(None) };
@@ -121,7 +123,7 @@ mod tests {
             "token-id": encoded("abcdef"), "token-secret": encoded("0123456789abcdef"), "usage-bootstrap-authentication": encoded("true"),
             "auth-extra-groups": encoded("system:bootstrappers:workers"), "expiration": encoded("2026-06-01T00:00:00Z")}});
         change(&mut secret);
-        let tokens = BootstrapTokens::new(Arc::new(One(secret)), &Env::sim(1));
+        let tokens = BootstrapTokens::new(Arc::new(One(secret)), Arc::from([crate::token::ISSUER.to_owned()]), &Env::sim(1));
         tokens.review(token, &[]).await.unwrap()
     }
 

@@ -11,10 +11,13 @@
 //! | [`seam`] | the types that every caller of this crate shares: user, question, decision, the traits behind them |
 //! | [`pki`] | the cluster's certificate authorities, certificates and the key that signs tokens |
 //! | [`certificate`] | users out of client certificates |
-//! | [`token`] | bound service-account tokens: issue and review |
+//! | [`jwt`] | tokens of anybody: read within bounds, verified, signed |
+//! | [`token`] | service-account tokens, bound and legacy: issue and review |
+//! | [`oidc`] | tokens of issuers outside |
+//! | [`webhook`], [`outside`] | programs outside that know tokens or decide about rights; what is asked of the network |
 //! | [`reviewers`], [`bootstrap_token`], [`static_token`] | all sorts of bearer tokens, one after the other |
 //! | [`front_proxy`] | users that a proxy before us tells of |
-//! | [`authn`] | credentials of a request to a user, impersonation |
+//! | [`authn`], [`impersonation`] | credentials of a request to a user; being somebody else |
 //! | [`authz`] | the chain of authorizers and the sentence of a refusal |
 //! | [`rbac`] | roles and bindings: who may what, who may grant what |
 //! | [`node`] | what a node may read: its own pods and what they name |
@@ -25,7 +28,11 @@ pub mod authz;
 pub mod bootstrap_token;
 pub mod certificate;
 pub mod front_proxy;
+pub mod impersonation;
+pub mod jwt;
 pub mod node;
+pub mod oidc;
+pub mod outside;
 pub mod pki;
 pub mod policy;
 pub mod rbac;
@@ -33,6 +40,7 @@ pub mod reviewers;
 pub mod seam;
 pub mod static_token;
 pub mod token;
+pub mod webhook;
 
 pub use authn::Authenticator;
 pub use authz::{Chain, forbidden};

@@ -39,10 +39,10 @@ impl TokenReviewer for Reviewers {
     }
 }
 
-/// The audiences of a token that says none: it is for this server. None: for nobody who asks.
-pub(crate) fn own_audience(wanted: &[String]) -> Option<Vec<String>> {
-    let own = crate::token::ISSUER;
-    (wanted.is_empty() || wanted.iter().any(|one| one == own)).then(|| vec![own.to_owned()])
+/// The audiences of a token that says none: it is for this server, whose audiences are `own`. None: for nobody who asks.
+pub(crate) fn own_audience(own: &[String], wanted: &[String]) -> Option<Vec<String>> {
+    let shared: Vec<String> = own.iter().filter(|one| wanted.is_empty() || wanted.contains(one)).cloned().collect();
+    (!shared.is_empty()).then_some(shared)
 }
 
 #[cfg(test)]

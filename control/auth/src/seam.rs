@@ -48,6 +48,8 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The field selector of a list, watch or deletecollection as it came; what a node may list depends on it.
     pub field_selector: &'a str,
+    /// The label selector, the same.
+    pub label_selector: &'a str,
     /// A path that is no resource: `/healthz`; `""` for resources.
     pub path: &'a str,
 }
@@ -55,12 +57,12 @@ pub struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     /// A question about a resource; fill in subresource, namespace and name as needed.
     pub fn resource(user: &'a UserInfo, verb: &'a str, group: &'a str, version: &'a str, resource: &'a str) -> Self {
-        Self { user, verb, group, version, resource, subresource: "", namespace: "", name: "", field_selector: "", path: "" }
+        Self { user, verb, group, version, resource, subresource: "", namespace: "", name: "", field_selector: "", label_selector: "", path: "" }
     }
 
     /// A question about a path that is no resource.
     pub fn path(user: &'a UserInfo, verb: &'a str, path: &'a str) -> Self {
-        Self { user, verb, group: "", version: "", resource: "", subresource: "", namespace: "", name: "", field_selector: "", path }
+        Self { user, verb, group: "", version: "", resource: "", subresource: "", namespace: "", name: "", field_selector: "", label_selector: "", path }
     }
 
     pub fn is_resource(&self) -> bool {
@@ -68,12 +70,14 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// What an authorizer says. `Deny` ends a chain; after `NoOpinion` the next one is asked, and the last one's means no.
+/// What an authorizer says. `Deny` ends a chain; after `NoOpinion` the next one is asked, and the last one's means no. `Failed` is one of
+/// these two because of a failure (a webhook that does not answer), which whoever asked is told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     Allow { reason: String },
     Deny { reason: String },
     NoOpinion { reason: String },
+    Failed { denied: bool, reason: String, error: String },
 }
 
 impl Decision {
@@ -83,8 +87,18 @@ impl Decision {
 
     pub fn reason(&self) -> &str {
         match self {
-            Self::Allow { reason } | Self::Deny { reason } | Self::NoOpinion { reason } => reason,
+            Self::Allow { reason } | Self::Deny { reason } | Self::NoOpinion { reason } | Self::Failed { reason, .. } => reason,
         }
+    }
+
+    /// Whether it ends a chain with a no.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Deny { .. } | Self::Failed { denied: true, .. })
+    }
+
+    /// What went wrong; empty where nothing did.
+    pub fn error(&self) -> &str {
+        if let Self::Failed { error, .. } = self { error } else { "" }
     }
 }
 
@@ -98,7 +112,7 @@ pub struct Rules {
     pub evaluation_error: String,
 }
 
-/// Says whether a user may. Never blocks on I/O: everything it needs is kept current in memory.
+/// Says whether a user may. Ours never block on I/O, everything they need is kept current in memory; only a webhook has to ask.
 #[async_trait]
 pub trait Authorizer: Send + Sync + 'static {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
@@ -147,6 +161,8 @@ pub struct Issued {
     pub expiration_timestamp: String,
     /// Those that the token really carries.
     pub audiences: Vec<String>,
+    /// What the client is told where the token lives shorter than asked for.
+    pub shortened: Option<String>,
 }
 
 /// `serviceaccounts/token`.

@@ -11,11 +11,14 @@ use crate::reviewers::own_audience;
 use crate::seam::{TokenReviewer, UserInfo};
 
 /// By the SHA-256 of each token, so that looking one up does not tell by its time how much was right.
-pub struct StaticTokens(HashMap<[u8; 32], Arc<UserInfo>>);
+pub struct StaticTokens {
+    users: HashMap<[u8; 32], Arc<UserInfo>>,
+    audiences: Arc<[String]>,
+}
 
 impl StaticTokens {
-    /// Err names the line.
-    pub fn parse(text: &str) -> Result<Arc<Self>, String> {
+    /// `audiences` are those of this server. Err names the line.
+    pub fn parse(text: &str, audiences: Arc<[String]>) -> Result<Arc<Self>, String> {
         let mut tokens = HashMap::new();
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
             let number = index + 1;
@@ -36,15 +39,15 @@ impl StaticTokens {
                 return Err(format!("line {number}: the token is that of an earlier line"));
             }
         }
-        Ok(Arc::new(Self(tokens)))
+        Ok(Arc::new(Self { users: tokens, audiences }))
     }
 }
 
 #[async_trait]
 impl TokenReviewer for StaticTokens {
     async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<(Arc<UserInfo>, Vec<String>)>, String> {
-        let user = self.0.get(&digest(token)).map(Arc::clone);
-        Ok(user.zip(own_audience(audiences)))
+        let user = self.users.get(&digest(token)).map(Arc::clone);
+        Ok(user.zip(own_audience(&self.audiences, audiences)))
     }
 }
 
@@ -70,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_a_user() {
-        let tokens = StaticTokens::parse("# who\nt1,ann,1,\"dev,\"\"ops\"\"\"\n\nt2,bob,\n").unwrap();
+        let tokens = StaticTokens::parse("# who\nt1,ann,1,\"dev,\"\"ops\"\"\"\n\nt2,bob,\n", Arc::from([crate::token::ISSUER.to_owned()])).unwrap();
         let (ann, _) = tokens.review("t1", &[]).await.unwrap().unwrap();
         assert_eq!((ann.name.as_str(), ann.uid.as_str()), ("ann", "1"));
         assert_eq!(ann.groups, ["dev", "\"ops\"", "system:authenticated"]);
@@ -86,7 +89,7 @@ mod tests {
             (",a,b", "line 1: the token is empty"),
             ("t,a,\nt,b,", "line 2: the token is that"),
         ] {
-            let why = StaticTokens::parse(text).err().unwrap();
+            let why = StaticTokens::parse(text, Arc::from([])).err().unwrap();
             assert!(why.starts_with(want), "{why}");
         }
     }

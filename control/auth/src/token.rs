@@ -1,5 +1,9 @@
-//! Bound service-account tokens: ES256 JWTs that are good for their audiences, until they expire, and only while the
+//! Bound service-account tokens: JWTs that are good for their audiences, until they expire, and only while the
 //! account and the pod, secret or node that they are bound to exist with the same uid.
+//!
+//! They are signed by one key and verified by all that [`Settings`] names, so that a key can be exchanged while tokens of the old one
+//! live; the same with issuers. A pod's ordinary token (3,607 s for this server) lives for a year and says when it should have been
+//! renewed, as upstream's: old clients read their token once.
 //!
 //! A token's signature is checked once and its claims remembered by digest (bounded); what it is bound to is looked at
 //! every time.
@@ -10,21 +14,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use client::{Client, Object, Target};
 use env::Env;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use schema::{DocExt, Status, Value, json};
 use serde::{Deserialize, Serialize};
 
+use crate::jwt::Jws;
+use crate::jwt::keys::Key;
+use crate::jwt::signer::Signer;
 use crate::seam::{BoundObject, Issued, TokenIssuer, TokenRequest, TokenReviewer, UserInfo};
 use crate::service_account_user;
 
 /// The issuer of every cluster, and the audience of its API server.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-/// Seconds for which something deleted still counts as there: upstream's leeway for clocks.
+/// How far clocks may differ; for so long something deleted still counts as there.
 const LEEWAY_SECONDS: i64 = 60;
+/// The time that kubelets ask for, and what they get instead where tokens are extended.
+const RENEWED_SECONDS: i64 = 3_607;
+const EXTENDED_SECONDS: i64 = 365 * 24 * 60 * 60;
 /// Claims remembered, at ~1 KB each.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -45,12 +52,37 @@ impl Lookup for Client {
     }
 }
 
+/// What an operator may say of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The first issues; tokens of the others are good as well.
+    pub issuers: Vec<String>,
+    /// Those of this server; empty: the first issuer.
+    pub audiences: Vec<String>,
+    /// Public keys beside the signing key's own.
+    pub keys: Vec<Key>,
+    /// The longest life of a token, in seconds; 0: no limit.
+    pub expiration_seconds_max: i64,
+    /// Whether pods' ordinary tokens live longer than they say.
+    pub extend: bool,
+    /// Where the key set is said to be; None: at this server.
+    pub jwks_uri: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let issuers = vec![ISSUER.to_owned()];
+        Self { issuers, audiences: Vec::new(), keys: Vec::new(), expiration_seconds_max: 0, extend: true, jwks_uri: None }
+    }
+}
+
 /// Issues and reviews.
 pub struct Tokens {
-    key: EncodingKey,
-    public: DecodingKey,
-    public_document: Value,
-    key_id: String,
+    signer: Signer,
+    /// Whatever one of them signed is ours; the signer's first.
+    keys: Vec<Key>,
+    settings: Settings,
+    audiences: Arc<[String]>,
     lookup: Arc<dyn Lookup>,
     env: Env,
     remembered: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
@@ -72,6 +104,22 @@ struct Claims {
     bound: Bound,
 }
 
+impl Claims {
+    /// Whether its time is now, by a clock that may differ from the issuer's.
+    fn check_time(&self, now: i64) -> Result<(), String> {
+        if self.exp < now - LEEWAY_SECONDS {
+            return Err("service account token has expired".into());
+        }
+        if self.nbf > now + LEEWAY_SECONDS {
+            return Err("service account token is not valid yet".into());
+        }
+        if self.iat > now + LEEWAY_SECONDS {
+            return Err("service account token is issued in the future".into());
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
 struct Bound {
@@ -83,6 +131,9 @@ struct Bound {
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<Reference>,
     serviceaccount: Reference,
+    /// Of an extended token: when it should have been renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnafter: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -107,53 +158,68 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 }
 
 impl Tokens {
-    /// `signing_key` is the PEM of a P-256 key (PKCS#8), as [`crate::Pki::signing_key`] gives it.
-    pub fn new(signing_key: &str, lookup: Arc<dyn Lookup>, env: &Env) -> Result<Arc<Self>, String> {
-        let pair = rcgen::KeyPair::from_pem(signing_key).map_err(|error| format!("the token key cannot be read: {error}"))?;
-        let fault = |error: jsonwebtoken::errors::Error| format!("the token key cannot be used: {error}");
-        let raw = pair.public_key_raw().to_vec();
-        let key_id = key_id(&pair.public_key_pem());
-        Ok(Arc::new(Self {
-            key: EncodingKey::from_ec_pem(signing_key.as_bytes()).map_err(fault)?,
-            public: DecodingKey::from_ec_pem(pair.public_key_pem().as_bytes()).map_err(fault)?,
-            public_document: public_document(&raw, &key_id),
-            key_id,
-            lookup,
-            env: env.clone(),
-            remembered: Mutex::default(),
-        }))
+    /// `signing_key` is the PEM of an RSA or ECDSA key, as [`crate::Pki::signing_key`] gives one.
+    pub fn new(signing_key: &str, settings: Settings, lookup: Arc<dyn Lookup>, env: &Env) -> Result<Arc<Self>, String> {
+        let signer = Signer::from_pem(signing_key).map_err(|why| format!("the token key cannot be used: {why}"))?;
+        let mut keys = vec![signer.public().clone()];
+        keys.extend(settings.keys.iter().filter(|key| *key != signer.public()).cloned());
+        let audiences = if settings.audiences.is_empty() { settings.issuers.iter().take(1).cloned().collect() } else { settings.audiences.clone() };
+        Ok(Arc::new(Self { signer, keys, settings, audiences: audiences.into(), lookup, env: env.clone(), remembered: Mutex::default() }))
+    }
+
+    /// The audiences of this server: whatever a token is for that names none.
+    pub fn audiences(&self) -> Arc<[String]> {
+        Arc::clone(&self.audiences)
+    }
+
+    fn issuer(&self) -> &str {
+        self.settings.issuers.first().map_or(ISSUER, String::as_str)
     }
 
     /// `/openid/v1/jwks`
     pub fn key_set(&self) -> Value {
-        json!({"keys": [self.public_document]})
+        json!({"keys": self.keys.iter().map(Key::jwk).collect::<Vec<_>>()})
     }
 
-    /// `/.well-known/openid-configuration`; `base` is the URL under which the key set is reached.
+    /// `/.well-known/openid-configuration`; `base` is the URL under which this server's key set is reached.
     pub fn discovery(&self, base: &str) -> Value {
+        let mut algorithms: Vec<&str> = self.keys.iter().map(Key::algorithm).collect();
+        algorithms.sort_unstable();
+        algorithms.dedup();
+        let here = format!("{base}/openid/v1/jwks");
         json!({
-            "issuer": ISSUER,
-            "jwks_uri": format!("{base}/openid/v1/jwks"),
+            "issuer": self.issuer(),
+            "jwks_uri": self.settings.jwks_uri.as_ref().unwrap_or(&here),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
+            "id_token_signing_alg_values_supported": algorithms,
         })
+    }
+
+    /// A token with the key's signature.
+    fn sign(&self, claims: &impl Serialize) -> Result<String, Status> {
+        self.signer.sign(claims).map_err(Status::internal)
+    }
+
+    /// The token's claims, if one of our keys signed it and it says that `issuer` did.
+    fn verified<T: serde::de::DeserializeOwned>(&self, token: &str, is_issuer: impl Fn(&str) -> bool) -> Option<T> {
+        let jws = Jws::parse(token).ok().filter(|jws| is_issuer(jws.issuer()))?;
+        let mut named = self.keys.iter().filter(|key| jws.key_id.is_empty() || key.id == jws.key_id).peekable();
+        // Upstream's keys in files have no names that tokens of other programs could know.
+        let signed = if named.peek().is_some() { named.any(|key| jws.is_signed_by(key)) } else { self.keys.iter().any(|key| jws.is_signed_by(key)) };
+        signed.then_some(())?;
+        serde_json::from_value(Value::Object(jws.claims)).ok()
     }
 
     /// Checks signature and shape: None when the token is not one of ours at all.
     fn claims(&self, token: &str) -> Option<Arc<Claims>> {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-        let digest: [u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
+        let digest = crate::authn::digest(token);
         let remember = || self.remembered.lock().expect("no holder of the claims panics");
         if let Some(claims) = remember().get(&digest) {
             return Some(Arc::clone(claims));
         }
-        let mut validation = Validation::new(Algorithm::ES256);
-        // Times are checked by the Env's clock, audiences per caller.
-        (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
-        validation.required_spec_claims.clear();
-        validation.set_issuer(&[ISSUER]);
-        let claims = Arc::new(jsonwebtoken::decode::<Claims>(token, &self.public, &validation).ok()?.claims);
+        let claims: Claims = self.verified(token, |issuer| self.settings.issuers.iter().any(|own| own == issuer))?;
+        let claims = Arc::new(claims);
         let mut remembered = remember();
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
@@ -163,13 +229,7 @@ impl Tokens {
     }
 
     async fn check(&self, claims: &Claims) -> Result<UserInfo, String> {
-        let now = self.env.now().as_second();
-        if claims.exp < now {
-            return Err("service account token has expired".into());
-        }
-        if claims.nbf > now + LEEWAY_SECONDS {
-            return Err("service account token is not valid yet".into());
-        }
+        claims.check_time(self.env.now().as_second())?;
         let (bound, namespace) = (&claims.bound, claims.bound.namespace.as_str());
         let account = self.living("serviceaccounts", namespace, &bound.serviceaccount, "service account").await?;
         if let Some(secret) = &bound.secret {
@@ -273,23 +333,38 @@ impl Tokens {
 #[async_trait]
 impl TokenIssuer for Tokens {
     async fn issue(&self, request: TokenRequest) -> Result<Issued, Status> {
-        let bound = self.bind(&request).await?;
+        let mut bound = self.bind(&request).await?;
         let now = self.env.now().as_second();
-        let audiences = if request.audiences.is_empty() { vec![ISSUER.to_owned()] } else { request.audiences.clone() };
+        let audiences = if request.audiences.is_empty() { self.audiences.to_vec() } else { request.audiences.clone() };
+        let (seconds, shortened) = self.allowed(request.expiration_seconds);
+        let own = audiences.iter().all(|audience| self.audiences.contains(audience));
+        let extended = self.settings.extend && own && bound.pod.is_some() && seconds == RENEWED_SECONDS;
+        let life = if extended { self.allowed(EXTENDED_SECONDS).0 } else { seconds };
+        bound.warnafter = extended.then_some(now + seconds);
         let claims = Claims {
             aud: audiences.clone(),
-            exp: now + request.expiration_seconds,
+            exp: now + life,
             iat: now,
             nbf: now,
-            iss: ISSUER.into(),
+            iss: self.issuer().to_owned(),
             jti: self.env.uuid(),
             sub: service_account_user(&request.namespace, &request.service_account, "").name,
             bound,
         };
-        let header = Header { alg: Algorithm::ES256, typ: None, kid: Some(self.key_id.clone()), ..Header::default() };
-        let token = jsonwebtoken::encode(&header, &claims, &self.key).map_err(Status::internal)?;
-        let expires = jiff::Timestamp::from_second(claims.exp).map_err(Status::internal)?;
-        Ok(Issued { token, expiration_timestamp: expires.to_string(), audiences })
+        let token = self.sign(&claims)?;
+        let expires = jiff::Timestamp::from_second(now + seconds).map_err(Status::internal)?;
+        Ok(Issued { token, expiration_timestamp: expires.to_string(), audiences, shortened })
+    }
+}
+
+impl Tokens {
+    /// `seconds` within the limit, and what to warn of where that is less.
+    fn allowed(&self, seconds: i64) -> (i64, Option<String>) {
+        let max = self.settings.expiration_seconds_max;
+        if max == 0 || seconds <= max {
+            return (seconds, None);
+        }
+        (max, Some(format!("requested expiration of {seconds} seconds shortened to {max} seconds")))
     }
 }
 
@@ -297,8 +372,7 @@ impl TokenIssuer for Tokens {
 impl TokenReviewer for Tokens {
     async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<(Arc<UserInfo>, Vec<String>)>, String> {
         let Some(claims) = self.claims(token) else { return Ok(None) };
-        let own = [ISSUER.to_owned()];
-        let wanted = if audiences.is_empty() { &own[..] } else { audiences };
+        let wanted = if audiences.is_empty() { &self.audiences[..] } else { audiences };
         let shared: Vec<String> = wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
         if shared.is_empty() {
             return Err(format!("token audiences {} is invalid for the target audiences {}", go_list(&claims.aud), go_list(wanted)));
@@ -312,22 +386,12 @@ fn go_list(texts: &[String]) -> String {
     crate::rbac::rules::quoted(texts)
 }
 
-/// base64url of the SHA-256 of the public key's DER, as upstream's key ids.
-fn key_id(public_pem: &str) -> String {
-    let der: String = public_pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    let der = base64::engine::general_purpose::STANDARD.decode(der.trim()).unwrap_or_default();
-    URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der))
-}
-
-/// `raw` is the uncompressed point: 0x04, x, y.
-fn public_document(raw: &[u8], key_id: &str) -> Value {
-    let (x, y) = (URL_SAFE_NO_PAD.encode(&raw[1..33]), URL_SAFE_NO_PAD.encode(&raw[33..65]));
-    json!({"use": "sig", "kty": "EC", "kid": key_id, "crv": "P-256", "alg": "ES256", "x": x, "y": y})
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::*;
     use crate::Pki;
@@ -355,7 +419,7 @@ mod tests {
         shelf.put("serviceaccounts", "bot", "sa-uid", json!({}));
         shelf.put("pods", "web", "pod-uid", json!({"serviceAccountName": "bot", "nodeName": "n1"}));
         shelf.put("nodes", "n1", "node-uid", json!({}));
-        let tokens = Tokens::new(Pki::ensure(dir.path(), &env).unwrap().signing_key(), shelf.clone(), &env).unwrap();
+        let tokens = Tokens::new(Pki::ensure(dir.path(), &env).unwrap().signing_key(), Settings::default(), shelf.clone(), &env).unwrap();
         (shelf, tokens, env)
     }
 
@@ -396,7 +460,9 @@ mod tests {
         assert!(tokens.review(&other.token, &["vault".into()]).await.unwrap().is_some());
         let issued = tokens.issue(request(None)).await.unwrap();
         assert_eq!(issued.expiration_timestamp, "2026-01-01T01:00:00Z");
-        tokio::time::advance(Duration::from_secs(3601)).await;
+        tokio::time::advance(Duration::from_secs(3_659)).await;
+        assert!(tokens.review(&issued.token, &[]).await.is_ok(), "clocks may differ by a minute");
+        tokio::time::advance(Duration::from_secs(2)).await;
         assert!(tokens.review(&issued.token, &[]).await.unwrap_err().contains("expired"));
     }
 

@@ -25,7 +25,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use auth::{Attributes, Decision, UserInfo};
+use auth::impersonation::Impersonated;
+use auth::{Attributes, Decision};
 use bytes::Bytes;
 use env::Env;
 use http::header::{CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -228,7 +229,7 @@ pub(crate) struct Record {
     omit: Vec<Stage>,
     content_type: String,
     sent: Sent,
-    impersonated: Option<Arc<UserInfo>>,
+    impersonated: Option<Impersonated>,
     decision: Option<Decision>,
     annotations: Arc<Annotations>,
 }
@@ -248,8 +249,8 @@ impl Record {
         self.tell(Stage::ResponseStarted, Some(Outcome::Failed(Arc::clone(status))), None).await;
     }
 
-    pub(crate) fn impersonates(&mut self, user: &Arc<UserInfo>) {
-        self.impersonated = Some(Arc::clone(user));
+    pub(crate) fn impersonates(&mut self, became: Impersonated) {
+        self.impersonated = Some(became);
     }
 
     pub(crate) fn decided(&mut self, decision: Decision) {

@@ -58,7 +58,7 @@ impl World {
         let pki = Pki::ensure(dir.path(), &env).unwrap();
         let config = Config { api_address: ("192.0.2.1".parse().unwrap(), 6443), ..Config::default() };
         let store = crate::tests::on_etcd::fresh_store().await;
-        let Assembled { core, tokens, reviewers, legacy } = assemble(store, &env, config, pki.signing_key()).await.unwrap();
+        let Assembled { core, tokens, reviewers, legacy, .. } = assemble(store, &env, config, pki.signing_key()).await.unwrap();
         let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env).unwrap(), reviewers, &env)
             .with_static_token("admin", UserInfo::new("admin", &[MASTERS]))
             .with_static_token("alice", UserInfo::new("alice", &["dev"]));

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use auth::{Attributes, Decision, PolicyRule, UserInfo};
+use auth::{Attributes, PolicyRule, UserInfo};
 use schema::{DocExt, FieldErrors, Path, Status, Value, json};
 
+use super::selectors::{self, Selectors};
 use crate::core::Call;
 
 pub(super) async fn subject(call: &Call<'_>, doc: Value) -> Result<Value, Status> {
@@ -31,6 +32,7 @@ pub(super) async fn local_subject(call: &Call<'_>, mut doc: Value) -> Result<Val
             "disallowed on this kind of request",
         );
     }
+    selectors::check(&doc, &mut errors);
     check_subject(&doc, &mut errors);
     refuse(call, &errors)?;
     doc.set_at("metadata.namespace", namespace);
@@ -73,19 +75,24 @@ pub(super) async fn own_rules(call: &Call<'_>, mut doc: Value) -> Result<Value, 
 
 /// Sets the status to what the authorizer says of the document's question about `user`.
 async fn decided(call: &Call<'_>, mut doc: Value, user: &UserInfo) -> Value {
-    let decision = call.core.authorizer().authorize(&attributes(&doc, user)).await;
+    let selectors = selectors::of(&doc);
+    let decision = call.core.authorizer().authorize(&attributes(&doc, user, &selectors)).await;
     let mut status = json!({"allowed": decision.is_allowed()});
-    if matches!(decision, Decision::Deny { .. }) {
+    if decision.is_denied() {
         status["denied"] = json!(true);
     }
     if !decision.reason().is_empty() {
         status["reason"] = json!(decision.reason());
     }
+    let faults: Vec<&str> = [decision.error()].into_iter().chain(selectors.faults.iter().copied()).filter(|fault| !fault.is_empty()).collect();
+    if !faults.is_empty() {
+        status["evaluationError"] = json!(faults.join("; "));
+    }
     doc.set_at("status", status);
     doc
 }
 
-fn attributes<'a>(doc: &'a Value, user: &'a UserInfo) -> Attributes<'a> {
+fn attributes<'a>(doc: &'a Value, user: &'a UserInfo, selectors: &'a Selectors) -> Attributes<'a> {
     if let Some(path) = doc.at("spec.nonResourceAttributes").filter(|attributes| attributes.is_object()) {
         return Attributes::path(user, path.str_at("verb"), path.str_at("path"));
     }
@@ -94,6 +101,8 @@ fn attributes<'a>(doc: &'a Value, user: &'a UserInfo) -> Attributes<'a> {
         subresource: asked("subresource"),
         namespace: asked("namespace"),
         name: asked("name"),
+        field_selector: &selectors.fields,
+        label_selector: &selectors.labels,
         ..Attributes::resource(user, asked("verb"), asked("group"), asked("version"), asked("resource"))
     }
 }
@@ -122,6 +131,7 @@ fn check_attributes(doc: &Value, errors: &mut FieldErrors) {
         (false, false) => errors.invalid(&Path::new("spec").child("resourceAttributes"), "null", why),
         _ => {}
     }
+    selectors::check(doc, errors);
 }
 
 fn check_subject(doc: &Value, errors: &mut FieldErrors) {

@@ -25,7 +25,7 @@ pub(super) async fn token(call: &Call<'_>, mut doc: Value) -> Result<Value, Stat
             }
             status
         }
-        Ok(None) => json!({"user": {}}),
+        Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
         Err(why) => json!({"user": {}, "error": why}),
     };
     doc.set_at("status", status);

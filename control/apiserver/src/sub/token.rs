@@ -19,6 +19,7 @@ pub(super) async fn issue(call: &mut Call<'_>, body: &Body) -> Result<Response, 
     doc.default_at("spec.expirationSeconds", DEFAULT_SECONDS);
     check(&doc)?;
     let account = find(call, "/serviceaccounts/", &call.target.name).ok_or_else(|| call.not_found())?;
+    check_names(call, &doc, &account.meta.uid)?;
     call.pass(&mut doc).await?;
     check(&doc)?;
     let request = TokenRequest {
@@ -30,6 +31,7 @@ pub(super) async fn issue(call: &mut Call<'_>, body: &Body) -> Result<Response, 
         bound: bound(call, &doc)?,
     };
     let issued = call.core.tokens()?.issuer.issue(request).await?;
+    call.warnings.extend(issued.shortened.clone());
     doc.set_at("metadata.name", call.target.name.as_str());
     doc.set_at("metadata.namespace", call.target.namespace.as_str());
     doc.set_at("metadata.creationTimestamp", time::format(call.core.env().now()));
@@ -37,6 +39,23 @@ pub(super) async fn issue(call: &mut Call<'_>, body: &Body) -> Result<Response, 
     doc.default_at("spec.boundObjectRef", Value::Null);
     doc.set_at("status", json!({"token": issued.token, "expirationTimestamp": issued.expiration_timestamp}));
     Ok(Response::Value { value: doc, code: 201 })
+}
+
+/// The request may say whose token it wants; then it must be this very account's.
+fn check_names(call: &Call<'_>, doc: &Value, uid: &str) -> Result<(), Status> {
+    let (name, namespace, own) = (doc.str_at("metadata.name"), doc.str_at("metadata.namespace"), &call.target);
+    if !name.is_empty() && name != own.name {
+        return Err(Status::bad_request(format!("the name of the service account in the token request ({name}) does not match the name in the URL ({})", own.name)));
+    }
+    if !namespace.is_empty() && namespace != own.namespace {
+        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    }
+    let given = doc.str_at("metadata.uid");
+    if given.is_empty() || given == uid {
+        return Ok(());
+    }
+    let why = format!("the UID in the token request ({given}) does not match the UID of the service account ({uid})");
+    Err(Status::conflict("", "serviceaccounts", &own.name, &why))
 }
 
 fn check(doc: &Value) -> Result<(), Status> {

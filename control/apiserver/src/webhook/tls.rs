@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
@@ -29,14 +29,27 @@ pub(super) struct Trust {
 impl Trust {
     /// `ca` is PEM; empty: the machine's authorities.
     pub(super) fn new(ca: &str, server_name: String) -> Result<Self, String> {
+        Self::identified(ca, server_name, None)
+    }
+
+    /// As [`Trust::new`]; `identity` is the PEM of our certificate and of its key, for servers that ask who we are.
+    pub(super) fn identified(ca: &str, server_name: String, identity: Option<(&str, &str)>) -> Result<Self, String> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let authorities = authorities(ca)?;
+        let trusted = authorities(ca)?;
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(authorities.iter().cloned());
+        roots.add_parsable_certificates(trusted.iter().cloned());
         let webpki = WebPkiServerVerifier::builder(Arc::new(roots)).build();
         let webpki = webpki.map_err(|error| format!("unable to load root certificates: {error}"))?;
-        let verifier = Arc::new(Verifier { webpki, authorities });
-        let mut config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let verifier = Arc::new(Verifier { webpki, authorities: trusted });
+        let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+        let mut config = match identity {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = authorities(certificate)?;
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the client's key cannot be read: {error:?}"))?;
+                config.with_client_auth_cert(chain, key).map_err(|error| format!("the client's certificate cannot be used: {error}"))?
+            }
+        };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let server_name = ServerName::try_from(server_name).map_err(|error| error.to_string())?;
         Ok(Self { connector: Arc::new(config).into(), server_name })

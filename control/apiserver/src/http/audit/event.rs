@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auth::UserInfo;
+use auth::impersonation::Impersonated;
 use bytes::Bytes;
 use jiff::Timestamp;
 use schema::{DocExt, Status, Value, json, time};
@@ -56,7 +57,7 @@ pub(crate) struct Event {
     pub asked: Arc<Asked>,
     pub stage: Stage,
     pub at: Timestamp,
-    pub impersonated: Option<Arc<UserInfo>>,
+    pub impersonated: Option<Impersonated>,
     pub outcome: Option<Outcome>,
     pub request: Option<Document>,
     pub response: Option<Document>,
@@ -81,7 +82,10 @@ impl Event {
             "requestURI": asked.uri, "verb": asked.verb, "user": asked.user.as_deref().map_or_else(|| json!({}), user),
         });
         if let Some(impersonated) = &self.impersonated {
-            doc["impersonatedUser"] = user(impersonated);
+            doc["impersonatedUser"] = user(&impersonated.user);
+            if !impersonated.constraint.is_empty() {
+                doc["authenticationMetadata"] = json!({"impersonationConstraint": impersonated.constraint});
+            }
         }
         doc["sourceIPs"] = json!(asked.source_ips);
         if !asked.user_agent.is_empty() {
