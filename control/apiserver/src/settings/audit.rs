@@ -130,7 +130,7 @@ fn check(config: &WebhookConfig) -> Result<(), String> {
     match config.throttle {
         _ if config.buffer_size == 0 => wrong("buffer-size"),
         _ if config.batch_max_size == 0 => wrong("max-size"),
-        Some(throttle) if !(throttle.qps > 0.0) => wrong("throttle-qps"),
+        Some(throttle) if throttle.qps <= 0.0 || throttle.qps.is_nan() => wrong("throttle-qps"),
         Some(throttle) if throttle.burst == 0 => wrong("throttle-burst"),
         _ => Ok(()),
     }

@@ -16,6 +16,8 @@ use crate::admission::webhook::subject::Subject;
 
 /// The documents of a request at one place.
 pub(super) struct Case {
+    /// The object as it is.
+    plain: Option<Value>,
     object: Option<Value>,
     old: Option<Value>,
     request: Value,
@@ -27,15 +29,23 @@ impl Case {
         if request.generated {
             described.remove_at("name");
         }
-        Self { object: subject.new.map(printed), old: subject.old.map(printed), request: described }
+        Self { plain: None, object: subject.new.map(printed), old: subject.old.map(printed), request: described }
     }
 
-    pub(super) fn object(&self) -> Option<&Value> {
-        self.object.as_ref()
+    /// The same for who changes the object: as it is, and as it is printed.
+    pub(super) fn to_change(request: &Admission<'_>, place: &Place, mut subject: Subject<'_>) -> Self {
+        let plain = subject.new.take().map(Cow::into_owned);
+        let object = plain.as_ref().map(|plain| printed(Cow::Borrowed(plain)));
+        Self { plain, object, ..Self::new(request, place, subject) }
+    }
+
+    pub(super) fn object(&self) -> Option<(&Value, &Value)> {
+        self.plain.as_ref().zip(self.object.as_ref())
     }
 
     pub(super) fn set_object(&mut self, object: Value) {
-        self.object = Some(object);
+        self.object = Some(printed(Cow::Borrowed(&object)));
+        self.plain = Some(object);
     }
 
     pub(super) fn view<'a>(&'a self, world: &'a World, params: Option<&'a Value>, namespace: Option<&'a Value>) -> View<'a> {

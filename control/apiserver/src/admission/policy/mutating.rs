@@ -197,11 +197,14 @@ impl MutatingPolicies {
         errors: &mut Vec<Failure>,
     ) -> Result<(), Status> {
         let (policy, place) = (invocation.policy, &*invocation.place);
-        let mut case = Case::new(request, place, Subject::unstamped(request, place, Some(new), old));
+        let mut case = Case::to_change(request, place, Subject::unstamped(request, place, Some(new), old));
         if let Some(conditions) = &policy.conditions {
             match conditions.ask(&case.view(world, invocation.params(), None)).await {
                 Verdict::Match => {}
-                Verdict::Failed(failed) if !policy.fails_open => return Ok(invocation.fail(&aggregate(&failed), errors)),
+                Verdict::Failed(failed) if !policy.fails_open => {
+                    invocation.fail(&aggregate(&failed), errors);
+                    return Ok(());
+                }
                 Verdict::NoMatch(_) | Verdict::Failed(_) => return Ok(()),
             }
         }
@@ -260,14 +263,14 @@ impl MutatingPolicies {
         let view = case.view(world, invocation.params(), world.namespace());
         let shown: &Admission<'_> = request;
         let made = view.run(|names| mutation.make(shown, invocation, live, names)).await?;
-        if made == *live {
+        if made == *live.0 {
             return Ok(false);
         }
         let changed = patch::adopt(request, place, made, new, old).map_err(Stop::Status)?;
         if changed {
             let subject = Subject::unstamped(request, place, Some(new), old);
             if let Some(object) = subject.new {
-                case.set_object(super::case::printed(object));
+                case.set_object(object.into_owned());
             }
         }
         Ok(changed)
@@ -275,13 +278,20 @@ impl MutatingPolicies {
 }
 
 impl Mutation {
-    fn make(&self, request: &Admission<'_>, of: &Invocation<'_>, live: &Value, names: &[(&'static str, Cel<'_>)]) -> Result<Value, Stop> {
+    /// `live` is the object as it is, and as it is printed.
+    fn make(
+        &self,
+        request: &Admission<'_>,
+        of: &Invocation<'_>,
+        (live, printed): (&Value, &Value),
+        names: &[(&'static str, Cel<'_>)],
+    ) -> Result<Value, Stop> {
         let (scope, mut budget) = (Scope::new(&of.policy.variables, names, &[]), limits::PER_REQUEST);
         let run = scope.run(&self.expression, &mut budget).map_err(|_| Stop::Failed(OUT_OF_BUDGET.into()))?;
         let value = run.map_err(Stop::Failed)?;
         match self.sort {
             Sort::Configuration => patch::configured(request, &of.place, live, &value),
-            Sort::JsonPatch => patch::patched(live, &value),
+            Sort::JsonPatch => patch::patched(live, printed, &value),
         }
     }
 }

@@ -56,8 +56,8 @@ fn unknown(place: &Place) -> Status {
     ))
 }
 
-/// `live` after the operations of a `[JSONPatch{…}]`. A `test` that fails leaves it as it is.
-pub(super) fn patched(live: &Value, made: &Cel<'_>) -> Result<Value, Stop> {
+/// `live` after the operations of a `[JSONPatch{…}]`, which mean it as it is printed. A `test` that fails leaves it as it is.
+pub(super) fn patched(live: &Value, printed: &Value, made: &Cel<'_>) -> Result<Value, Stop> {
     let Cel::List(list) = made else {
         return Err(Stop::Failed("type mismatch: JSONPatchType.expression should evaluate to array".into()));
     };
@@ -65,10 +65,38 @@ pub(super) fn patched(live: &Value, made: &Cel<'_>) -> Result<Value, Stop> {
     for item in list.iter() {
         operations.push(operation(&item.map_err(|fault| Stop::Failed(fault.to_string()))?)?);
     }
-    match patch::json(live, Value::Array(operations).to_string().as_bytes()) {
-        Ok(made) => Ok(made),
+    match patch::json(printed, Value::Array(operations).to_string().as_bytes()) {
+        Ok(mut made) => {
+            unprint(&mut made, printed, live);
+            Ok(made)
+        }
         Err(PatchError::Unprocessable(why)) if why.ends_with(": test failed") => Ok(live.clone()),
         Err(PatchError::Unprocessable(why) | PatchError::Malformed(why)) => Err(Stop::Failed(format!("JSON Patch: {why}"))),
+    }
+}
+
+/// Takes out what only stands in `made` because it was printed: it would pass for something that its writer has set.
+fn unprint(made: &mut Value, printed: &Value, live: &Value) {
+    match (made, printed, live) {
+        (Value::Object(made), Value::Object(printed), Value::Object(live)) => {
+            made.retain(|name, value| live.contains_key(name) || printed.get(name) != Some(value));
+            for (name, value) in made {
+                if let (Some(printed), Some(live)) = (printed.get(name), live.get(name)) {
+                    unprint(value, printed, live);
+                }
+            }
+        }
+        (Value::Array(made), Value::Array(printed), Value::Array(live)) if printed.len() == live.len() => {
+            let same_places = made.len() == printed.len();
+            for (at, value) in made.iter_mut().enumerate() {
+                match printed.iter().position(|one| one == value) {
+                    Some(found) => value.clone_from(&live[found]),
+                    None if same_places => unprint(value, &printed[at], &live[at]),
+                    None => {}
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -129,4 +157,26 @@ pub(super) fn adopt(request: &Admission<'_>, place: &Place, made: Value, new: &m
         return Err(Status::internal(format!("strict decoding error: {}", decoded.strict_errors.join(", "))));
     }
     patched::take(request, place, decoded.value, new, old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_only_printed_is_not_kept() {
+        let live = json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "resources": {}}]}, "x": 1});
+        let printed =
+            json!({"spec": {"containers": [{"name": "a", "resources": {}}, {"name": "b", "resources": {}}]}, "status": {}, "x": 1});
+        let mut same = printed.clone();
+        unprint(&mut same, &printed, &live);
+        assert_eq!(same, live);
+        let mut longer = printed.clone();
+        longer["spec"]["containers"].as_array_mut().unwrap().insert(0, json!({"name": "new", "resources": {}}));
+        longer["status"] = json!({"phase": "x"});
+        unprint(&mut longer, &printed, &live);
+        let want = json!({"spec": {"containers": [{"name": "new", "resources": {}}, {"name": "a"}, {"name": "b", "resources": {}}]},
+            "status": {"phase": "x"}, "x": 1});
+        assert_eq!(longer, want);
+    }
 }

@@ -111,13 +111,16 @@ struct Round<'r> {
     new: Option<&'r Value>,
     old: Option<&'r Value>,
     world: Option<World>,
-    /// The request at the places where it was matched, by kind.
-    cases: Vec<([String; 3], Arc<Case>)>,
+    /// The request at the places where it was matched.
+    cases: Vec<(Key, Arc<Case>)>,
     /// For the audit log.
     failures: Vec<Value>,
     /// The first one counts.
     denial: Option<Denial>,
 }
+
+/// Group, version and resource, and the kind of the documents.
+type Key = ([String; 3], [String; 3]);
 
 struct Denial {
     message: String,
@@ -132,11 +135,17 @@ impl Round<'_> {
         let place = match found {
             Ok(Some(place)) => place,
             Ok(None) => return Ok(()),
-            Err(why) => return Ok(self.misconfigured(policy, None, &why)),
+            Err(why) => {
+                self.misconfigured(policy, None, &why);
+                return Ok(());
+            }
         };
         let kind = match params::known(request.core, policy.param_kind.as_ref()) {
             Ok(kind) => kind,
-            Err(why) => return Ok(self.misconfigured(policy, None, &why)),
+            Err(why) => {
+                self.misconfigured(policy, None, &why);
+                return Ok(());
+            }
         };
         let mut told = Told::default();
         for binding in &hook.bindings {
@@ -191,11 +200,12 @@ impl Round<'_> {
     }
 
     fn case(&mut self, request: &Admission<'_>, place: &Place) -> Arc<Case> {
-        if let Some((_, case)) = self.cases.iter().find(|(kind, _)| *kind == place.kind) {
+        let key = ([place.group.clone(), place.version.clone(), place.resource.clone()], place.kind.clone());
+        if let Some((_, case)) = self.cases.iter().find(|(known, _)| *known == key) {
             return Arc::clone(case);
         }
         let case = Arc::new(Case::new(request, place, Subject::of(request, place, self.new, self.old)));
-        self.cases.push((place.kind.clone(), Arc::clone(&case)));
+        self.cases.push((key, Arc::clone(&case)));
         case
     }
 

@@ -157,7 +157,8 @@ impl Batcher {
         let env = self.sender.env.clone();
         let stop = env.shutdown().clone();
         let mut bucket = self.sender.config.throttle.map(|throttle| Bucket::new(throttle, env.instant()));
-        while !stop.is_cancelled() && !(self.waiting.is_closed() && self.waiting.is_empty()) {
+        let is_over = |waiting: &mpsc::Receiver<_>| waiting.is_closed() && waiting.is_empty();
+        while !stop.is_cancelled() && !is_over(&self.waiting) {
             let batch = self.collect(&stop).await;
             if batch.is_empty() {
                 continue;

@@ -69,7 +69,7 @@ async fn a_test_that_fails_changes_nothing_and_other_faults_refuse() {
             "expression 'Object{data: {'k': object.nope}}' resulted in error: no such key: nope",
         ),
     ] {
-        mutating(&cluster, name, of(&[mutation.clone()])).await;
+        mutating(&cluster, name, of(std::slice::from_ref(&mutation))).await;
         let status = try_map(&cluster, "x").await.unwrap_err();
         let want = format!("policy '{name}' with binding '{name}-b' denied request: {want}");
         assert_eq!((status.code, status.reason.as_str(), status.message.as_str()), (403, "Invalid", want.as_str()));
