@@ -87,6 +87,12 @@ impl Environment {
         Self { functions, variables: BTreeMap::new(), objects: HashMap::new(), open_prefixes: Vec::new(), binds, sizes: None }
     }
 
+    /// Lets expressions name a part of theirs: `cel.bind(name, value, expression)`.
+    pub fn with_bind(&mut self) -> &mut Self {
+        self.binds = true;
+        self
+    }
+
     /// Declares a variable. Its value is bound by the same name when a program runs.
     pub fn variable(&mut self, name: &str, ty: Type) -> &mut Self {
         self.variables.insert(name.to_owned(), ty);

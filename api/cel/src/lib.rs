@@ -47,7 +47,7 @@ mod work;
 pub use env::Environment;
 pub use estimate::Range;
 pub use fault::Fault;
-pub use program::{CompileError, Evaluation, Program};
+pub use program::{CompileError, Evaluation, Program, together};
 pub use schema::Schema;
 pub use types::Type;
 pub use value::Value;

@@ -101,6 +101,12 @@ impl Program {
     }
 }
 
+/// Runs that belong together: they share the bound on work that cost does not see (about a second in all).
+pub fn together<T>(runs: impl FnOnce() -> T) -> T {
+    let _work = work::begin();
+    runs()
+}
+
 fn collect_names(expr: &Expr, variables: &[String], used: &mut BTreeSet<String>) {
     if let Kind::Ident(name) = &expr.kind {
         let name = name.strip_prefix('.').unwrap_or(name);

@@ -101,10 +101,32 @@ impl Schema {
     /// Declares the schema's types in `environment` and returns the root's. They are named after `variable`, but not as it:
     /// `self.spec` stays a selection. `None` where the schema has no type that an expression can name.
     pub fn declare(&self, environment: &mut Environment, variable: &str) -> Option<Type> {
-        self.declare_as(environment, &format!("{variable}Type"))
+        let name = format!("{variable}Type");
+        self.declare_types(environment, &name);
+        self.type_named(&name)
     }
 
-    fn declare_as(&self, environment: &mut Environment, name: &str) -> Option<Type> {
+    /// Declares the types of the objects in this schema: its own as `name`, those of properties as `name.property` (escaped),
+    /// those of items as `name.@idx`, those of a map's values as `name.@elem`.
+    pub fn declare_types(&self, environment: &mut Environment, name: &str) {
+        match &self.shape {
+            Shape::List(list, _) => list.items.declare_types(environment, &format!("{name}.@idx")),
+            Shape::Map(values, _) => values.declare_types(environment, &format!("{name}.@elem")),
+            Shape::Object(object) => {
+                let mut fields = BTreeMap::new();
+                for (escaped, field) in &object.fields {
+                    let name = format!("{name}.{escaped}");
+                    field.schema.declare_types(environment, &name);
+                    fields.extend(field.schema.type_named(&name).map(|ty| (escaped.clone(), ty)));
+                }
+                environment.insert_object(name.into(), ObjectType { fields, open: false });
+            }
+            _ => {}
+        }
+    }
+
+    /// The type of the schema whose objects were declared with `name`; `None` where no expression can name it.
+    pub fn type_named(&self, name: &str) -> Option<Type> {
         Some(match &self.shape {
             Shape::IntOrString => Type::Dyn,
             Shape::Number => Type::Double,
@@ -114,17 +136,9 @@ impl Schema {
             Shape::String(StringFormat::Byte) => Type::Bytes,
             Shape::String(StringFormat::Duration) => Type::Duration,
             Shape::String(StringFormat::Date | StringFormat::DateTime) => Type::Timestamp,
-            Shape::List(list, _) => Type::list(list.items.declare_as(environment, &format!("{name}.@idx"))?),
-            Shape::Map(values, _) => Type::map(Type::String, values.declare_as(environment, &format!("{name}.@elem"))?),
-            Shape::Object(object) => {
-                let fields = object.fields.iter();
-                let typed = fields.filter_map(|(escaped, field)| {
-                    Some((escaped.clone(), field.schema.declare_as(environment, &format!("{name}.{escaped}"))?))
-                });
-                let fields = typed.collect();
-                environment.insert_object(name.into(), ObjectType { fields, open: false });
-                Type::object(name)
-            }
+            Shape::List(list, _) => Type::list(list.items.type_named(&format!("{name}.@idx"))?),
+            Shape::Map(values, _) => Type::map(Type::String, values.type_named(&format!("{name}.@elem"))?),
+            Shape::Object(_) => Type::object(name),
             Shape::Unknown => return None,
         })
     }

@@ -50,7 +50,7 @@ pub struct Custom {
     source: Source,
     schema: OnceLock<Structural>,
     shape: OnceLock<Shape>,
-    rules: OnceLock<Option<Arc<dyn rules::Rules>>>,
+    rules: OnceLock<Option<rules::Rules>>,
 }
 
 /// Where `scale` finds its numbers: paths of names.
@@ -93,9 +93,9 @@ impl Custom {
         self.source.schema()
     }
 
-    /// The rules of the schema, where it has some and this build can ask them.
-    pub fn rules(&self) -> Option<&dyn rules::Rules> {
-        self.rules.get_or_init(|| rules::compiled(&self.source.schema())).as_deref()
+    /// The rules of the schema, where it has some.
+    pub fn rules(&self) -> Option<&rules::Rules> {
+        self.rules.get_or_init(|| rules::Rules::compile(&self.source.schema())).as_ref()
     }
 
     /// Whether a document that was written at `revision` must be fitted to the schema before anybody sees it.

@@ -73,6 +73,16 @@ impl Compiler {
         program
     }
 
+    /// A device selector that compiles and costs no more than it may.
+    pub(crate) fn check_selector(&self, text: &str, path: &Path, errors: &mut FieldErrors) {
+        let before = errors.0.len();
+        self.check(Use::DeviceSelector, text, "", path, errors);
+        let cost = || self.compile(Use::DeviceSelector, text).map_or(0, |program| program.estimated_cost().max);
+        if errors.0.len() == before && cost() > device::COST_MAX {
+            errors.forbidden(path, "too complex, exceeds cost limit");
+        }
+    }
+
     fn environment(&self, usage: Use) -> Environment {
         if usage == Use::DeviceSelector {
             return device::environment().clone();
@@ -211,5 +221,26 @@ mod tests {
         }
         let said = Compiler::new(false).compile(Use::Validation, "params == null").unwrap_err();
         assert!(said.starts_with("compilation failed: ERROR: <input>:1:1: undeclared reference to 'params'"), "{said}");
+    }
+
+    #[test]
+    fn a_device_selector_has_names_a_type_and_a_cost() {
+        let doc = |text: &str| schema::json!({"metadata": {"name": "a"}, "spec": {"selectors": [{"cel": {"expression": text}}]}});
+        let class = crate::find("resource.k8s.io", "v1", "deviceclasses").unwrap();
+        let nested =
+            "device.attributes.all(a, device.attributes.all(b, device.attributes.all(c, device.attributes.all(d, a + b + c + d != 'x'))))";
+        for (text, want) in [
+            ("device.driver == 'a.example.com' && device.capacity['a.example.com'].memory.isGreaterThan(quantity('1Gi'))", ""),
+            ("cel.bind(own, device.attributes['a.example.com'], own.model == 'x' && own.size > 1)", ""),
+            ("device.attributes['a.example.com'].?fast.orValue(false)", ""),
+            ("device.nope", "compilation failed: ERROR: <input>:1:7: undefined field 'nope'"),
+            ("1", "Invalid value: \"1\": must evaluate to bool or the unknown type, not int"),
+            (nested, "spec.selectors[0].cel.expression: Forbidden: too complex, exceeds cost limit"),
+        ] {
+            let mut errors = FieldErrors::default();
+            class.strategy.validate_create(&doc(text), &mut errors);
+            let told: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+            assert!(told.len() == usize::from(!want.is_empty()) && told.iter().all(|one| one.contains(want)), "{text}: {told:?}");
+        }
     }
 }

@@ -145,6 +145,11 @@ impl FieldErrors {
         self.add(path, Reason::TooMany, format!("Too many: {actual}: must have at most {max} {items}"));
     }
 
+    /// `Invalid value: detail`, for a value that is too large to be told.
+    pub fn invalid_omitted(&mut self, path: &Path, detail: &str) {
+        self.add(path, Reason::Invalid, with_detail("Invalid value", detail));
+    }
+
     /// An error whose message is already complete.
     pub fn add(&mut self, path: &Path, reason: Reason, message: String) {
         self.0.push(FieldError { path: path.clone(), reason, message });

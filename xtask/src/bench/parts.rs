@@ -157,14 +157,16 @@ pub(crate) fn link(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()
     Ok(())
 }
 
-/// An archive of 10,000 files to a mounted root.
 /// The slowest of the rules that policies and schemas usually hold, on a pod of 4 KB.
 pub(crate) fn cel(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()> {
     let said = output(program(text(&lab.example("expressions", "rule_bench")?), &[]), Duration::from_secs(60))?;
     findings.value("cel.rule", after(&said, "slowest:")?);
+    let said = output(program(text(&lab.example("kinds", "rules_bench")?), &[]), Duration::from_secs(60))?;
+    findings.value("cel.object", after(&said, "slowest:")?);
     Ok(())
 }
 
+/// An archive of 10,000 files to a mounted root.
 pub(crate) fn layer(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()> {
     ensure!(is_root(), "needs root");
     let said = output(program(text(&lab.example("images", "images_bench")?), &[text(lab.folder())]), Duration::from_secs(180))?;

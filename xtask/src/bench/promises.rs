@@ -95,6 +95,7 @@ pub(crate) const ALL: &[Promise] = &[
     promise("link.load", "s", NETWORK, Some(27.0), Goal::AtMost(0.5)),
     promise("layer.root", "ms", "podman, containerd, docker", Some(1700.0), Goal::AtMost(120.0)),
     promise("cel.rule", "us", "the best library, its conversion alone", Some(100.0), Goal::AtMost(5.0)),
+    promise("cel.object", "us", "the best library, its conversion alone", Some(100.0), Goal::AtMost(5.0)),
 ];
 
 const fn promise(name: &'static str, unit: &'static str, peer: &'static str, reference: Option<f64>, goal: Goal) -> Promise {

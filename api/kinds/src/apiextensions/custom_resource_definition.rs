@@ -7,7 +7,6 @@ use schema::{DocExt, FieldErrors, Value, json, names, time};
 
 use crate::cells::NAME_AND_CREATED_AT;
 use crate::core::pod::defaults::default_text;
-use crate::custom::rules::compiler;
 use crate::descriptor::WriteContext;
 use crate::kind::{Col, Kind, Meta, Question, Sub};
 
@@ -26,7 +25,7 @@ impl Kind for CustomResourceDefinition {
         name: names::is_dns1123_subdomain,
         ..Meta::cluster("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions")
     };
-    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources];
+    const NOTHING: &[Question] = &[Question::Fields, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = NAME_AND_CREATED_AT;
 
     fn fill_defaults(doc: &mut Value) {
@@ -75,18 +74,6 @@ impl Kind for CustomResourceDefinition {
 
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         rules::validate_update(new, old, errors);
-    }
-
-    fn warnings(new: &Value, _old: Option<&Value>) -> Vec<String> {
-        let versions = || new.items_at("spec.versions").iter().enumerate();
-        let ruled = versions().filter(|(_, version)| version.at("schema.openAPIV3Schema").is_some_and(rules::has_rules));
-        let unacted = |(at, _): (usize, &Value)| {
-            format!(
-                "spec.versions[{at}].schema.openAPIV3Schema: this build stores x-kubernetes-validations but nothing acts on them yet; \
-                 missing: expressions"
-            )
-        };
-        if compiler().is_none() { ruled.map(unacted).collect() } else { Vec::new() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schema::structural::{blocks_rules, rules_not_asked};
+use schema::structural::{Structural, blocks_rules, rules_not_asked};
 use schema::{DocExt, FieldErrors, Map, Path, Value, names};
 
 use super::{Custom, Scale};
@@ -54,6 +54,12 @@ impl Strategy for CustomRules {
         if self.custom.is_outdated(revision) { self.fitted(doc) } else { doc }
     }
 
+    /// What rules say against parts that did not change.
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let Some(rules) = self.custom.rules().filter(|_| old.is_some()) else { return Vec::new() };
+        rules.evaluate(new, old, &mut FieldErrors::default())
+    }
+
     fn bumps_generation(&self, new: &Value, old: &Value) -> bool {
         let ignored = |name: &String| matches!(name.as_str(), "metadata" | "apiVersion" | "kind") || self.has_status && name == "status";
         let counted = |doc: &Value| -> Map<String, Value> {
@@ -74,23 +80,22 @@ impl CustomRules {
 
     fn validate(&self, doc: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         let schema = self.custom.schema();
-        schema.validate(doc, &Path::root(), errors);
+        schema.validate_change(doc, old, &Path::root(), errors);
         if let Some(scale) = &self.custom.scale {
             validate_scale(scale, doc, errors);
         }
         schema.check_embedded(doc, &Path::root(), errors);
-        schema.check_lists(doc, &Path::root(), errors);
+        check_lists(schema, doc, old, errors);
         self.ask_rules(doc, old, errors);
     }
 
     /// The status alone, by its own part of the schema.
     fn validate_status(&self, new: &Value, old: &Value, errors: &mut FieldErrors) {
         if let (Some(schema), Some(status)) = (self.custom.schema().property("status"), new.get("status")) {
-            let path = Path::new("status");
-            schema.validate(status, &path, errors);
-            schema.check_embedded(status, &path, errors);
-            schema.check_lists(status, &path, errors);
+            schema.validate_change(status, old.get("status"), &Path::new("status"), errors);
         }
+        self.custom.schema().check_embedded(new, &Path::root(), errors);
+        check_lists(self.custom.schema(), new, Some(old), errors);
         if let Some(scale) = &self.custom.scale {
             whole_number(&scale.observed, new, errors);
             text(&scale.selector, new, errors);
@@ -108,6 +113,20 @@ impl CustomRules {
         if let Some(rules) = self.custom.rules() {
             rules.evaluate(new, old, errors);
         }
+    }
+}
+
+/// Items that are there twice, unless some were before.
+fn check_lists(schema: &Structural, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+    let mut found = FieldErrors::default();
+    schema.check_lists(new, &Path::root(), &mut found);
+    let was_good = |old: &Value| {
+        let mut before = FieldErrors::default();
+        schema.check_lists(old, &Path::root(), &mut before);
+        before.is_empty()
+    };
+    if !found.is_empty() && old.is_none_or(was_good) {
+        errors.0.extend(found.0);
     }
 }
 

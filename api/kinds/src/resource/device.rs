@@ -4,7 +4,7 @@ use schema::{DocExt, FieldErrors, Path, Value, names};
 
 use crate::core::pod::defaults::default_text;
 use crate::core::pod::rules::volumes;
-use crate::expressions::{Compiler, Use};
+use crate::expressions::Compiler;
 use crate::kind::same;
 use crate::rules::{dns_subdomain, each, is_given, not_supported, one_of, one_of_if_set, qualified_name, sub};
 
@@ -95,7 +95,7 @@ pub(super) fn selectors(selectors: &[Value], is_stored: bool, path: &Path, error
         if text.len() > EXPRESSION_BYTES_MAX {
             errors.too_long(&path, EXPRESSION_BYTES_MAX);
         } else if !is_stored {
-            Compiler::default().check(Use::DeviceSelector, text, "", &path, errors);
+            Compiler::default().check_selector(text, &path, errors);
         }
     });
 }

@@ -345,7 +345,7 @@ fn nested(schema: &Value, path: &Path, errors: &mut FieldErrors) {
     }
 }
 
-const NESTED_FORBIDDEN: [(&str, &str); 12] = [
+const NESTED_FORBIDDEN: [(&str, &str); 13] = [
     ("type", "empty"),
     ("additionalProperties", "undefined"),
     ("default", "undefined"),
@@ -358,6 +358,7 @@ const NESTED_FORBIDDEN: [(&str, &str); 12] = [
     ("x-kubernetes-list-map-keys", "empty"),
     ("x-kubernetes-list-type", "undefined"),
     ("x-kubernetes-map-type", "undefined"),
+    ("x-kubernetes-validations", "empty"),
 ];
 
 /// Defaults are valid, and nothing of them would be dropped.

@@ -1,15 +1,31 @@
 //! Values against their schema. The walk, the words and the order are those of the original's validator, which collects
 //! everything and counts how much matched: of alternatives that all fail, the one that matched most is told.
 
+use std::collections::HashMap;
+
 use super::{Limits, Rest, Structural, formats};
+use crate::facts::ListType;
 use crate::field::{FieldErrors, Path, Reason};
 use crate::{Map, Value};
 
 impl Structural {
     /// All errors of `value`, which stands at `base` (the root: [`Path::root`]). Errors that upstream cannot place print `<nil>`.
     pub fn validate(&self, value: &Value, base: &Path, errors: &mut FieldErrors) {
-        let mut found = Outcome::default();
-        self.judge(value, "", &mut found);
+        self.validate_change(value, None, base, errors);
+    }
+
+    /// As [`Self::validate`], for a value that was `old`: what is wrong with a part that did not change is let pass. Items are
+    /// followed by the keys of their list; those of other lists not at all.
+    pub fn validate_change(&self, value: &Value, old: Option<&Value>, base: &Path, errors: &mut FieldErrors) {
+        let judged = |old: Option<&Value>| {
+            let mut found = Outcome::default();
+            self.judge(value, old, "", &mut found);
+            found
+        };
+        let mut found = judged(None);
+        if old.is_some() && !found.is_good() {
+            found = judged(old); // most changes are good: nobody has to look for what was before
+        }
         for fault in found.faults {
             let name = fault.name.trim_start_matches('.');
             let place = match (name.is_empty(), base == &Path::root()) {
@@ -21,7 +37,15 @@ impl Structural {
         }
     }
 
-    fn judge(&self, value: &Value, name: &str, out: &mut Outcome) {
+    fn judge(&self, value: &Value, old: Option<&Value>, name: &str, out: &mut Outcome) {
+        let before = out.faults.len();
+        self.judge_here(value, old, name, out);
+        if out.faults.len() > before && old == Some(value) {
+            out.faults.truncate(before);
+        }
+    }
+
+    fn judge_here(&self, value: &Value, old: Option<&Value>, name: &str, out: &mut Outcome) {
         out.matched += 1;
         self.judge_type(value, name, out);
         if let Some(limits) = self.limits.as_deref() {
@@ -33,8 +57,8 @@ impl Structural {
             judge_range(self, "", value, name, out);
         }
         match value {
-            Value::Array(items) => self.judge_items(items, name, out),
-            Value::Object(members) => self.judge_members(members, name, out),
+            Value::Array(items) => self.judge_items(items, old, name, out),
+            Value::Object(members) => self.judge_members(members, old, name, out),
             _ => {}
         }
     }
@@ -80,9 +104,12 @@ impl Structural {
         }
     }
 
-    fn judge_items(&self, items: &[Value], name: &str, out: &mut Outcome) {
+    fn judge_items(&self, items: &[Value], old: Option<&Value>, name: &str, out: &mut Outcome) {
         if let Some(schema) = &self.items {
-            items.iter().enumerate().for_each(|(at, item)| schema.judge(item, &format!("{name}[{at}]"), out));
+            let old = old.and_then(Value::as_array).filter(|_| self.list_type == ListType::Map);
+            let known: HashMap<String, &Value> = old.into_iter().flatten().map(|item| (self.identity(item), item)).collect();
+            let before = |item: &Value| if known.is_empty() { None } else { known.get(&self.identity(item)).copied() };
+            items.iter().enumerate().for_each(|(at, item)| schema.judge(item, before(item), &format!("{name}[{at}]"), out));
         }
         let Some(limits) = self.limits.as_deref() else { return };
         let size = items.len() as u64;
@@ -97,7 +124,14 @@ impl Structural {
         }
     }
 
-    fn judge_members(&self, members: &Map<String, Value>, name: &str, out: &mut Outcome) {
+    /// What tells an item of a list with keys from the others.
+    fn identity(&self, item: &Value) -> String {
+        let default = |key: &str| self.items.as_ref()?.property(key)?.default.as_ref();
+        let key = |key: &str| item.get(key).or_else(|| default(key)).map(ToString::to_string).unwrap_or_default();
+        self.list_keys.iter().map(|one| key(one)).collect::<Vec<_>>().join("\u{0}")
+    }
+
+    fn judge_members(&self, members: &Map<String, Value>, old: Option<&Value>, name: &str, out: &mut Outcome) {
         if let Some(limits) = self.limits.as_deref() {
             let size = members.len() as u64;
             if let Some(min) = limits.min_properties.filter(|min| size < *min) {
@@ -110,9 +144,11 @@ impl Structural {
         }
         for (key, value) in members {
             let below = || format!("{name}.{key}");
+            // Both objects were converted to one version: whether its name changed is not known.
+            let old = old.and_then(|old| old.get(key)).filter(|_| !(name.is_empty() && matches!(key.as_str(), "apiVersion" | "kind")));
             match (self.property(key), &self.rest) {
-                (Some(schema), _) => schema.judge(value, &if name.is_empty() { key.clone() } else { below() }, out),
-                (None, Rest::Of(schema)) => schema.judge(value, below().trim_start_matches('.'), out),
+                (Some(schema), _) => schema.judge(value, old, &if name.is_empty() { key.clone() } else { below() }, out),
+                (None, Rest::Of(schema)) => schema.judge(value, old, below().trim_start_matches('.'), out),
                 _ => {}
             }
         }
@@ -128,7 +164,7 @@ impl Limits {
         let tried = |schemas: &[Structural]| -> Vec<Outcome> {
             let one = |schema: &Structural| {
                 let mut outcome = Outcome::default();
-                schema.judge(value, name, &mut outcome);
+                schema.judge(value, None, name, &mut outcome);
                 outcome
             };
             schemas.iter().map(one).collect()

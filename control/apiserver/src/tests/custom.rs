@@ -1,5 +1,7 @@
 //! Custom kinds: from their definition to the end of their objects.
 
+mod rules;
+
 use client::request::List as Listed;
 use schema::DocExt;
 

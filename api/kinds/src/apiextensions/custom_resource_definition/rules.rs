@@ -5,7 +5,7 @@ use schema::field::Reason;
 use schema::jsonpath::JsonPath;
 use schema::{DocExt, FieldErrors, Map, Path, Value, json, names, structural};
 
-use crate::custom::rules::compiler;
+use crate::custom::rules::{check, check_defaults};
 use crate::rules::{each, not_supported};
 
 /// All errors of a definition, new or changed.
@@ -123,21 +123,27 @@ fn as_upstream(doc: &Value) -> String {
     let raw = versions.map(|version| {
         let own =
             |name: &str| if shared(doc, name) { "null".to_owned() } else { version.get(name).cloned().unwrap_or_default().to_string() };
-        let name = version.get("name").cloned().unwrap_or_else(|| json!(""));
-        format!(
-            "{{\"Name\":{name},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":{},\"Subresources\":{},\
-             \"AdditionalPrinterColumns\":{},\"SelectableFields\":{}}}",
-            version.bool_at("served"),
-            version.bool_at("storage"),
-            version.bool_at("deprecated"),
-            version.get("deprecationWarning").cloned().unwrap_or_default(),
-            own("schema"),
-            own("subresources"),
-            own("additionalPrinterColumns"),
-            own("selectableFields"),
-        )
+        let flag = |name: &str| version.bool_at(name).to_string();
+        let members = [
+            ("Name", version.get("name").cloned().unwrap_or_else(|| json!("")).to_string()),
+            ("Served", flag("served")),
+            ("Storage", flag("storage")),
+            ("Deprecated", flag("deprecated")),
+            ("DeprecationWarning", version.get("deprecationWarning").cloned().unwrap_or_default().to_string()),
+            ("Schema", own("schema")),
+            ("Subresources", own("subresources")),
+            ("AdditionalPrinterColumns", own("additionalPrinterColumns")),
+            ("SelectableFields", own("selectableFields")),
+        ];
+        go_object(&members)
     });
     format!("[{}]", raw.collect::<Vec<_>>().join(","))
+}
+
+/// Members in the order given, each a JSON text.
+fn go_object(members: &[(&str, String)]) -> String {
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+    ["{", &members.join(","), "}"].concat()
 }
 
 /// Whether all versions say the same about `member`.
@@ -180,21 +186,15 @@ fn validate_schema(doc: &Value, old: Option<&Value>, schema: &Value, path: &Path
     if found.is_empty() {
         structural::check(root, &path, &mut found);
     }
-    if found.is_empty()
-        && let Some(compiler) = compiler()
-    {
-        compiler.check(root, None, &path, &mut found);
+    if found.is_empty() {
+        check_defaults(root, &path, &mut found);
     }
+    check(root, found.is_empty(), &path, &mut found);
     errors.0.extend(found.0);
 }
 
 fn has_status(doc: &Value) -> bool {
     doc.items_at("spec.versions").iter().any(|version| version.at("subresources.status").is_some())
-}
-
-/// Whether a schema or a part of it has rules.
-pub(super) fn has_rules(schema: &Value) -> bool {
-    structural::Structural::new(schema).has_rules
 }
 
 fn validate_columns(columns: &Value, path: &Path, errors: &mut FieldErrors) {

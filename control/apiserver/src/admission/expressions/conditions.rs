@@ -39,7 +39,7 @@ impl MatchConditions {
 
     /// Asks the conditions about a request.
     pub async fn ask(&self, view: &View<'_>) -> Verdict {
-        view.run(|variables| self.verdict(variables)).await
+        view.run(|variables| expressions::together(|| self.verdict(variables))).await
     }
 
     fn verdict(&self, variables: &[(&str, Cel<'_>)]) -> Verdict {

@@ -172,10 +172,10 @@ async fn conditions_decide_which_requests_are_asked_about() {
 #[tokio::test]
 async fn conditions_that_fail_do_as_the_policy_says() {
     let world = World::start().await;
-    let condition = json!([{"name": "mine", "expression": "object.data.nope == 'a'"}, {"name": "true", "expression": "true"}]);
+    let condition = json!([{"name": "mine", "expression": "object.nope.x == 'a'"}, {"name": "true", "expression": "true"}]);
     let hook = with(world.hook("x.example.com", "/deny"), &[("matchConditions", condition)]);
     world.validating("v", std::slice::from_ref(&hook)).await;
-    let want = "configmaps \"a\" is forbidden: expression 'object.data.nope == 'a'' resulted in error: no such key: data";
+    let want = "configmaps \"a\" is forbidden: expression 'object.nope.x == 'a'' resulted in error: no such key: nope";
     assert_eq!(message(world.create("a").await), (403, want.to_owned()));
     world.remove("Validating", "v").await;
     world.validating("v", &[with(hook, &[("failurePolicy", json!("Ignore"))])]).await;
