@@ -65,6 +65,7 @@ const ALL: &[Benchmark] = &[
     Benchmark { name: "rollout", what: "a Deployment of 100; a rolling update of 50", run: clusters::rollout },
     Benchmark { name: "link", what: "pod links and Services in the kernel", run: parts::link },
     Benchmark { name: "layer", what: "a 10,000-file archive to a mounted root", run: parts::layer },
+    Benchmark { name: "crds", what: "1,000 definitions of custom kinds: memory, and until the last is served", run: parts::crds },
     Benchmark { name: "cel", what: "one rule on a 4 KB pod, and on a custom object of 4 KB as its write asks it", run: parts::cel },
 ];
 

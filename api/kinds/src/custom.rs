@@ -44,13 +44,25 @@ pub struct Custom {
     pub deprecation: Option<Text>,
     /// The definition is on its way out: nothing new may be created.
     pub is_terminating: bool,
-    /// Other versions are converted by a webhook, which this build does not call.
-    pub has_webhook: bool,
+    /// Who makes documents of one version out of another's, where that is more than the version's name.
+    pub webhook: Option<Arc<Webhook>>,
+    /// Equal while the webhook and this version's schema stay the same: what was converted is good until then.
+    pub conversion_id: u64,
     pub scale: Option<Scale>,
     source: Source,
     schema: OnceLock<Structural>,
     shape: OnceLock<Shape>,
     rules: OnceLock<Option<rules::Rules>>,
+}
+
+/// `spec.conversion.webhook`
+#[derive(Debug, PartialEq)]
+pub struct Webhook {
+    /// The definition's name: `widgets.example.com`.
+    pub definition: Box<str>,
+    pub client_config: Value,
+    /// The versions of ConversionReview that it reads, the one that it likes best first.
+    pub review_versions: Vec<Text>,
 }
 
 /// Where `scale` finds its numbers: paths of names.
@@ -110,7 +122,8 @@ impl Family {
     pub fn new(raw: &Bytes, revision: u64, before: Option<&Self>) -> Option<Self> {
         let definition: Value = serde_json::from_slice(raw).ok()?;
         let earlier: Value = before.and_then(|before| serde_json::from_slice(&before.raw).ok()).unwrap_or_default();
-        let maker = Maker { raw, definition: &definition, earlier: &earlier, before, revision };
+        let webhook = Webhook::of(&definition).map(Arc::new);
+        let maker = Maker { raw, definition: &definition, earlier: &earlier, before, revision, webhook };
         let versions = definition.items_at("spec.versions");
         let made: Vec<(KindRef, &Value)> = versions.iter().enumerate().map(|(at, one)| (Arc::new(maker.kind(at, one)), one)).collect();
         let stored = made.iter().find(|(_, version)| version.bool_at("storage")).map(|(kind, _)| Arc::clone(kind))?;
@@ -137,6 +150,7 @@ struct Maker<'a> {
     earlier: &'a Value,
     before: Option<&'a Family>,
     revision: u64,
+    webhook: Option<Arc<Webhook>>,
 }
 
 impl Maker<'_> {
@@ -187,13 +201,23 @@ impl Maker<'_> {
             since: self.since(version),
             deprecation: self.deprecation(version),
             is_terminating: self.definition.at("metadata.deletionTimestamp").is_some_and(|time| !time.is_null()),
-            has_webhook: self.definition.str_at("spec.conversion.strategy") == "Webhook",
+            webhook: self.webhook.clone(),
+            conversion_id: self.webhook.as_ref().map_or(0, |_| self.conversion_id(version)),
             scale: version.at("subresources.scale").map(Scale::of),
             source: Source { raw: self.raw.clone(), version: at },
             schema: OnceLock::new(),
             shape: OnceLock::new(),
             rules: OnceLock::new(),
         }
+    }
+
+    fn conversion_id(&self, version: &Value) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        for part in [self.definition.at("spec.conversion"), version.get("name"), version.get("schema")] {
+            part.map(Value::to_string).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     /// Since when the schema is what it is.
@@ -244,6 +268,19 @@ pub fn rank(version: &str) -> (u8, u32, u32) {
     }
 }
 
+impl Webhook {
+    /// None where versions differ in their names alone.
+    fn of(definition: &Value) -> Option<Self> {
+        let webhook = definition.at("spec.conversion.webhook").filter(|_| definition.str_at("spec.conversion.strategy") == "Webhook")?;
+        let versions = webhook.items_at("conversionReviewVersions").iter().filter_map(Value::as_str);
+        Some(Self {
+            definition: definition.str_at("metadata.name").into(),
+            client_config: webhook.at("clientConfig").cloned().unwrap_or_default(),
+            review_versions: versions.map(|version| version.to_owned().into()).collect(),
+        })
+    }
+}
+
 impl Scale {
     fn of(scale: &Value) -> Self {
         let path = |name: &str| scale.str_at(name).trim_start_matches('.').to_owned();
@@ -263,7 +300,7 @@ fn fields(version: &Value) -> Vec<(Text, FieldLookup)> {
     let field = |field: &Value| {
         let path = field.str_at("jsonPath");
         let read = JsonPath::parse(path).ok()?;
-        let lookup: FieldLookup = Arc::new(move |doc| read.find(doc).first().map(|value| selected(value)).unwrap_or_default());
+        let lookup: FieldLookup = Arc::new(move |doc| read.first(doc).map(|value| selected(&value)).unwrap_or_default());
         Some((path.trim_start_matches('.').to_owned().into(), lookup))
     };
     version.items_at("selectableFields").iter().filter_map(field).collect()

@@ -19,7 +19,8 @@
 //! | `ownership` | the rules of the drawing above |
 //! | `overlay` | a configuration laid over a document, without owners |
 //! | `quick`, `created` | the same for small updates, without reading what they do not touch, and for new objects in one walk |
-//! | `last_applied` | taking over from client-side apply |
+//! | `last_applied`, [`upgrade`] | taking over from client-side apply, on the server and by a client |
+//! | [`wire`] | whether entries can be read, in upstream's words |
 //! | [`view`] | a built-in document as Go prints it, the form that ownership is told by |
 //! | [`scale`] | ownership through the `scale` subresource |
 //!
@@ -40,7 +41,9 @@ pub mod path;
 pub mod scale;
 pub mod set;
 pub mod shape;
+pub mod upgrade;
 pub mod view;
+pub mod wire;
 
 pub use conflict::Conflicts;
 pub use managed::{Managed, Operation, Owner};
@@ -147,12 +150,35 @@ impl Write<'_> {
     fn apply_printed(&self, ty: TypeId, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {
         let printed = Printed { kind: self.kind, api_version: self.api_version, ty };
         let mut told = Write { kind: &printed, ..*self }.apply_as_is(&view::as_printed(ty, live), config, force)?;
-        let mut object = self.apply_as_is(live, config, true)?;
+        let mut object = match self.laid_over(live, config)? {
+            Some(object) => object,
+            None => self.apply_as_is(live, config, true)?,
+        };
         object.remove_at("metadata.managedFields");
         if let Some(entries) = told.remove_at("metadata.managedFields") {
             object.set_at("metadata.managedFields", entries);
         }
         Ok(object)
+    }
+
+    /// The document alone, where the applier names all that it named before, so that nothing goes; None where it names less.
+    fn laid_over(&self, live: &Value, config: &Value) -> Result<Option<Value>, ApplyError> {
+        let place = self.place()?;
+        let is_ours = |entry: &&Value| {
+            entry.str_at("operation") == Operation::Apply.as_str()
+                && entry.str_at("manager") == self.manager
+                && entry.str_at("subresource") == self.subresource
+        };
+        if let Some(last) = live.items_at("metadata.managedFields").iter().find(is_ours) {
+            let named = FieldSet::parse(&last["fieldsV1"]).map_err(ApplyError::Shape)?;
+            let names = typed::fields(place, config).without_trees(self.ignored);
+            if last.str_at("apiVersion") != self.api_version || !named.difference(&names).is_empty() {
+                return Ok(None);
+            }
+        }
+        let mut object = merge::merge(place, live, config);
+        last_applied::keep_up(self.manager, &mut object, config)?;
+        Ok(Some(object))
     }
 
     fn apply_as_is(&self, live: &Value, config: &Value, force: bool) -> Result<Value, ApplyError> {

@@ -13,6 +13,7 @@
 //! | [`apply`] | server-side apply: field ownership, merge, conflicts |
 //! | [`doc`] | reading and writing a [`Value`] by path |
 //! | [`field`] | [`Path`] and [`FieldErrors`], in upstream's words |
+//! | [`go`] | values and texts as Go prints them, for messages, templates and tables |
 //! | [`status`] | `meta/v1 Status`: every error an API caller sees |
 //! | [`yaml`] | a [`Value`] as YAML, in kubectl's form |
 //! | [`structural`] | schemas of custom kinds, compiled: pruning, defaults, validation |
@@ -27,6 +28,7 @@ pub mod doc;
 pub mod duration;
 pub mod facts;
 pub mod field;
+pub mod go;
 pub mod jsonpath;
 pub mod meta;
 pub mod names;

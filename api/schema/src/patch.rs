@@ -3,7 +3,6 @@
 //!
 //! Their quirks are upstream's: clients have learned to live with them, and match on the texts of errors.
 
-mod go_print;
 mod json;
 mod lookup;
 mod merge;
@@ -12,6 +11,7 @@ mod strategic;
 
 pub mod create;
 
+use crate::go as go_print;
 use crate::{TypeId, Value};
 
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]

@@ -10,10 +10,7 @@ pub fn to_string(value: &Value) -> String {
     match value {
         Value::Object(members) if !members.is_empty() => object(members, 0, &mut out),
         Value::Array(elements) if !elements.is_empty() => list(elements, 0, &mut out),
-        scalar => {
-            out.push_str(&inline(scalar, 0));
-            out.push('\n');
-        }
+        scalar => line(scalar, 0, &mut out),
     }
     out
 }
@@ -38,8 +35,7 @@ fn object(members: &crate::Map<String, Value>, indent: usize, out: &mut String) 
             }
             scalar => {
                 out.push(' ');
-                out.push_str(&inline(scalar, indent + 2));
-                out.push('\n');
+                line(scalar, indent + 2, out);
             }
         }
     }
@@ -54,10 +50,41 @@ fn list(elements: &[Value], indent: usize, out: &mut String) {
         match element {
             Value::Object(inner) if !inner.is_empty() => object(inner, indent + 2, out),
             Value::Array(inner) if !inner.is_empty() => list(inner, indent + 2, out),
-            scalar => {
-                out.push_str(&inline(scalar, indent + 2));
-                out.push('\n');
-            }
+            scalar => line(scalar, indent + 2, out),
+        }
+    }
+}
+
+/// The rest of a line: a value without members. What lies beyond the width goes on below, `indent` deep.
+fn line(value: &Value, indent: usize, out: &mut String) {
+    let written = inline(value, indent);
+    let start = out.rfind('\n').map_or(0, |at| at + 1);
+    if value.is_string() && !written.contains('\n') {
+        fold(&written, out[start..].chars().count(), indent, out);
+    } else {
+        out.push_str(&written);
+    }
+    out.push('\n');
+}
+
+/// Columns that a line may have before the next space of a text ends it.
+const WIDTH: usize = 80;
+
+/// Writes a text that starts at `column`, plain or with its quotes, and breaks it at spaces beyond the width: a reader takes a
+/// break for a space.
+fn fold(text: &str, mut column: usize, indent: usize, out: &mut String) {
+    let characters: Vec<char> = text.chars().collect();
+    let quote = characters[0];
+    let inside = if matches!(quote, '\'' | '"') { 2..characters.len().saturating_sub(2) } else { 1..characters.len() };
+    for (at, c) in characters.iter().enumerate() {
+        let alone = *c == ' ' && at > 0 && characters[at - 1] != ' ' && characters.get(at + 1) != Some(&' ');
+        if alone && column > WIDTH && inside.contains(&at) {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        } else {
+            out.push(*c);
+            column += 1;
         }
     }
 }
@@ -120,7 +147,6 @@ fn is_risky(value: &str) -> bool {
         || value.contains(": ")
         || value.contains(" #")
         || value.starts_with("---")
-        || value == "="
         || value == "<<"
 }
 
@@ -172,6 +198,15 @@ mod tests {
             "d": "two\nlines\n", "e": "", "f": "- x", "g": null, "h": "1.5", "i": "2020-01-02T03:04:05Z", "j": "1:30", "k": "nginx:1"});
         let want = "a:\n  empty: []\n  list:\n  - x: 1\n    z: \"y\"\n  - - 1\n    - 2\n  none: {}\nb: \"yes\"\nc: plain text\nd: |\n  two\n  lines\ne: \"\"\nf: '- x'\ng: null\nh: \"1.5\"\ni: \"2020-01-02T03:04:05Z\"\nj: \"1:30\"\nk: nginx:1\n";
         assert_eq!(to_string(&value), want);
+    }
+
+    #[test]
+    fn long_texts_go_on_below() {
+        let words = "word ".repeat(40);
+        let value = json!({"a": words.trim(), "b": [format!("it's: {}", words.trim()), "x".repeat(100)], "c": {"d": format!("\u{7} {}", words.trim())}});
+        let written = to_string(&value);
+        assert!(written.starts_with(&format!("a: {}\n  word", "word ".repeat(16).trim())), "{written}");
+        assert_eq!(decode::yaml_value(written.as_bytes()).expect("what is written is read"), value, "{written}");
     }
 
     proptest! {

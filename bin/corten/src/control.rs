@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use apiserver::aggregation::Trust;
 use apiserver::http::metrics::Metrics;
 use apiserver::http::{self, Agents, Face, Limits, Listener};
 use apiserver::settings::Settings;
@@ -67,13 +68,27 @@ async fn serve(
     let agents = Agents::new(pki::live_client_config(pki.ca(), &pki.keep_fresh(Leaf::api_server_to_agent())?));
     let url = format!("https://{}:{port}", instance.node_ip());
     let face = Face::with_options(Arc::clone(&assembled.core), authenticator, tokens, agents, &url, options);
+    aggregate(&face, assembled, pki)?;
     let leaf = Leaf::api_server(&server_names(instance));
     let listener = Listener::new(&pki.leaf(&leaf)?, Limits::default()).map_err(anyhow::Error::msg)?;
     listener.keep_fresh(env, Arc::clone(pki), leaf);
     let (relief, task_env) = (Arc::clone(face.relief()), env.clone());
-    env.spawn("relief", async move { relief.run(&task_env, || _ = sys::memory::give_back()).await });
+    env.spawn("relief", async move { relief.run(&task_env, sys::memory::give_back).await });
     env.spawn("listen", http::serve(Arc::clone(&face), listener, socket));
     Ok(face)
+}
+
+/// Other API servers know us by a certificate of their own authority.
+fn aggregate(face: &Face, assembled: &assemble::Assembled, pki: &Arc<Pki>) -> anyhow::Result<()> {
+    let leaf = Leaf::front_proxy();
+    let trust = Trust {
+        client_ca: pki.ca().to_owned(),
+        front_proxy_ca: pki.front_proxy_ca().to_owned(),
+        front_proxy_name: leaf.common_name.clone(),
+    };
+    face.aggregation().set_identity(pki.keep_fresh(leaf)?);
+    face.aggregation().start(&assembled.core, trust);
+    Ok(())
 }
 
 /// Every name and address under which the API server is reached.

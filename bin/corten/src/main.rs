@@ -26,6 +26,9 @@ use clap::Parser;
 use cli::{Cli, Invocation};
 use env::Env;
 
+#[global_allocator]
+static HEAP: sys::memory::Heap = sys::memory::HEAP;
+
 fn main() -> ExitCode {
     let argv: Vec<String> = std::env::args().collect();
     // The keeper must be alone in its process, so the role is found before anything starts a thread.

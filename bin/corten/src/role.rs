@@ -116,8 +116,6 @@ fn take_descriptors() {
 fn process(name: &'static str, run: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
     logging::start();
     take_descriptors();
-    // The workers, and one for the threads that block: each heap more keeps free memory that the others cannot use.
-    sys::memory::bound_heaps(3);
     // Two workers do for every machine size so far: the work is I/O, and each worker costs memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -16,6 +16,10 @@ use futures::StreamExt;
 use schema::{Value, json};
 use store::{Memory, Store};
 
+/// As in the product.
+#[global_allocator]
+static HEAP: sys::memory::Heap = sys::memory::HEAP;
+
 fn main() {
     let mut numbers = std::env::args().skip(1).map(|word| word.parse().expect("a number"));
     let (pods, watchers) = (numbers.next().unwrap_or(5_000), numbers.next().unwrap_or(1_000));

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::Config;
+use apiserver::aggregation::Trust;
 use apiserver::assemble::{Assembled, assemble};
 use apiserver::http::{Agents, Face, Limits, Listener, serve};
 use apiserver::settings::Settings;
 use auth::certificate::ClientCertificates;
-use auth::pki::Leaf;
+use auth::pki::{Leaf, Live};
 use auth::{Authenticator, MASTERS, Pki, UserInfo};
 use env::Env;
 use store::Memory;
@@ -71,7 +72,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent())?)));
     let agents = if loopback { agents.on_loopback() } else { agents };
     let url = format!("https://127.0.0.1:{port}");
-    let face = Face::with_options(core, authenticator, tokens, agents, &url, settings.options(&env)?);
+    let face = Face::with_options(Arc::clone(&core), authenticator, tokens, agents, &url, settings.options(&env)?);
+    let leaf = Leaf::front_proxy();
+    let trust = Trust {
+        client_ca: pki.ca().to_owned(),
+        front_proxy_ca: pki.front_proxy_ca().to_owned(),
+        front_proxy_name: leaf.common_name.clone(),
+    };
+    face.aggregation().set_identity(Live::new(&pki.leaf(&leaf)?)?);
+    face.aggregation().start(&core, trust);
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     env.spawn("listen", serve(face, Listener::new(&server, Limits::default())?, socket));
     let kubeconfig = dir.join("admin.kubeconfig");

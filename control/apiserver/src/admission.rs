@@ -156,7 +156,7 @@ impl Chain {
         let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace::NamespaceLifecycle),
             Box::new(service_account::ServiceAccount),
-            Box::new(priority::Priority),
+            Box::new(priority::Priority::default()),
             Box::new(toleration::DefaultTolerationSeconds),
             Box::new(runtime_class::RuntimeClass),
             Box::new(default_class::DefaultClass::STORAGE),

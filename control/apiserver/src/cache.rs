@@ -29,6 +29,7 @@ use self::item::Item;
 use self::progress::Progress;
 use self::ring::{Change, Ring, Topic};
 use crate::allocate::Allocations;
+use crate::conversion::Conversions;
 use crate::quota::Fences;
 use crate::registry::Registry;
 
@@ -57,6 +58,7 @@ pub struct Cache {
     pub allocations: Allocations,
     /// Where quotas came into force, which live beside the objects as well.
     pub fences: Fences,
+    conversions: Conversions,
 }
 
 /// One storage prefix.
@@ -85,7 +87,21 @@ impl Cache {
             stopping: AtomicBool::new(false),
             allocations: Allocations::default(),
             fences: Fences::default(),
+            conversions: Conversions::default(),
         }
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Who makes objects of custom kinds in versions that are not stored.
+    pub fn conversions(&self) -> &Conversions {
+        &self.conversions
     }
 
     /// A built-in kind's cache, by storage prefix.

@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use crate::admission::{Annotations, Chain, Facet};
 use crate::cache::cursor::Cursor;
 use crate::cache::{Cache, KindCache};
+use crate::conversion::Memo;
 use crate::flow::Flow;
 use crate::gate::Gates;
 use crate::list::Lister;
@@ -54,6 +55,8 @@ pub(crate) struct Call<'a> {
     pub annotations: &'a Annotations,
     /// Texts for Warning headers, gathered on the way.
     pub warnings: Vec<String>,
+    /// What conversion webhooks were asked on the way.
+    pub memo: Arc<Memo>,
 }
 
 impl Core {
@@ -171,7 +174,6 @@ impl Core {
     async fn admit(&self, user: &UserInfo, verb: Verb, target: &Target, options: &Options) -> Result<KindRef, Status> {
         self.authorize(&attributes(user, verb, target, options)).await?;
         let kind = self.registry.resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)?;
-        custom::check_conversion(&kind)?;
         Ok(kind)
     }
 
@@ -179,7 +181,8 @@ impl Core {
     pub(crate) async fn run(&self, user: &UserInfo, kind: KindRef, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
         check_scope(&kind, &request.target)?;
         let (target, options, facet) = (&request.target, &request.options, Facet::Whole);
-        let mut call = Call { core: self, user, kind, target, options, facet, annotations, warnings: Vec::new() };
+        let (warnings, memo) = (Vec::new(), Arc::default());
+        let mut call = Call { core: self, user, kind, target, options, facet, annotations, warnings, memo };
         let response = call.respond(request.verb, request.body).await?;
         Ok(Answer { response, warnings: call.warnings })
     }
@@ -226,8 +229,8 @@ impl<'a> Call<'a> {
         'a: 'b,
     {
         let warnings = std::mem::take(&mut self.warnings);
-        let (facet, annotations) = (Facet::Whole, self.annotations);
-        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options, facet, annotations, warnings }
+        let (facet, annotations, memo) = (Facet::Whole, self.annotations, Arc::clone(&self.memo));
+        Call { core: self.core, user: self.user, kind: Arc::clone(&self.kind), target, options, facet, annotations, warnings, memo }
     }
 
     async fn respond(&mut self, verb: Verb, body: client::Body) -> Result<Response, Status> {
@@ -278,7 +281,7 @@ impl<'a> Call<'a> {
         list::wait(&self.core.cache, asked).await?;
         let cached = self.core.cache.of(&self.kind).and_then(|cache| cache.get(&self.key()));
         let item = cached.ok_or_else(|| self.not_found())?;
-        Ok(Response::Object { object: convert::served(&self.kind, Arc::clone(&item.object))?, created: false })
+        Ok(Response::Object { object: convert::object(&self.core.cache, &self.kind, item).await?, created: false })
     }
 
     /// The object's key in the store.

@@ -27,19 +27,6 @@ pub(crate) const API_VERSION: &str = "apiextensions.k8s.io/v1";
 pub(crate) const RESOURCE: &str = "customresourcedefinitions";
 const BY_GROUP: &str = "group";
 
-/// 500 for a version that only a webhook could make of what is stored.
-pub(crate) fn check_conversion(kind: &Descriptor) -> Result<(), Status> {
-    let converted = kind.custom.as_ref().is_some_and(|custom| custom.has_webhook) && kind.version != kind.stored_version;
-    if !converted {
-        return Ok(());
-    }
-    let (version, stored) = (kind.api_version(), &kind.stored_version);
-    Err(Status::internal(format!(
-        "conversion webhook for {version}, Kind={} is not called by this build; ask for {}/{stored}, the version that is stored",
-        kind.kind, kind.group
-    )))
-}
-
 /// 403 while the definition is on its way out.
 pub(crate) fn check_creatable(kind: &Descriptor, name: &str) -> Result<(), Status> {
     match &kind.custom {

@@ -16,12 +16,14 @@
 //! | `connect.rs` | admission of connections, before anything is dialled |
 //! | `agent.rs`, `upgrade.rs` | what a node's agent answers |
 //! | `proxy.rs` | what listens in a pod answers |
+//! | `aggregated.rs` | what other API servers answer |
 //! | `audit.rs` | who asked what, and what came of it |
 //! | `deadline.rs`, `cors.rs` | how long a request may take; which browsers may ask |
 //! | `relief.rs` | when memory is worth giving back |
 //! | `paths.rs`, `health.rs`, `discovery.rs`, `openapi.rs`, `metrics.rs` | what is no resource |
 
 pub mod agent;
+mod aggregated;
 pub mod answer;
 pub mod audit;
 mod connect;
@@ -61,6 +63,7 @@ use hyper::body::Incoming;
 use schema::Status;
 
 pub use self::agent::Agents;
+use self::aggregated::Asker;
 use self::answer::{Answer, compress, failure};
 use self::audit::{Audit, Noted, Record};
 use self::cors::Cors;
@@ -74,6 +77,7 @@ use self::relief::Relief;
 use self::resource::Exchange;
 use self::route::{Asked, Route, route};
 use crate::Core;
+use crate::aggregation::Aggregation;
 use crate::flow::{self, Sort};
 
 /// What the HTTP face is made of; shared by all connections.
@@ -87,6 +91,7 @@ pub struct Face {
     pub(crate) metrics: Metrics,
     pub(crate) discovery: Discovery,
     pub(crate) openapi: OpenApi,
+    pub(crate) aggregation: Arc<Aggregation>,
     /// Room for the protobuf messages that cached objects keep.
     pub(crate) encodings: Arc<Budget>,
     pub(crate) relief: Arc<Relief>,
@@ -117,6 +122,13 @@ struct Journey {
     record: Option<Record>,
     /// Where flow control put it.
     sort: Option<Arc<Sort>>,
+}
+
+impl Journey {
+    /// What another server is told of who asks.
+    fn asker<'a>(&'a self, user: &'a UserInfo) -> Asker<'a> {
+        Asker { user, ip: Some(self.ip), audit_id: &self.id }
+    }
 }
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -168,6 +180,7 @@ impl Face {
             metrics,
             discovery: Discovery::default(),
             openapi: OpenApi::default(),
+            aggregation: Arc::default(),
             encodings: Budget::new(ENCODINGS_BYTES_MAX),
             relief: Arc::default(),
             base_url: base_url.to_owned(),
@@ -189,6 +202,11 @@ impl Face {
     /// Tells when memory is worth giving back; somebody must [`Relief::run`] it.
     pub fn relief(&self) -> &Arc<Relief> {
         &self.relief
+    }
+
+    /// Groups that other servers answer for; somebody must [`Aggregation::start`] it.
+    pub fn aggregation(&self) -> &Arc<Aggregation> {
+        &self.aggregation
     }
 
     pub fn authenticator(&self) -> &Authenticator {
@@ -249,7 +267,7 @@ impl Face {
             place
         };
         let notes = journey.record.as_ref().map(Record::notes).unwrap_or_default();
-        let answered = self.dispatch(&user, request, query, headers, route, notes);
+        let answered = self.dispatch(journey, &user, request, query, headers, route, notes);
         if lasts {
             return answered.await;
         }
@@ -259,8 +277,10 @@ impl Face {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a request in its parts")]
     async fn dispatch(
         self: &Arc<Self>,
+        journey: &Journey,
         user: &Arc<UserInfo>,
         request: http::Request<Incoming>,
         query: &Query,
@@ -268,6 +288,12 @@ impl Face {
         route: Route,
         notes: audit::Notes,
     ) -> Result<Answer, Refusal> {
+        let path = request.uri().path();
+        if let Some(remote) = self.aggregation.remote(&self.core, path) {
+            let word = request.method().as_str().to_ascii_lowercase();
+            self.core.authorize(&attributes(user, &route, &word, path)).await?;
+            return Ok(aggregated::answer(self, &remote, &journey.asker(user), request).await);
+        }
         match route {
             Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, user, &asked, query, request, &notes).await,
             Route::Resource(asked) if proxy::serves(&asked.target) => proxy::answer(self, user, &asked, request, &notes).await,
@@ -281,7 +307,7 @@ impl Face {
                 let exchange = Exchange { face: self, user, asked, query, headers, annotations, body };
                 exchange.answer().await.map_err(Refusal::Status)
             }
-            Route::Path => paths::answer(self, user, query, &request).await,
+            Route::Path => paths::answer(self, &journey.asker(user), query, &request).await,
         }
     }
 

@@ -14,10 +14,12 @@
 //! | [`flow`] | priority and fairness of what comes over the network |
 //! | [`registry`] | which resources exist |
 //! | [`custom`] | what definitions of custom kinds ask of the server |
+//! | [`convert`], [`conversion`] | from one version of a kind to another, by programs outside where a definition says so |
 //! | [`cache`] | every object in memory, events in rings, watchers as cursors |
 //! | [`list`], [`watch`], [`page`], [`select`] | reading collections |
 //! | [`write`] and its rooms | create, update, patch, delete and the transaction below them |
 //! | [`admission`] | the ordered chain of plug-ins |
+//! | [`aggregation`] | groups that other API servers answer for |
 //! | [`webhook`] | calls to programs outside that are asked |
 //! | [`allocate`] | ClusterIPs and node ports, inside the write's own transaction |
 //! | [`quota`] | resource quotas, charged inside the write's own transaction |
@@ -27,12 +29,14 @@
 //! | [`http`] | the thin face: TLS, paths, media types, tables, discovery |
 
 pub mod admission;
+pub mod aggregation;
 pub mod allocate;
 pub mod assemble;
 pub mod body;
 pub mod bootstrap;
 pub mod cache;
 pub mod config;
+pub mod conversion;
 pub mod convert;
 pub mod core;
 pub mod custom;

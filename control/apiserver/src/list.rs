@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{List, Object, Options};
+use client::{List, Options};
 use kinds::KindRef;
 use schema::field::Reason;
 use schema::{FieldErrors, Path, Status};
@@ -63,7 +63,7 @@ impl Lister<'_> {
                 return self.history(Some(revision), String::new(), options.limit, &selector).await;
             }
         }
-        self.newest(options.limit, &selector)
+        self.newest(options.limit, &selector).await
     }
 
     /// Waits until the cache shows `revision`.
@@ -72,15 +72,33 @@ impl Lister<'_> {
     }
 
     /// The first page, from the cache.
-    fn newest(&self, limit: u64, selector: &Selector) -> Result<List, Status> {
-        let (items, total, revision) = self.matching(selector);
+    async fn newest(&self, limit: u64, selector: &Selector) -> Result<List, Status> {
+        let (items, total, revision) = self.matching_as_served(selector).await?;
         let cut = usize::try_from(limit).unwrap_or(usize::MAX);
         if limit == 0 || items.len() <= cut {
-            return self.page(items, revision, None, None);
+            return self.page(items, revision, None, None).await;
         }
         let remaining = selector.is_everything().then(|| (total - cut) as i64);
         let next = self.next_start(&items[cut - 1]);
-        self.page(items.into_iter().take(cut).collect(), revision, Some(next), remaining)
+        self.page(items.into_iter().take(cut).collect(), revision, Some(next), remaining).await
+    }
+
+    /// As [`Lister::matching`]; where a webhook converts objects, it is the converted ones that are asked.
+    async fn matching_as_served(&self, selector: &Selector) -> Result<(Vec<Arc<Item>>, usize, u64), Status> {
+        if !convert::may_ask(self.kind) || selector.is_everything() {
+            return Ok(self.matching(selector));
+        }
+        let (items, _, revision) = self.matching(&selector.of_any_version());
+        let items = self.as_served(items, selector).await?;
+        let total = items.len();
+        Ok((items, total, revision))
+    }
+
+    /// Items that match once they are in the version that is served.
+    async fn as_served(&self, items: Vec<Arc<Item>>, selector: &Selector) -> Result<Vec<Arc<Item>>, Status> {
+        let mut items = if convert::may_ask(self.kind) { convert::items(self.cache, self.kind, items).await? } else { items };
+        items.retain(|item| selector.matches(item));
+        Ok(items)
     }
 
     /// Everything that matches, how many there are in all, and the revision that this is the state of.
@@ -134,12 +152,9 @@ impl Lister<'_> {
             };
             let range = self.store.range(&from, &end, at, wanted).await.map_err(|error| failure::of_store(&error))?;
             let last = range.entries.last().map(|entry| format!("{}\0", entry.key));
-            for entry in range.entries {
-                let item = Item::parse(entry.value, self.kind_cache.on_node())?;
-                if everything || selector.matches(&item) {
-                    items.push(item);
-                }
-            }
+            let parsed = range.entries.into_iter().map(|entry| Item::parse(entry.value, self.kind_cache.on_node()));
+            let parsed: Vec<Arc<Item>> = parsed.collect::<Result<_, _>>()?;
+            items.extend(if everything { parsed } else { self.as_served(parsed, selector).await? });
             let surplus = items.len().saturating_sub(cut);
             let exhausted = range.remaining == 0;
             if surplus == 0 && !exhausted && !(everything && items.len() == cut) {
@@ -149,15 +164,14 @@ impl Lister<'_> {
             items.truncate(cut);
             let next = if surplus > 0 || !exhausted { items.last().map(|item| self.next_start(item)) } else { None };
             let remaining = i64::try_from(range.remaining).ok().filter(|_| everything && next.is_some());
-            return self.page(items, range.revision.0, next, remaining);
+            return self.page(items, range.revision.0, next, remaining).await;
         }
     }
 
-    fn page(&self, items: Vec<Arc<Item>>, revision: u64, next: Option<String>, remaining: Option<i64>) -> Result<List, Status> {
+    async fn page(&self, items: Vec<Arc<Item>>, revision: u64, next: Option<String>, remaining: Option<i64>) -> Result<List, Status> {
         let continue_token = next.map(|start| Continue { revision: Some(revision), start }.encode()).unwrap_or_default();
-        let objects: Result<Vec<Arc<Object>>, Status> =
-            items.iter().map(|item| convert::served(self.kind, Arc::clone(&item.object))).collect();
-        Ok(List { items: objects?, resource_version: revision.to_string(), continue_token, remaining })
+        let items = convert::objects(self.cache, self.kind, items).await?;
+        Ok(List { items, resource_version: revision.to_string(), continue_token, remaining })
     }
 
     /// The key after `item`, below the list's prefix.

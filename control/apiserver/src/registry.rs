@@ -128,6 +128,11 @@ impl Table {
         self.built_in.stored.values()
     }
 
+    /// The family of a definition, by the definition's name.
+    pub fn family(&self, name: &str) -> Option<&Arc<Family>> {
+        self.families.get(name)
+    }
+
     /// The families of custom kinds, in no order.
     pub fn families(&self) -> impl Iterator<Item = &Arc<Family>> {
         self.families.values()

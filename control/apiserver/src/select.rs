@@ -16,12 +16,14 @@ pub struct Selector {
     is_stored: bool,
 }
 
+#[derive(Clone)]
 struct Term {
     field: Field,
     equal: bool,
     value: String,
 }
 
+#[derive(Clone, Copy)]
 enum Field {
     Name,
     Namespace,
@@ -40,6 +42,13 @@ impl Selector {
         });
         let terms = terms.collect::<Result<_, Status>>()?;
         Ok(Self { labels, terms, served: Arc::clone(served), is_stored: Arc::ptr_eq(served, stored) || served.custom.is_some() })
+    }
+
+    /// What of it can be said of objects in any version: what names and namespaces they have.
+    pub fn of_any_version(&self) -> Self {
+        let known = |term: &&Term| matches!(term.field, Field::Name | Field::Namespace);
+        let terms = self.terms.iter().filter(known).cloned().collect();
+        Self { labels: LabelSelector::default(), terms, served: Arc::clone(&self.served), is_stored: self.is_stored }
     }
 
     pub fn is_everything(&self) -> bool {

@@ -23,9 +23,9 @@ use crate::cache::event::Event;
 use crate::cache::item::Item;
 use crate::cache::ring::Topic;
 use crate::cache::{Cache, KindCache};
-use crate::failure;
 use crate::list::{self, Lister};
 use crate::select::Selector;
+use crate::{convert, failure};
 
 /// Watches end between this and twice this, so that they spread over servers and leaks do not live for ever.
 const TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);
@@ -63,20 +63,28 @@ impl Watcher<'_> {
             topic,
             selector,
             initial: Vec::new(),
+            converted: None,
             mark_initial_end: false,
             after: 0,
             bookmarks: options.allow_watch_bookmarks,
             timeout,
         };
         let topic = self.topic(&selector);
+        let start = |topic| {
+            if !convert::may_ask(self.kind) {
+                return start(selector, topic);
+            }
+            let first = selector.of_any_version();
+            Start { converted: Some(selector), ..start(first, topic) }
+        };
         match self.from(options).await? {
             From::State(revision) => {
                 list::wait(self.cache, revision).await?;
-                let mut start = start(selector, topic);
+                let mut start = start(topic);
                 start.mark_initial_end = options.send_initial_events == Some(true);
                 Ok(self.with_state(start))
             }
-            From::After(revision) => self.after(start(selector, topic), revision).await,
+            From::After(revision) => self.after(start(topic), revision).await,
         }
     }
 

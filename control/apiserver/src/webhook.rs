@@ -12,11 +12,11 @@
 mod config;
 mod dial;
 mod ending;
-mod names;
+pub(crate) mod names;
 pub mod outside;
-mod pool;
-mod resolve;
-mod tls;
+pub(crate) mod pool;
+pub(crate) mod resolve;
+pub(crate) mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -110,7 +110,7 @@ pub struct Endpoint {
 
 struct Ready {
     config: ClientConfig,
-    pool: Pool,
+    pool: Pool<Full<Bytes>>,
     /// The addresses of a host outside, and when they were found.
     named: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
@@ -170,8 +170,8 @@ impl Ready {
                     lease.give_back(world.env);
                     return Ok(bytes);
                 }
-                Err(pool::Failed::Unconnected(why)) => refused = why, // another address may do
-                Err(pool::Failed::Broken(why)) => return Err(Failure::Transport(why)),
+                Err((pool::Failed::Unconnected(why), _)) => refused = why, // another address may do
+                Err((pool::Failed::Broken(why), _)) => return Err(Failure::Transport(why)),
             }
         }
         Err(Failure::Transport(refused))
@@ -211,7 +211,7 @@ impl Ready {
 }
 
 /// Requests spread over a service's endpoints.
-fn shuffle(addresses: &mut [SocketAddr], env: &Env) {
+pub(crate) fn shuffle(addresses: &mut [SocketAddr], env: &Env) {
     for last in (1..addresses.len()).rev() {
         let pick = usize::try_from(env.random_below(last as u64 + 1)).unwrap_or_default();
         addresses.swap(last, pick);

@@ -80,6 +80,8 @@ pub struct Leaf {
     /// DNS names and IP addresses of a server; empty: no server.
     pub names: Vec<String>,
     pub client: bool,
+    /// Issued by the front proxy's authority instead of the cluster's.
+    pub by_front_proxy: bool,
 }
 
 impl Leaf {
@@ -96,7 +98,14 @@ impl Leaf {
         ];
         let mut all: Vec<String> = usual.iter().map(|name| (*name).to_owned()).collect();
         all.extend(names.iter().filter(|name| !usual.contains(&name.as_str())).cloned());
-        Self { file: "apiserver".into(), common_name: "kube-apiserver".into(), organization: None, names: all, client: false }
+        Self {
+            file: "apiserver".into(),
+            common_name: "kube-apiserver".into(),
+            organization: None,
+            names: all,
+            client: false,
+            by_front_proxy: false,
+        }
     }
 
     /// The API server as the client of node agents.
@@ -122,7 +131,13 @@ impl Leaf {
     /// A node's agent as a server (10250): `names` are its host name and addresses.
     pub fn node_server(node: &str, names: &[String]) -> Self {
         let common_name = format!("{NODE_PREFIX}{node}");
-        Self { file: format!("node-{node}-server"), common_name, organization: Some(NODES.into()), names: names.to_vec(), client: false }
+        let (file, organization) = (format!("node-{node}-server"), Some(NODES.into()));
+        Self { file, common_name, organization, names: names.to_vec(), client: false, by_front_proxy: false }
+    }
+
+    /// The API server as the client of other API servers, which believe it when it says who asks.
+    pub fn front_proxy() -> Self {
+        Self { by_front_proxy: true, ..Self::client("front-proxy-client", "front-proxy-client", None) }
     }
 
     pub fn client(file: &str, common_name: &str, organization: Option<&str>) -> Self {
@@ -132,6 +147,7 @@ impl Leaf {
             organization: organization.map(str::to_owned),
             names: Vec::new(),
             client: true,
+            by_front_proxy: false,
         }
     }
 }
@@ -187,7 +203,7 @@ impl Pki {
         {
             return Ok(held);
         }
-        let made = issue(&self.ca, leaf, &self.env)?;
+        let made = issue(self.issuer(leaf), leaf, &self.env)?;
         write_pair(&crt, &key, &made)?;
         Ok(made)
     }
@@ -239,6 +255,10 @@ impl Pki {
         client_config(&self.ca.certificate, identity)
     }
 
+    fn issuer(&self, leaf: &Leaf) -> &Authority {
+        if leaf.by_front_proxy { &self.front_proxy } else { &self.ca }
+    }
+
     fn paths(&self, file: &str) -> (PathBuf, PathBuf) {
         (self.dir.join(format!("{file}.crt")), self.dir.join(format!("{file}.key")))
     }
@@ -247,7 +267,7 @@ impl Pki {
     fn is_good(&self, held: &Identity, leaf: &Leaf) -> bool {
         let Some(der) = held.chain().into_iter().next() else { return false };
         let Ok((_, cert)) = X509Certificate::from_der(&der) else { return false };
-        let Ok(ca) = CertificateDer::from_pem_slice(self.ca.certificate.as_bytes()) else { return false };
+        let Ok(ca) = CertificateDer::from_pem_slice(self.issuer(leaf).certificate.as_bytes()) else { return false };
         let Ok((_, ca)) = X509Certificate::from_der(&ca) else { return false };
         cert.verify_signature(Some(ca.public_key())).is_ok()
             && has_life_left(&cert, &self.env)
@@ -505,6 +525,16 @@ mod tests {
         fs::remove_file(dir.path().join("ca.crt")).unwrap();
         let new = Pki::ensure(dir.path(), &env).unwrap().leaf(&Leaf::admin()).unwrap();
         assert_ne!(old.certificate, new.certificate);
+    }
+
+    #[test]
+    fn the_front_proxys_certificate_is_its_authoritys_and_no_user_of_ours() {
+        let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
+        let pki = Pki::ensure(dir.path(), &env).unwrap();
+        let identity = pki.leaf(&Leaf::front_proxy()).unwrap();
+        let known = |ca: &str| crate::certificate::ClientCertificates::new(ca, &env).unwrap().identify(&identity.chain()).is_some();
+        assert!(known(pki.front_proxy_ca()) && !known(pki.ca()));
+        assert_eq!(pki.leaf(&Leaf::front_proxy()).unwrap().certificate, identity.certificate, "kept while it is good");
     }
 
     #[test]

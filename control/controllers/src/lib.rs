@@ -18,6 +18,7 @@ pub mod replica_set;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod storage_version_migrator;
 
 use std::sync::Arc;
 
@@ -59,6 +60,7 @@ pub const ALL: &[Row] = &[
     Row { name: protection::CLASSES_NAME, workers: 1, make: |_| Arc::new(protection::ClassProtection) },
     Row { name: certificates::NAME, workers: 1, make: |config| Arc::new(certificates::Certificates { signer: config.signer.clone() }) },
     Row { name: policy_types::NAME, workers: 1, make: |_| Arc::new(policy_types::PolicyTypes) },
+    Row { name: storage_version_migrator::NAME, workers: 1, make: |_| Arc::new(storage_version_migrator::StorageVersionMigrator) },
     Row { name: node_lifecycle::NAME, workers: 1, make: |_| Arc::new(node_lifecycle::NodeLifecycle::default()) },
 ];
 

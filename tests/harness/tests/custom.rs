@@ -81,3 +81,51 @@ async fn a_kind_that_was_deleted_can_come_again() {
     cluster.eventually("no widgets", widgets("default"), <[_]>::is_empty).await;
     cluster.stop().await;
 }
+
+/// The resourceVersion of each object: what a rewrite changes.
+async fn versions_of(cluster: &Cluster) -> Vec<String> {
+    let list = cluster.admin.list(widgets("default"), Options::default()).await.unwrap();
+    list.items.iter().map(|item| item.meta.resource_version.clone()).collect()
+}
+
+/// Runs a migration of widgets to its end; its conditions that hold.
+async fn migrate(cluster: &Cluster, name: &str, resource: &str) -> Vec<String> {
+    let migrations = Target::of("storagemigration.k8s.io/v1", "storageversionmigrations", "");
+    let doc = json!({"metadata": {"name": name}, "spec": {"resource": {"group": "example.com", "resource": resource}}});
+    cluster.admin.create(migrations.clone(), doc).await.unwrap();
+    let holds = |doc: &Value| -> Vec<String> {
+        let conditions = doc.items_at("status.conditions").iter().filter(|one| one.str_at("status") == "True");
+        conditions.map(|one| format!("{} {}", one.str_at("type"), one.str_at("reason"))).collect()
+    };
+    let over = |doc: &Value| holds(doc).iter().any(|one| one.starts_with("Succeeded") || one.starts_with("Failed"));
+    cluster
+        .eventually("the migration is over", migrations.clone(), |all| all.iter().any(|one| one.meta.name == name && over(&one.value())))
+        .await;
+    holds(&cluster.admin.get(migrations.named(name)).await.unwrap().value())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_writes_every_object_in_the_version_that_is_stored_now() {
+    let cluster = Cluster::start().await;
+    define(&cluster).await;
+    for n in 0..700 {
+        widget(&cluster, "default", &format!("w{n}"), Value::Null).await;
+    }
+    let name = definitions().named("widgets.example.com");
+    let mut definition = cluster.admin.get(name.clone()).await.unwrap().value();
+    let mut second = definition["spec"]["versions"][0].clone();
+    second["name"] = json!("v2");
+    definition["spec"]["versions"][0]["storage"] = json!(false);
+    definition["spec"]["versions"].as_array_mut().unwrap().push(second);
+    let definition = cluster.admin.update(name, definition).await.unwrap().value();
+    assert_eq!(definition["status"]["storedVersions"], json!(["v1", "v2"]));
+    let before = versions_of(&cluster).await;
+    assert_eq!(migrate(&cluster, "first", "widgets").await, ["Succeeded StorageVersionMigrationSucceeded"]);
+    let after = versions_of(&cluster).await;
+    assert_eq!((before.len(), after.len()), (700, 700));
+    assert!(before.iter().all(|version| !after.contains(version)), "all were written");
+    assert_eq!(migrate(&cluster, "second", "widgets").await, ["Succeeded StorageVersionMigrationSucceeded"]);
+    assert_eq!(versions_of(&cluster).await, after, "a second time there is nothing to write");
+    assert_eq!(migrate(&cluster, "other", "gadgets").await, ["Failed StorageVersionMigrationFailed"]);
+    cluster.stop().await;
+}

@@ -157,6 +157,14 @@ pub(crate) fn link(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()
     Ok(())
 }
 
+/// A thousand definitions, and everything that looks after them in one process.
+pub(crate) fn crds(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()> {
+    let said = output(program(text(&lab.example("harness", "definitions")?), &["1000"]), PATIENCE)?;
+    findings.value("crds.memory", after(&said, "memory_mb=")?);
+    findings.value("crds.served", after(&said, "last_served_s=")?);
+    Ok(())
+}
+
 /// The slowest of the rules that policies and schemas usually hold, on a pod of 4 KB.
 pub(crate) fn cel(lab: &Lab, _: &Options, findings: &mut Findings) -> Result<()> {
     let said = output(program(text(&lab.example("expressions", "rule_bench")?), &[]), Duration::from_secs(60))?;

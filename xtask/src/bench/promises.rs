@@ -94,6 +94,8 @@ pub(crate) const ALL: &[Promise] = &[
     promise("link.endpoint", "ms", NETWORK, Some(16.0), Goal::AtMost(1.0)),
     promise("link.load", "s", NETWORK, Some(27.0), Goal::AtMost(0.5)),
     promise("layer.root", "ms", "podman, containerd, docker", Some(1700.0), Goal::AtMost(120.0)),
+    promise("crds.memory", "MB", "kube-apiserver 1.37", None, Goal::AtMost(100.0)),
+    promise("crds.served", "s", "kube-apiserver 1.37", None, Goal::AtMost(5.0)),
     promise("cel.rule", "us", "the best library, its conversion alone", Some(100.0), Goal::AtMost(5.0)),
     promise("cel.object", "us", "the best library, its conversion alone", Some(100.0), Goal::AtMost(5.0)),
 ];

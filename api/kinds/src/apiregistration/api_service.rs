@@ -16,6 +16,8 @@ impl Kind for ApiService {
     const META: Meta = Meta {
         categories: &["api-extensions"],
         subresources: &[Sub::STATUS],
+        // The core group's has none after its dot.
+        name: names::is_path_segment_name,
         ..Meta::cluster("apiregistration.k8s.io", "APIService", "apiservices")
     };
     const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Warnings];

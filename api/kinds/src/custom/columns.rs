@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use env::Env;
-use schema::jsonpath::JsonPath;
+use schema::jsonpath::{self, JsonPath};
 use schema::{DocExt, Value, duration, json, time};
 
 use crate::cells;
@@ -39,19 +39,20 @@ fn column(column: &Value) -> Option<Column> {
         format: column.str_at("format").to_owned().into(),
         priority: i32::try_from(column.i64_at("priority").unwrap_or_default()).unwrap_or_default(),
         description: description.into(),
-        cell: Arc::new(move |doc, env| path.find(doc).first().map_or(Value::Null, |value| cell(&of, value, env))),
+        cell: Arc::new(move |doc, env| path.first(doc).map_or(Value::Null, |value| cell(&of, &value, env))),
     })
 }
 
 /// The value as its column's type shows it; null where it is of another type.
 fn cell(ty: &str, value: &Value, env: &Env) -> Value {
     match (ty, value) {
-        ("string", Value::String(_) | Value::Null) => value.clone(),
-        ("string", other) => json!(other.to_string()),
+        ("string", Value::Null) => json!("<no value>"),
+        ("string", other) => json!(jsonpath::print(other)),
         ("integer", Value::Number(number)) => {
             number.as_i64().map_or_else(|| json!(number.as_f64().unwrap_or_default() as i64), Value::from)
         }
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
+        ("date", Value::String(text)) if ["", "null"].contains(&text.as_str()) => json!("<unknown>"),
         ("date", Value::String(text)) => match time::parse(text) {
             Some(then) => json!(duration::human_seconds(env.now().as_second() - then.as_second())),
             None => json!("<invalid>"),

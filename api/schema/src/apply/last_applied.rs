@@ -18,8 +18,11 @@ impl Write<'_> {
         managed: Managed,
         force: bool,
     ) -> Result<(Value, Managed), ApplyError> {
+        if self.manager != KUBECTL {
+            return self.applied(live, config, managed, force);
+        }
         let conflicts = match self.applied(live, config, managed.clone(), force) {
-            Err(ApplyError::Conflict(conflicts)) if self.manager == KUBECTL => conflicts,
+            Err(ApplyError::Conflict(conflicts)) => conflicts,
             outcome => return outcome,
         };
         let Some(allowed) = self.its_own(live) else { return Err(ApplyError::Conflict(conflicts)) };

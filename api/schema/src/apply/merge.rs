@@ -16,6 +16,9 @@ pub(super) fn merge(place: Place<'_>, live: &Value, config: &Value) -> Value {
 
 fn over(place: Place<'_>, live: Option<&Value>, config: Option<&Value>) -> Option<Value> {
     let leaf = || config.or(live).cloned();
+    if live.is_none() || config.is_none() {
+        return leaf(); // nothing to merge with
+    }
     match place.atom(config.or(live)) {
         Atom::Scalar(_) => leaf(),
         Atom::List { element, list_type, keys } => {
@@ -41,9 +44,8 @@ fn maps(of: Place<'_>, live: Option<&Value>, config: Option<&Value>) -> Map<Stri
     let mut merged = Map::new();
     let names = live.into_iter().chain(config).flat_map(members).map(|(name, _)| name);
     for name in names.collect::<std::collections::BTreeSet<_>>() {
-        let member = |doc: Option<&Value>| doc.and_then(|doc| doc.get(name)).cloned();
-        let place = of.member(name).unwrap_or(Place::Free);
-        if let Some(value) = over(place, member(live).as_ref(), member(config).as_ref()) {
+        let [live, config] = [live, config].map(|doc| doc?.get(name));
+        if let Some(value) = over(of.member(name).unwrap_or(Place::Free), live, config) {
             merged.insert(name.clone(), value);
         }
     }
@@ -118,8 +120,8 @@ impl Lists<'_> {
     }
 
     fn item(&self, step: &Step, live: &Indexed<'_>, config: &Indexed<'_>) -> Option<Value> {
-        let of = |list: &Indexed<'_>| list.once.get(step).copied().flatten().cloned();
-        over(self.element, of(live).as_ref(), of(config).as_ref())
+        let [live, config] = [live, config].map(|list| list.once.get(step).copied().flatten());
+        over(self.element, live, config)
     }
 }
 

@@ -34,6 +34,12 @@ impl Step {
         Self::Field(name.to_owned())
     }
 
+    /// Reads a step; none of a sort that only a newer version knows.
+    pub(super) fn known(text: &str) -> Result<Option<Self>, String> {
+        let (sort, _) = split(text)?;
+        if "fvki".contains(sort) { Self::parse(text).map(Some) } else { Ok(None) }
+    }
+
     /// Reads `f:name` and the like.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (sort, rest) = split(text)?;
@@ -47,6 +53,10 @@ impl Step {
             'i' => rest.parse().map(Self::Index).map_err(|error| format!("invalid path element {text:?}: {error}")),
             _ => Err("unknown path element type".to_owned()),
         }
+    }
+
+    pub fn value(value: Value) -> Self {
+        Self::Value(Item(value))
     }
 
     pub fn keys(keys: Vec<(String, Value)>) -> Self {
@@ -69,7 +79,7 @@ impl Step {
     }
 }
 
-fn split(text: &str) -> Result<(char, &str), String> {
+pub(super) fn split(text: &str) -> Result<(char, &str), String> {
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
         (Some(sort), Some(':')) => Ok((sort, chars.as_str())),

@@ -180,18 +180,21 @@ fn full(children: impl Iterator<Item = (Step, FieldSet)>) -> BTreeMap<Step, Fiel
 /// One level of `fieldsV1`: whether the field above is a member, and what is below of it.
 fn node(members: &Map<String, Value>) -> Result<(bool, FieldSet), String> {
     let mut set = FieldSet::default();
-    let mut is_member = members.is_empty();
+    let mut is_member = false;
     for (name, inner) in members {
         if name == "." {
             is_member = true;
             continue;
         }
-        let step = Step::parse(name)?;
-        let Value::Object(inner) = inner else { return Err(format!("{name}: must be an object")) };
-        let (member, below) = node(inner)?;
+        let Some(step) = Step::known(name)? else { continue };
+        let (member, below) = match inner {
+            Value::Object(inner) => node(inner)?,
+            Value::Null => (true, FieldSet::default()),
+            _ => return Err(format!("{name}: must be an object")),
+        };
         set.put(step, member, below);
     }
-    Ok((is_member, set))
+    Ok((is_member || set.is_empty(), set))
 }
 
 #[cfg(test)]

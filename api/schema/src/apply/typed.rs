@@ -6,7 +6,7 @@ use super::path::{self, Path, Step};
 use super::set::FieldSet;
 use super::shape::{Atom, Keys, Place, Scalar};
 use crate::facts::ListType;
-use crate::{Map, Value};
+use crate::{Map, Value, go};
 
 /// Whether `doc` fits. What is live may have the same item twice in a list, what is applied may not.
 pub(super) fn check(place: Place<'_>, doc: &Value, duplicates: bool) -> Result<(), String> {
@@ -37,12 +37,12 @@ impl Checker {
             Atom::List { element, list_type, keys } => match value {
                 Value::Null => {}
                 Value::Array(items) => self.list(element, list_type, keys, items),
-                other => self.fail(&format!("expected list, got &{{{}}}", go(other))),
+                other => self.fail(&format!("expected list, got &{{{}}}", go::plain(other))),
             },
             Atom::Map { of, .. } => match value {
                 Value::Null => {}
                 Value::Object(members) => self.map(of, members),
-                other => self.fail(&format!("expected map, got &{{{}}}", go(other))),
+                other => self.fail(&format!("expected map, got &{{{}}}", go::plain(other))),
             },
         }
     }
@@ -54,9 +54,9 @@ impl Checker {
             }
             (Scalar::Any, Value::String(_) | Value::Number(_) | Value::Bool(_)) => return,
             (Scalar::Number, other) => format!("expected numeric (int or float), got {}", go_type(other)),
-            (Scalar::Text, other) => format!("expected string, got &{{{}}}", go(other)),
-            (Scalar::Bool, other) => format!("expected boolean, got &{{{}}}", go(other)),
-            (Scalar::Any, other) => format!("expected any scalar, got &{{{}}}", go(other)),
+            (Scalar::Text, other) => format!("expected string, got &{{{}}}", go::plain(other)),
+            (Scalar::Bool, other) => format!("expected boolean, got &{{{}}}", go::plain(other)),
+            (Scalar::Any, other) => format!("expected any scalar, got &{{{}}}", go::plain(other)),
         };
         self.fail(&why);
     }
@@ -140,19 +140,6 @@ pub(super) fn items(value: &Value) -> &[Value] {
 /// The members of a map; none where it is none.
 pub(super) fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
-}
-
-/// As Go prints a value.
-fn go(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go).collect::<Vec<_>>().join(" ")),
-        Value::Object(members) => {
-            format!("map[{}]", members.iter().map(|(name, value)| format!("{name}:{}", go(value))).collect::<Vec<_>>().join(" "))
-        }
-        Value::Null => "<nil>".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 fn go_type(value: &Value) -> &'static str {

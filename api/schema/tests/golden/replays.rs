@@ -3,6 +3,8 @@
 
 mod apply;
 mod custom;
+mod managed;
+mod paths;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +35,8 @@ pub const ALL: &[Replay] = &[
     Replay { file: "durations.jsonl", check: durations },
     Replay { file: "json-merge-patch.jsonl", check: merge_patches },
     Replay { file: "json-patch.jsonl", check: json_patches },
+    Replay { file: "jsonpath.jsonl", check: paths::templates },
+    Replay { file: "managed-fields.jsonl", check: managed::entries },
     Replay { file: "names.jsonl", check: check_names },
     Replay { file: "object-meta.jsonl", check: object_meta },
     Replay { file: "patch-create.jsonl", check: made_patches },

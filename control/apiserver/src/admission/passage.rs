@@ -1,5 +1,7 @@
 //! How requests pass the chain: what it is told of them, and the documents that are judged but never stored.
 
+use std::sync::Arc;
+
 use auth::UserInfo;
 use client::{Options, Target};
 use schema::{Status, Value};
@@ -64,7 +66,17 @@ impl Core {
     ) -> Result<Vec<String>, Status> {
         let kind = self.registry().resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)?;
         let (options, mut guards) = (Options::default(), Vec::new());
-        let mut call = Call { core: self, user, kind, target, options: &options, facet: Facet::Whole, annotations, warnings: Vec::new() };
+        let mut call = Call {
+            core: self,
+            user,
+            kind,
+            target,
+            options: &options,
+            facet: Facet::Whole,
+            annotations,
+            warnings: Vec::new(),
+            memo: Arc::default(),
+        };
         let mut admission = call.admission(Operation::Connect, &mut guards);
         self.admission.mutate(&mut admission, document, None).await?;
         self.admission.validate(&mut admission, Some(document), None).await?;

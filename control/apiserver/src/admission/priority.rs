@@ -1,16 +1,36 @@
 //! Priority: a pod's class name becomes its number; without a name the global default class counts.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use client::Object;
 use schema::{DocExt, Status, Value, json};
 
 use super::{Admission, Operation, Plugin};
+use crate::cache::KindCache;
 
-pub struct Priority;
+/// Every pod asks for its class, and classes hardly ever change: they are read once for each change.
+#[derive(Default)]
+pub struct Priority {
+    known: Mutex<Arc<Classes>>,
+}
 
 const CLASSES: &str = "/scheduling.k8s.io/priorityclasses/";
+
+/// What the classes of one moment say.
+#[derive(Default)]
+struct Classes {
+    /// Of the cache; None: nothing was read yet.
+    read_at: Option<(u32, u64)>,
+    by_name: BTreeMap<String, Class>,
+    /// The name of the global default.
+    default: Option<String>,
+}
+
+struct Class {
+    value: i64,
+    policy: String,
+}
 
 #[async_trait]
 impl Plugin for Priority {
@@ -19,7 +39,7 @@ impl Plugin for Priority {
             return Ok(());
         }
         match request.operation {
-            Operation::Create => of_class(request, new),
+            Operation::Create => of_class(request, &self.classes(request), new),
             Operation::Update => {
                 keep(new, old);
                 Ok(())
@@ -32,10 +52,9 @@ impl Plugin for Priority {
         let Some(new) = new.filter(|new| request.is_object("scheduling.k8s.io", "priorityclasses") && new.bool_at("globalDefault")) else {
             return Ok(());
         };
-        let other = default_class(request).filter(|class| class.meta.name != new.str_at("metadata.name"));
-        match other {
-            Some(class) => {
-                let why = format!("PriorityClass {} is already marked as default. Only one default can exist", class.meta.name);
+        match self.classes(request).default.as_ref().filter(|name| *name != new.str_at("metadata.name")) {
+            Some(name) => {
+                let why = format!("PriorityClass {name} is already marked as default. Only one default can exist");
                 Err(request.forbidden(&why))
             }
             None => Ok(()),
@@ -43,17 +62,49 @@ impl Plugin for Priority {
     }
 }
 
-fn of_class(request: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
+impl Priority {
+    fn classes(&self, request: &Admission<'_>) -> Arc<Classes> {
+        let Some(cache) = request.core.cache.kind(CLASSES) else { return Arc::default() };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.read_at != Some(cache.read().moment()) {
+            *known = Arc::new(Classes::read(cache));
+        }
+        Arc::clone(&known)
+    }
+}
+
+impl Classes {
+    fn read(cache: &KindCache) -> Self {
+        let ring = cache.read();
+        let mut classes = Self { read_at: Some(ring.moment()), ..Self::default() };
+        let (start, end) = crate::list::bounds(CLASSES, "");
+        for (_, item) in ring.range(&start, &end) {
+            let (name, doc) = (item.object.meta.name.to_string(), item.object.value());
+            if doc.bool_at("globalDefault") && classes.default.is_none() {
+                classes.default = Some(name.clone());
+            }
+            classes.by_name.insert(name, Class::of(&doc));
+        }
+        classes
+    }
+}
+
+impl Class {
+    fn of(doc: &Value) -> Self {
+        let policy = doc.at("preemptionPolicy").and_then(Value::as_str).unwrap_or("PreemptLowerPriority");
+        Self { value: doc.i64_at("value").unwrap_or_default(), policy: policy.to_owned() }
+    }
+}
+
+fn of_class(request: &Admission<'_>, classes: &Classes, pod: &mut Value) -> Result<(), Status> {
     let name = pod.str_at("spec.priorityClassName").to_owned();
     let class = if name.is_empty() {
-        default_class(request)
+        classes.default.as_ref().map(|name| (name.as_str(), &classes.by_name[name]))
     } else {
         let missing = || request.forbidden(&format!("no PriorityClass with name {name} was found"));
-        Some(find(request, &name).ok_or_else(missing)?)
+        Some((name.as_str(), classes.by_name.get(&name).ok_or_else(missing)?))
     };
-    let doc = class.as_ref().map(|class| class.value()).unwrap_or_default();
-    let value = doc.i64_at("value").unwrap_or_default();
-    let policy = doc.at("preemptionPolicy").and_then(Value::as_str).unwrap_or("PreemptLowerPriority").to_owned();
+    let (value, policy) = class.map_or((0, "PreemptLowerPriority"), |(_, class)| (class.value, class.policy.as_str()));
     if let Some(asked) = pod.i64_at("spec.priority").filter(|asked| *asked != value) {
         let why = format!(
             "the integer value of priority ({asked}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
@@ -66,8 +117,8 @@ fn of_class(request: &Admission<'_>, pod: &mut Value) -> Result<(), Status> {
         );
         return Err(request.forbidden(&why));
     }
-    if let Some(class) = class.filter(|_| name.is_empty()) {
-        pod.set_at("spec.priorityClassName", class.meta.name.as_str());
+    if let Some((class, _)) = class.filter(|_| name.is_empty()) {
+        pod.set_at("spec.priorityClassName", class);
     }
     pod.set_at("spec.priority", value);
     pod.set_at("spec.preemptionPolicy", policy);
@@ -82,16 +133,4 @@ fn keep(new: &mut Value, old: Option<&Value>) {
             new.default_at(path, json!(value));
         }
     }
-}
-
-fn find(request: &Admission<'_>, name: &str) -> Option<Arc<Object>> {
-    let classes = request.core.cache.kind(CLASSES)?;
-    classes.get(&format!("{CLASSES}{name}")).map(|item| Arc::clone(&item.object))
-}
-
-fn default_class(request: &Admission<'_>) -> Option<Arc<Object>> {
-    let classes = request.core.cache.kind(CLASSES)?;
-    let ring = classes.read();
-    let (start, end) = crate::list::bounds(CLASSES, "");
-    ring.range(&start, &end).find(|(_, item)| item.object.value().bool_at("globalDefault")).map(|(_, item)| Arc::clone(&item.object))
 }

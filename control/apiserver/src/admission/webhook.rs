@@ -24,6 +24,7 @@ mod ask;
 mod conditions;
 mod hook;
 mod metrics;
+mod owners;
 pub(super) mod patched;
 mod reinvocation;
 pub(super) mod review;
@@ -105,7 +106,7 @@ impl MutatingWebhooks {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         let Some(place) = rules::place(hook, request, new.as_deref(), old)? else { return Ok(()) };
-        let subject = Subject::unstamped(request, &place, new.as_deref(), old);
+        let subject = Subject::unstamped(request, &place, new.as_deref(), old).await?;
         let asked_for = conditions::hold(&self.shared, hook, request, &place, &subject).await?;
         if !asked_for || !request.reinvocation.includes(&hook.id) {
             return Ok(());
@@ -115,7 +116,7 @@ impl MutatingWebhooks {
         let Outcome { patched, warnings } = ask(request, &asked).await?;
         request.warnings.extend(warnings);
         let changed = match (patched, new) {
-            (Some(patched), Some(new)) => patched::adopt(request, hook, &place, patched, new, old)?,
+            (Some(patched), Some(new)) => patched::adopt(request, hook, &place, patched, new, old).await?,
             _ => false,
         };
         note_mutation(request, hook, round, index, changed);
@@ -158,7 +159,7 @@ impl Plugin for ValidatingWebhooks {
         let mut matching = Vec::new();
         for hook in hooks.iter() {
             let Some(place) = rules::place(hook, request, new, old)? else { continue };
-            let subject = Subject::of(request, &place, new, old);
+            let subject = Subject::of(request, &place, new, old).await?;
             if conditions::hold(&self.shared, hook, request, &place, &subject).await? {
                 matching.push((hook, place, subject));
             }

@@ -29,8 +29,8 @@ use super::item::Item;
 use super::ring::{Place, Topic};
 use super::signal::{Form, Frame, Signal};
 use super::{Cache, KindCache};
-use crate::convert;
 use crate::select::Selector;
+use crate::{convert, document};
 
 /// Deliveries handed out at once: enough to fill an h2 frame, few enough to let others run.
 const BATCH_MAX: usize = 64;
@@ -65,13 +65,15 @@ pub enum Told {
 pub struct Delivery {
     pub kind: WatchKind,
     source: Source,
+    /// What a webhook made of the object that it carries.
+    made: Option<Arc<Item>>,
 }
 
 #[derive(Clone)]
 enum Source {
     Event(Arc<Event>),
     /// Of the initial state.
-    State(Arc<Object>),
+    State(Arc<Item>),
 }
 
 /// How a cursor begins.
@@ -79,6 +81,8 @@ pub(crate) struct Start {
     pub kind: KindRef,
     pub topic: Topic,
     pub selector: Selector,
+    /// Where a webhook converts objects: what they must match after that.
+    pub converted: Option<Selector>,
     /// The state to tell as ADDED before anything else.
     pub initial: Vec<Arc<Item>>,
     /// Tell the end of the initial state.
@@ -95,6 +99,9 @@ pub struct Cursor {
     kind: KindRef,
     topic: Topic,
     selector: Selector,
+    converted: Option<Selector>,
+    /// Taken and not yet converted.
+    pending: Vec<Delivery>,
     place: Place,
     signal: Arc<Signal>,
     initial: std::vec::IntoIter<Arc<Item>>,
@@ -122,6 +129,8 @@ impl Cursor {
             kind: start.kind,
             topic: start.topic,
             selector: start.selector,
+            converted: start.converted,
+            pending: Vec::new(),
             place,
             signal,
             initial: start.initial.into_iter(),
@@ -151,6 +160,42 @@ impl Cursor {
 
     /// Waits for the next thing to tell. Cancel-safe. After [`Step::End`] or an error (410) there is nothing more.
     pub async fn next(&mut self) -> Result<Step, Status> {
+        if self.converted.is_none() {
+            return self.step().await;
+        }
+        loop {
+            if self.pending.is_empty() {
+                match self.step().await? {
+                    Step::Events(events) => self.pending = events,
+                    other => return Ok(other),
+                }
+            }
+            let converted = self.convert_pending().await.inspect_err(|_| self.ended = true)?;
+            self.pending.clear();
+            if !converted.is_empty() {
+                return Ok(Step::Events(converted));
+            }
+        }
+    }
+
+    /// Whether objects are converted by a webhook on their way: such a cursor shares no frames.
+    pub fn converts(&self) -> bool {
+        self.converted.is_some()
+    }
+
+    /// The pending events as the converted objects make them. They stay pending until that is done.
+    async fn convert_pending(&self) -> Result<Vec<Delivery>, Status> {
+        let states: Vec<Arc<Item>> = self.pending.iter().flat_map(|delivery| delivery.states()).flatten().collect();
+        let mut made = convert::items(&self.cache, &self.kind, states).await?.into_iter();
+        let selector = self.converted.as_ref().unwrap_or(&self.selector);
+        let converted = self.pending.iter().map(|delivery| {
+            let [before, after] = delivery.states().map(|state| state.and_then(|_| made.next()));
+            delivery.as_converted(selector, before, after)
+        });
+        Ok(converted.collect::<Vec<_>>().into_iter().flatten().collect())
+    }
+
+    async fn step(&mut self) -> Result<Step, Status> {
         if let Some(step) = self.initial_step() {
             return Ok(step);
         }
@@ -338,7 +383,7 @@ impl Batch<'_> {
         match event.seen_by(self.selector) {
             Some(kind) => {
                 self.bytes += event.weight();
-                self.deliveries.push(Delivery { kind, source: Source::Event(Arc::clone(event)) });
+                self.deliveries.push(Delivery { kind, source: Source::Event(Arc::clone(event)), made: None });
             }
             None => self.left_out = true,
         }
@@ -351,17 +396,40 @@ impl Batch<'_> {
 }
 
 impl Delivery {
-    fn state(item: &Item) -> Self {
-        Self { kind: WatchKind::Added, source: Source::State(Arc::clone(&item.object)) }
+    fn state(item: &Arc<Item>) -> Self {
+        Self { kind: WatchKind::Added, source: Source::State(Arc::clone(item)), made: None }
+    }
+
+    /// What was there before and what is there now.
+    fn states(&self) -> [Option<Arc<Item>>; 2] {
+        match &self.source {
+            Source::Event(event) => [event.previous.clone(), event.current.clone()],
+            Source::State(item) => [None, Some(Arc::clone(item))],
+        }
+    }
+
+    /// The same of converted states; None where they do not concern a watcher with `selector`.
+    fn as_converted(&self, selector: &Selector, before: Option<Arc<Item>>, after: Option<Arc<Item>>) -> Option<Self> {
+        let matches = |item: &Option<Arc<Item>>| item.as_ref().is_some_and(|item| selector.matches(item));
+        let (kind, made) = match (matches(&before), matches(&after)) {
+            (false, true) => (WatchKind::Added, after?),
+            (true, true) => (WatchKind::Modified, after?),
+            (true, false) => (WatchKind::Deleted, before?),
+            (false, false) => return None,
+        };
+        Some(Self { kind, source: self.source.clone(), made: Some(made) })
     }
 
     /// The object as `kind` serves it. Canonical JSON in `raw`; for DELETED the last state at the revision of the delete.
     pub fn object(&self, kind: &KindRef) -> Result<Arc<Object>, Status> {
-        let stored = match &self.source {
-            Source::Event(event) => event.object(self.kind),
-            Source::State(object) => Arc::clone(object),
-        };
-        convert::served(kind, stored)
+        match (&self.source, &self.made) {
+            (Source::Event(event), Some(made)) if self.kind == WatchKind::Deleted => {
+                Object::parse(document::restamp(&made.object.raw, event.revision))
+            }
+            (_, Some(made)) => Ok(Arc::clone(&made.object)),
+            (Source::Event(event), None) => convert::served(kind, event.object(self.kind)),
+            (Source::State(item), None) => convert::served(kind, Arc::clone(&item.object)),
+        }
     }
 
     /// Bytes of one form (a JSON line, a protobuf frame), made once for all watchers that want the same.

@@ -8,6 +8,8 @@ use client::Object;
 use kinds::Descriptor;
 use schema::Status;
 
+use crate::conversion::Slots;
+
 /// An object and the values of its selectable fields. Shared by the cache, its events and its indexes.
 pub struct Item {
     pub object: Arc<Object>,
@@ -15,6 +17,8 @@ pub struct Item {
     pub node: Box<str>,
     /// Values in the order of the stored descriptor's fields; made when a field selector first asks.
     fields: OnceLock<Fields>,
+    /// What a conversion webhook made of it; most objects never meet one.
+    slots: OnceLock<Box<Slots>>,
 }
 
 /// The values of the fields of one descriptor.
@@ -42,7 +46,16 @@ impl Item {
         let object = Object::parse(raw)?;
         let node =
             if on_node { serde_json::from_slice::<OnNode>(&object.raw).map_err(Status::internal)?.spec.node_name } else { "".into() };
-        Ok(Arc::new(Self { object, node, fields: OnceLock::new() }))
+        Ok(Arc::new(Self { object, node, fields: OnceLock::new(), slots: OnceLock::new() }))
+    }
+
+    /// Of a kind that is not indexed by node.
+    pub fn of(object: Arc<Object>) -> Arc<Self> {
+        Arc::new(Self { object, node: "".into(), fields: OnceLock::new(), slots: OnceLock::new() })
+    }
+
+    pub(crate) fn slots(&self) -> &Slots {
+        self.slots.get_or_init(Box::default)
     }
 
     /// The value of field `index` of `kind`, whose documents are as the stored ones. It is kept, unless a custom kind has other

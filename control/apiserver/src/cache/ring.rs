@@ -203,6 +203,11 @@ impl Ring {
         self.revision
     }
 
+    /// Changes with every change of what is here: for who keeps something that it made of it.
+    pub fn moment(&self) -> (u32, u64) {
+        (self.epoch, self.revision)
+    }
+
     /// Every event after this revision can be replayed.
     pub fn oldest(&self) -> u64 {
         self.oldest

@@ -1,8 +1,10 @@
 //! What the server serves, told to clients: `/api`, `/apis` and below, and the aggregated form (`apidiscovery.k8s.io/v2`).
-//! All of it is made of the registry.
+//! All of it is made of the registry and of what other API servers say of themselves ([`catalog`]). Only `v2` of the aggregated form
+//! is made, as in the original: who asks for `v2beta1` alone is told 406, who takes plain JSON as well gets that.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+mod catalog;
+
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
@@ -10,31 +12,29 @@ use http::{HeaderMap, StatusCode};
 use kinds::{Descriptor, KindRef, Scope, Verbs};
 use schema::{Status, Value, json};
 
+use self::catalog::{Catalog, Group, Source};
+use super::Face;
 use super::answer::{Answer, Body, answer, document};
 use super::message::Message;
 use super::negotiate::{self, Encoding};
 use super::query::Query;
-use crate::Core;
-use crate::registry::Table;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_PROTOBUF: &str = "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const ALL_VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
-/// Keeps the aggregated documents while the registry's table stays the same.
+/// Keeps the aggregated documents while nothing that they are made of changes.
 #[derive(Default)]
 pub struct Discovery {
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<Arc<Kept>>>,
 }
 
-#[derive(Clone)]
 struct Kept {
-    table: Arc<Table>,
-    /// Of `/api` and `/apis`.
-    documents: [Aggregated; 2],
+    catalog: Catalog,
+    /// Of `/api` and `/apis`; made when they are first asked for.
+    documents: [OnceLock<Aggregated>; 2],
 }
 
-#[derive(Clone)]
 struct Aggregated {
     /// As JSON.
     bytes: Bytes,
@@ -44,24 +44,28 @@ struct Aggregated {
 }
 
 impl Discovery {
-    /// None: no discovery path, or a group or version that is not served.
-    pub fn answer(&self, core: &Core, path: &str, query: &Query, headers: &HeaderMap, base_url: &str) -> Result<Option<Answer>, Status> {
-        let table = core.registry().table();
+    /// None: no discovery path, or a group or version that is not served here.
+    pub(super) fn answer(&self, face: &Face, path: &str, query: &Query, headers: &HeaderMap) -> Result<Option<Answer>, Status> {
         let trimmed = path.strip_suffix('/').unwrap_or(path);
         let parts: Vec<&str> = trimmed.strip_prefix('/').unwrap_or_default().split('/').collect();
+        if !matches!(parts[0], "api" | "apis") {
+            return Ok(None);
+        }
+        let kept = self.kept(face);
+        let catalog = &kept.catalog;
         if let ["api"] | ["apis"] = parts.as_slice() {
             let (aggregated, encoding) = negotiate::alternative(headers, query, "APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2")?;
             let legacy = parts[0] == "api";
             return Ok(Some(match aggregated {
-                true => self.aggregated(&table, legacy, headers, encoding == Encoding::Protobuf),
-                false if legacy => document(200, &api_versions(base_url), encoding),
-                false => document(200, &group_list(&table), encoding),
+                true => kept.aggregated(legacy, headers, encoding == Encoding::Protobuf),
+                false if legacy => document(200, &api_versions(&face.base_url), encoding),
+                false => document(200, &group_list(catalog), encoding),
             }));
         }
         let found = match parts.as_slice() {
-            ["api", version] => resource_list(&table, "", version),
-            ["apis", group] => groups(&table).get(*group).map(|versions| group_document(group, versions, true)),
-            ["apis", group, version] => resource_list(&table, group, version),
+            ["api", version] => resource_list(catalog, "", version),
+            ["apis", group] => catalog.group(group).map(|group| group_document(group, true)),
+            ["apis", group, version] => resource_list(catalog, group, version),
             _ => None,
         };
         match found {
@@ -71,7 +75,7 @@ impl Discovery {
     }
 
     /// The paths of `/`.
-    pub fn paths(&self, core: &Core) -> Vec<String> {
+    pub(super) fn paths(&self, face: &Face) -> Vec<String> {
         let mut paths: Vec<String> = [
             "/.well-known/openid-configuration",
             "/api",
@@ -89,17 +93,29 @@ impl Discovery {
         ]
         .map(str::to_owned)
         .to_vec();
-        for (group, versions) in groups(&core.registry().table()) {
-            paths.push(format!("/apis/{group}"));
-            paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+        for Group { name, versions } in &self.kept(face).catalog.groups {
+            paths.push(format!("/apis/{name}"));
+            paths.extend(versions.iter().map(|version| format!("/apis/{name}/{version}")));
         }
         paths.sort();
         paths
     }
 
-    fn aggregated(&self, table: &Arc<Table>, legacy: bool, headers: &HeaderMap, protobuf: bool) -> Answer {
-        let kept = self.kept(table);
-        let Aggregated { bytes, message, etag } = &kept.documents[usize::from(!legacy)];
+    fn kept(&self, face: &Face) -> Arc<Kept> {
+        let mut kept = self.kept.lock().expect("makers of catalogs do not panic");
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.catalog.is_current(face)) {
+            return Arc::clone(kept);
+        }
+        let fresh = Arc::new(Kept { catalog: Catalog::of(face), documents: Default::default() });
+        *kept = Some(Arc::clone(&fresh));
+        fresh
+    }
+}
+
+impl Kept {
+    fn aggregated(&self, legacy: bool, headers: &HeaderMap, protobuf: bool) -> Answer {
+        let document = &self.documents[usize::from(!legacy)];
+        let Aggregated { bytes, message, etag } = document.get_or_init(|| encode(&aggregate(&self.catalog, legacy)));
         let (media, bytes) = if protobuf { (AGGREGATED_PROTOBUF, message) } else { (AGGREGATED, bytes) };
         let same = headers.get(IF_NONE_MATCH).is_some_and(|given| given == etag);
         let mut answer = answer(200, media, if same { Body::empty() } else { Body::Bytes(bytes.clone()) });
@@ -113,17 +129,6 @@ impl Discovery {
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
         }
         answer
-    }
-
-    fn kept(&self, table: &Arc<Table>) -> Kept {
-        let mut kept = self.kept.lock().expect("makers of discovery documents do not panic");
-        if let Some(kept) = kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.table, table)) {
-            return kept.clone();
-        }
-        let documents = [true, false].map(|legacy| encode(&aggregate(table, legacy)));
-        let fresh = Kept { table: Arc::clone(table), documents };
-        *kept = Some(fresh.clone());
-        fresh
     }
 }
 
@@ -181,51 +186,21 @@ pub fn hash(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// Versions of every named group, the preferred one first.
-fn groups(table: &Table) -> BTreeMap<String, Vec<String>> {
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in table.rows().iter().filter(|row| !row.group.is_empty()) {
-        let versions = groups.entry(row.group.to_string()).or_default();
-        if !versions.iter().any(|version| *version == row.version) {
-            versions.push(row.version.to_string());
-        }
-    }
-    for versions in groups.values_mut() {
-        versions.sort_by(|a, b| rank(b).cmp(&rank(a)).then_with(|| a.cmp(b)));
-    }
-    groups
-}
-
-/// GA before beta before alpha, then the higher number: upstream's order of versions.
-fn rank(version: &str) -> (u8, u32, u32) {
-    let rest = version.strip_prefix('v').unwrap_or_default();
-    let digits = |text: &str| -> (u32, usize) {
-        let length = text.bytes().take_while(u8::is_ascii_digit).count();
-        (text[..length].parse().unwrap_or_default(), length)
-    };
-    let (major, length) = digits(rest);
-    match &rest[length..] {
-        "" if length > 0 => (3, major, 0),
-        beta if beta.starts_with("beta") => (2, major, digits(&beta[4..]).0),
-        alpha if alpha.starts_with("alpha") => (1, major, digits(&alpha[5..]).0),
-        _ => (0, 0, 0),
-    }
-}
-
 fn api_versions(base_url: &str) -> Value {
     let address = base_url.strip_prefix("https://").unwrap_or(base_url);
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})
 }
 
-fn group_list(table: &Table) -> Value {
-    let all: Vec<Value> = groups(table).iter().map(|(group, versions)| group_document(group, versions, false)).collect();
+fn group_list(catalog: &Catalog) -> Value {
+    let all: Vec<Value> = catalog.groups.iter().map(|group| group_document(group, false)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
 }
 
-fn group_document(group: &str, versions: &[String], alone: bool) -> Value {
-    let version = |version: &String| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+fn group_document(group: &Group, alone: bool) -> Value {
+    let Group { name, versions } = group;
+    let version = |version: &String| json!({"groupVersion": format!("{name}/{version}"), "version": version});
     let mut document =
-        json!({"name": group, "versions": versions.iter().map(version).collect::<Vec<_>>(), "preferredVersion": version(&versions[0])});
+        json!({"name": name, "versions": versions.iter().map(version).collect::<Vec<_>>(), "preferredVersion": version(&versions[0])});
     if alone {
         document["kind"] = json!("APIGroup");
         document["apiVersion"] = json!("v1");
@@ -233,17 +208,8 @@ fn group_document(group: &str, versions: &[String], alone: bool) -> Value {
     document
 }
 
-fn rows<'a>(table: &'a Table, group: &str, version: &str) -> Vec<&'a KindRef> {
-    let mut rows: Vec<&KindRef> = table.rows().iter().filter(|row| row.group == group && row.version == version).collect();
-    rows.sort_by(|a, b| a.resource.cmp(&b.resource));
-    rows
-}
-
-fn resource_list(table: &Table, group: &str, version: &str) -> Option<Value> {
-    let rows = rows(table, group, version);
-    if rows.is_empty() {
-        return None;
-    }
+fn resource_list(catalog: &Catalog, group: &str, version: &str) -> Option<Value> {
+    let Some(Source::Own(rows)) = catalog.source(group, version) else { return None };
     let mut resources: Vec<Value> = rows.iter().flat_map(|row| std::iter::once(resource(row)).chain(subresources(row))).collect();
     resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
     let group_version = rows[0].api_version();
@@ -299,25 +265,35 @@ fn subresources(row: &KindRef) -> impl Iterator<Item = Value> {
     })
 }
 
-fn aggregate(table: &Table, legacy: bool) -> Value {
+fn aggregate(catalog: &Catalog, legacy: bool) -> Value {
     let items: Vec<Value> = match legacy {
-        true => vec![json!({"metadata": {"creationTimestamp": null}, "versions": [aggregated_version(table, "", "v1")]})],
+        true => vec![json!({"metadata": {"creationTimestamp": null}, "versions": [aggregated_version(catalog, "", "v1")]})],
         false => {
-            let group = |(group, versions): (&String, &Vec<String>)| {
-                let versions: Vec<Value> = versions.iter().map(|version| aggregated_version(table, group, version)).collect();
-                let built_in = table.rows().iter().any(|row| row.group == *group && row.custom.is_none());
-                let metadata = if built_in { json!({"name": group, "creationTimestamp": null}) } else { json!({"name": group}) };
+            let group = |Group { name, versions }: &Group| {
+                let built_in = versions.iter().any(|version| catalog.table.is_built_in(name, version));
+                let versions: Vec<Value> = versions.iter().map(|version| aggregated_version(catalog, name, version)).collect();
+                let metadata = if built_in { json!({"name": name, "creationTimestamp": null}) } else { json!({"name": name}) };
                 json!({"metadata": metadata, "versions": versions})
             };
-            groups(table).iter().map(group).collect()
+            catalog.groups.iter().map(group).collect()
         }
     };
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
 }
 
-fn aggregated_version(table: &Table, group: &str, version: &str) -> Value {
-    let resources: Vec<Value> = rows(table, group, version).into_iter().map(|row| aggregated_resource(row)).collect();
-    json!({"version": version, "resources": resources, "freshness": "Current"})
+/// What another server said last is stale while it does not answer; one that said nothing yet has nothing to show.
+fn aggregated_version(catalog: &Catalog, group: &str, version: &str) -> Value {
+    match catalog.source(group, version) {
+        Some(Source::Own(rows)) => {
+            let resources: Vec<Value> = rows.iter().map(|row| aggregated_resource(row)).collect();
+            json!({"version": version, "resources": resources, "freshness": "Current"})
+        }
+        Some(Source::Other(Some(told))) if !told.resources.is_empty() => {
+            json!({"version": version, "resources": told.resources, "freshness": if told.is_stale { "Stale" } else { "Current" }})
+        }
+        Some(Source::Other(Some(told))) if !told.is_stale => json!({"version": version, "freshness": "Current"}),
+        _ => json!({"version": version, "freshness": "Stale"}),
+    }
 }
 
 fn aggregated_resource(row: &Descriptor) -> Value {
@@ -340,16 +316,4 @@ fn aggregated_resource(row: &Descriptor) -> Value {
         value["subresources"] = subs.collect();
     }
     value
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_ordered_as_upstream_does() {
-        let mut versions = vec!["v1beta1", "v2", "v1", "v2beta1", "v10", "v1alpha1", "foo"];
-        versions.sort_by(|a, b| rank(b).cmp(&rank(a)).then_with(|| a.cmp(b)));
-        assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta1", "v1alpha1", "foo"]);
-    }
 }

@@ -6,6 +6,7 @@
 mod custom;
 mod gnostic;
 mod operations;
+mod others;
 mod schemas;
 
 use std::collections::BTreeMap;
@@ -16,11 +17,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH
 use kinds::KindRef;
 use schema::{Status, Value, json};
 
+use self::others::Other;
 use super::answer::{Answer, Body, answer, document};
 use super::negotiate::{self, Encoding};
 use super::query::Query;
-use super::{discovery, paths};
-use crate::Core;
+use super::{Face, discovery, paths};
 use crate::registry::Table;
 
 /// Which of the two forms a document has.
@@ -37,21 +38,22 @@ pub struct OpenApi {
 }
 
 impl OpenApi {
-    pub async fn answer(&self, core: &Core, path: &str, query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
-        let table = core.registry().table();
+    pub(super) async fn answer(&self, face: &Face, path: &str, query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
+        let table = face.core.registry().table();
         match path.strip_prefix("/openapi/v3") {
-            None => v2(&table, query, headers),
-            Some("" | "/") => Ok(self.index(&table)),
+            None => v2(&table, &others::of(face), query, headers),
+            Some("" | "/") => Ok(self.index(&table, &others::of(face))),
             Some(rest) => Ok(self.v3(&table, rest.trim_matches('/'), query, headers)),
         }
     }
 
-    fn index(&self, table: &Arc<Table>) -> Answer {
-        let paths: serde_json::Map<String, Value> = self
-            .hashes(table)
-            .iter()
-            .map(|(name, hash)| (name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}?hash={hash}")})))
-            .collect();
+    fn index(&self, table: &Arc<Table>, others: &[Other]) -> Answer {
+        let hashes = self.hashes(table);
+        let own = hashes.iter().map(|(name, hash)| (name.clone(), format!("/openapi/v3/{name}?hash={hash}")));
+        let foreign = others.iter().filter_map(|other| Some((other.name.clone(), other.told.openapi_v3.clone()?)));
+        let mut paths: serde_json::Map<String, Value> =
+            own.filter(|(name, _)| !others.iter().any(|other| other.name == *name)).map(entry).collect();
+        paths.extend(foreign.map(entry));
         let mut index = document(200, &json!({"paths": paths}), Encoding::Json { pretty: false });
         index.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         index
@@ -87,6 +89,10 @@ impl OpenApi {
         *kept = Some((Arc::clone(table), Arc::clone(&hashes)));
         hashes
     }
+}
+
+fn entry((name, url): (String, String)) -> (String, Value) {
+    (name, json!({"serverRelativeURL": url}))
 }
 
 /// 404 without a word, as upstream answers here.
@@ -128,16 +134,17 @@ fn v3_document(rows: &[KindRef]) -> Value {
     })
 }
 
-fn v2(table: &Table, query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
+fn v2(table: &Table, others: &[Other], query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
     const MADE: [&str; 3] = [negotiate::JSON, gnostic::MEDIA, gnostic::MEDIA_AT];
     let media = negotiate::preferred(headers, &MADE).ok_or_else(|| Status::not_acceptable(&MADE[..2].join(", ")))?;
     let rows = table.rows();
-    let whole = json!({
+    let mut whole = json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": paths::GIT_VERSION},
         "paths": operations::paths(rows, Version::V2),
         "definitions": schemas::of(rows, Version::V2),
     });
+    others.iter().for_each(|other| other.add_to(&mut whole));
     // Both forms have the hash of the JSON one, as upstream: it names the content.
     let compact = serde_json::to_vec(&whole).map_err(Status::internal)?;
     let etag = discovery::etag(&compact);

@@ -1,7 +1,7 @@
 //! When memory is worth giving back.
 //!
-//! The C library's allocator keeps what was freed: after a list of thousands of objects, or their deletion, some hundred
-//! megabytes. How much passes through it shows in how much is answered. When that was a lot and a quiet moment follows, the
+//! The allocator keeps what was freed until it works again: after a list of thousands of objects, or their deletion, some
+//! hundred megabytes. How much passes through it shows in how much is answered. When that was a lot and a quiet moment follows, the
 //! process is asked to give back what it no longer uses; on an idle server nothing runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! The face over real TLS on loopback: real rustls clients, HTTP/1.1 and HTTP/2.
 
 mod agent;
+mod aggregated;
 mod documents;
 mod identity;
 mod proxy;
@@ -37,6 +38,7 @@ pub(super) struct World {
     pub env: Env,
     pub pki: Pki,
     pub core: Arc<Core>,
+    pub face: Arc<Face>,
     pub tokens: Arc<auth::token::Tokens>,
     pub address: SocketAddr,
     /// Speaks to the core as the API server itself.
@@ -68,10 +70,10 @@ impl World {
         let url = format!("https://{address}");
         let face = Face::with_options(Arc::clone(&core), authenticator, tokens.clone(), agents, &url, options(&env));
         let listener = Listener::new(&pki.leaf(&Leaf::api_server(&[])).unwrap(), limits).unwrap();
-        env.spawn("serve", serve(face, listener, socket));
+        env.spawn("serve", serve(Arc::clone(&face), listener, socket));
         let loopback = Client::new(core.transport(auth::loopback_user()));
         legacy.keep_filled(&env, loopback.clone(), pki.ca());
-        Self { env, pki, core, tokens, address, loopback, _dir: dir }
+        Self { env, pki, core, face, tokens, address, loopback, _dir: dir }
     }
 
     /// A TLS connection that offers `alpn`.

@@ -59,7 +59,7 @@ impl Watcher {
             return None;
         }
         let Self { cursor, teller, .. } = self;
-        let told = if teller.shares() {
+        let told = if teller.shares() && !cursor.converts() {
             cursor.next_frame(&teller.form, |events| teller.shared_events(events)).await
         } else {
             cursor.next().await.map(Told::Step)

@@ -1,6 +1,7 @@
 //! Admission webhooks, against a program that answers as its path says.
 
 mod chain;
+mod conversion;
 mod faults;
 mod matching;
 mod mutating;
@@ -134,6 +135,10 @@ async fn listen(env: &Env, config: rustls::ServerConfig) -> Arc<Program> {
 async fn answer(program: Arc<Program>, request: http::Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path_and_query().unwrap().to_string();
     let review: Value = serde_json::from_slice(&request.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    if review.str_at("kind") == "ConversionReview" {
+        program.reviews.lock().unwrap().push((path.clone(), review["request"].clone()));
+        return Ok(conversion::answer(&path, &review).await);
+    }
     assert_eq!((review.str_at("kind"), review.at("request").is_some()), ("AdmissionReview", true));
     program.reviews.lock().unwrap().push((path.clone(), review["request"].clone()));
     let whole = |code: u16, body: String| http::Response::builder().status(code).body(Full::new(Bytes::from(body))).unwrap();
@@ -181,6 +186,7 @@ fn said(word: &str, request: &Value) -> Value {
         ("kind", _) => patch(json!([{"op": "replace", "path": "/kind", "value": "Secret"}])),
         ("spoil", _) => patch(json!([{"op": "replace", "path": "/data", "value": {"no such key!": "v"}}])),
         ("sidecar", _) => patch(json!([{"op": "add", "path": "/spec/containers/-", "value": {"name": "side", "image": "side"}}])),
+        ("disown", _) => patch(json!([{"op": "replace", "path": "/metadata/managedFields/0/operation", "value": "Own"}])),
         ("warn", _) => json!({"allowed": true, "warnings": ["mind the gap"], "auditAnnotations": {"seen": "yes"}}),
         _ => json!({"allowed": true}),
     }

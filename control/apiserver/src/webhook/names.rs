@@ -16,10 +16,12 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// A server that is silent for so long is passed over.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 const SERVERS_MAX: usize = 3;
+/// What callers without a deadline of their own wait.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const MESSAGE_BYTES_MAX: usize = 4_096;
 
 /// The addresses of `host`, at `port`. `host` may be an address itself, a v6 one in brackets.
-pub(super) async fn addresses(env: &Env, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
+pub(crate) async fn addresses(env: &Env, host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, String> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);

@@ -45,7 +45,13 @@ impl Dialer for Dialled {
         // What is wrong with the trust is told now, not with the first question.
         tls::Trust::identified(trust.ca.as_deref().unwrap_or_default(), "localhost".into(), identity)?;
         let hosts = Mutex::default();
-        Ok(Arc::new(Connections { trust: trust.clone(), dial: Arc::clone(&self.dial), env: self.env.clone(), hosts, turns: Semaphore::new(QUESTIONS_MAX) }))
+        Ok(Arc::new(Connections {
+            trust: trust.clone(),
+            dial: Arc::clone(&self.dial),
+            env: self.env.clone(),
+            hosts,
+            turns: Semaphore::new(QUESTIONS_MAX),
+        }))
     }
 }
 
@@ -59,7 +65,7 @@ struct Connections {
 
 /// One host: its connections, and its addresses while they are fresh.
 struct Host {
-    pool: Pool,
+    pool: Pool<Full<Bytes>>,
     named: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
 }
 
@@ -92,7 +98,7 @@ impl Outside for Connections {
 }
 
 impl Connections {
-    async fn exchange(&self, url: &str, question: &Question, deadline: Instant) -> Result<(Response<Incoming>, Lease), Fault> {
+    async fn exchange(&self, url: &str, question: &Question, deadline: Instant) -> Result<(Response<Incoming>, Lease<Full<Bytes>>), Fault> {
         let uri: Uri = url.parse().map_err(|error| Fault::new(format!("the address is none: {error}")))?;
         if uri.scheme_str() != Some("https") {
             return Err(Fault::new("only https:// is spoken"));
@@ -105,8 +111,8 @@ impl Connections {
         for address in addresses.into_iter().take(TRIES_MAX) {
             match host.pool.send(&self.env, address, request(&uri, question)?).await {
                 Ok(answered) => return Ok(answered),
-                Err(Failed::Unconnected(why)) => refused = Fault::new(why),
-                Err(Failed::Broken(why)) => return Err(Fault { broken: true, ..Fault::new(why) }),
+                Err((Failed::Unconnected(why), _)) => refused = Fault::new(why),
+                Err((Failed::Broken(why), _)) => return Err(Fault { broken: true, ..Fault::new(why) }),
             }
         }
         Err(refused)
@@ -179,7 +185,10 @@ fn header(headers: &HeaderMap, name: http::HeaderName) -> String {
 async fn reply(response: Response<Incoming>, bytes_max: usize) -> Result<Reply, Fault> {
     let (head, body) = response.into_parts();
     let body = Limited::new(body, bytes_max).collect().await;
-    let body = body.map_err(|error| Fault { broken: !error.is::<http_body_util::LengthLimitError>(), ..Fault::new(format!("the answer cannot be read ({bytes_max} bytes at most): {error}")) })?;
+    let body = body.map_err(|error| Fault {
+        broken: !error.is::<http_body_util::LengthLimitError>(),
+        ..Fault::new(format!("the answer cannot be read ({bytes_max} bytes at most): {error}"))
+    })?;
     Ok(Reply {
         status: head.status.as_u16(),
         cache_control: header(&head.headers, CACHE_CONTROL),

@@ -13,9 +13,8 @@ use env::Env;
 use http::Request;
 use http::header::HOST;
 use http::uri::PathAndQuery;
-use http_body_util::Full;
 use hyper::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -30,48 +29,57 @@ use super::tls::{self, Trust};
 const IDLE_MAX: usize = 8;
 /// What was not used for so long is closed when somebody looks.
 const IDLE: Duration = Duration::from_secs(90);
+/// TCP and TLS; callers may have less patience.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-type Sent = Request<Full<Bytes>>;
-type Http1 = http1::SendRequest<Full<Bytes>>;
-type Http2 = http2::SendRequest<Full<Bytes>>;
+type Http1<B> = http1::SendRequest<B>;
+type Http2<B> = http2::SendRequest<B>;
+
+/// What can be sent: a document that is all here, or one that flows.
+pub(crate) trait Content: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> Content for B {}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// What is open, by address.
+type Connections<B> = Arc<Mutex<HashMap<SocketAddr, Open<B>>>>;
 
 /// Why a request was not answered.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(crate) enum Failed {
     /// Nobody has seen it.
     Unconnected(String),
     /// Somebody may have.
     Broken(String),
 }
 
-pub(super) struct Pool {
+pub(crate) struct Pool<B> {
     trust: Trust,
     dial: Arc<dyn Dial>,
-    open: Arc<Mutex<HashMap<SocketAddr, Open>>>,
+    open: Connections<B>,
 }
 
 /// What is open to one address.
-struct Open {
-    http1: Vec<Http1>,
-    http2: Option<Http2>,
+struct Open<B> {
+    http1: Vec<Http1<B>>,
+    http2: Option<Http2<B>>,
     used: Instant,
 }
 
-enum Connection {
-    Http1(Http1),
-    Http2(Http2),
+enum Connection<B> {
+    Http1(Http1<B>),
+    Http2(Http2<B>),
 }
 
 /// A connection in use. Dropped, it closes (HTTP/1.1) or loses one stream (HTTP/2).
-pub(super) struct Lease {
-    open: Arc<Mutex<HashMap<SocketAddr, Open>>>,
+pub(crate) struct Lease<B> {
+    open: Connections<B>,
     address: SocketAddr,
-    connection: Connection,
+    connection: Connection<B>,
 }
 
-impl Lease {
+impl<B> Lease<B> {
     /// The answer was read to its end: the next request may use the connection.
-    pub(super) fn give_back(self, env: &Env) {
+    pub(crate) fn give_back(self, env: &Env) {
         let mut open = self.open.lock().expect("no holder of a pool panics");
         let here = open.entry(self.address).or_insert_with(|| Open { http1: Vec::new(), http2: None, used: env.instant() });
         here.used = env.instant();
@@ -83,32 +91,40 @@ impl Lease {
     }
 }
 
-impl Pool {
-    pub(super) fn new(trust: Trust, dial: Arc<dyn Dial>) -> Self {
-        Self { trust, dial, open: Arc::default() }
+impl<B: Content> Pool<B> {
+    pub(crate) fn new(trust: Trust, dial: Arc<dyn Dial>) -> Self {
+        Self { trust, dial, open: Connections::default() }
     }
 
-    /// Sends over an open connection, or a new one.
-    pub(super) async fn send(&self, env: &Env, address: SocketAddr, mut request: Sent) -> Result<(Response<Incoming>, Lease), Failed> {
+    /// Sends over an open connection, or a new one. A request that nobody has seen comes back.
+    pub(crate) async fn send(
+        &self,
+        env: &Env,
+        address: SocketAddr,
+        mut request: Request<B>,
+    ) -> Result<(Response<Incoming>, Lease<B>), (Failed, Option<Request<B>>)> {
         while let Some(mut connection) = self.take(env, address) {
             match connection.send(request).await {
                 Ok(response) => return Ok((response, self.lease(address, connection))),
-                Err((why, None)) => return Err(Failed::Broken(why)),
+                Err((why, None)) => return Err((Failed::Broken(why), None)),
                 Err((_, Some(unsent))) => request = unsent,
             }
         }
-        let mut connection = self.connect(env, address).await.map_err(Failed::Unconnected)?;
+        let mut connection = match self.connect(env, address).await {
+            Ok(connection) => connection,
+            Err(why) => return Err((Failed::Unconnected(why), Some(request))),
+        };
         match connection.send(request).await {
             Ok(response) => Ok((response, self.lease(address, connection))),
-            Err((why, _)) => Err(Failed::Broken(why)),
+            Err((why, _)) => Err((Failed::Broken(why), None)),
         }
     }
 
-    fn lease(&self, address: SocketAddr, connection: Connection) -> Lease {
+    fn lease(&self, address: SocketAddr, connection: Connection<B>) -> Lease<B> {
         Lease { open: Arc::clone(&self.open), address, connection }
     }
 
-    fn take(&self, env: &Env, address: SocketAddr) -> Option<Connection> {
+    fn take(&self, env: &Env, address: SocketAddr) -> Option<Connection<B>> {
         let mut open = self.open.lock().expect("no holder of a pool panics");
         let now = env.instant();
         open.retain(|_, there| now.duration_since(there.used) < IDLE);
@@ -121,22 +137,30 @@ impl Pool {
         there.http1.pop().map(Connection::Http1)
     }
 
-    async fn connect(&self, env: &Env, address: SocketAddr) -> Result<Connection, String> {
-        let tcp = self.dial.dial(address).await.map_err(|error| unconnected(address, &error))?;
-        let tls = self.trust.connect(tcp).await.map_err(|error| tls::untrusted(&error, self.trust.server_name()))?;
+    async fn connect(&self, env: &Env, address: SocketAddr) -> Result<Connection<B>, String> {
+        let tls = connected(&self.trust, &*self.dial, address).await?;
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let connected = if is_http2 { over_http2(env, tls).await } else { over_http1(env, tls).await };
         connected.map_err(|error| error.to_string())
     }
 }
 
-async fn over_http1(env: &Env, tls: TlsStream<TcpStream>) -> hyper::Result<Connection> {
+/// A connection on which nothing was said yet.
+pub(crate) async fn connected(trust: &Trust, dial: &dyn Dial, address: SocketAddr) -> Result<TlsStream<TcpStream>, String> {
+    let connecting = async {
+        let tcp = dial.dial(address).await.map_err(|error| unconnected(address, &error))?;
+        trust.connect(tcp).await.map_err(|error| tls::untrusted(&error, trust.server_name()))
+    };
+    tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(format!("dial tcp {address}: i/o timeout")))
+}
+
+async fn over_http1<B: Content>(env: &Env, tls: TlsStream<TcpStream>) -> hyper::Result<Connection<B>> {
     let (sender, connection) = http1::handshake(TokioIo::new(Ending(tls))).await?;
     run(env, connection);
     Ok(Connection::Http1(sender))
 }
 
-async fn over_http2(env: &Env, tls: TlsStream<TcpStream>) -> hyper::Result<Connection> {
+async fn over_http2<B: Content>(env: &Env, tls: TlsStream<TcpStream>) -> hyper::Result<Connection<B>> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).keep_alive_timeout(Duration::from_secs(15));
     let (sender, connection) = builder.handshake(TokioIo::new(tls)).await?;
@@ -154,9 +178,9 @@ fn run(env: &Env, connection: impl Future<Output = hyper::Result<()>> + Send + '
     });
 }
 
-impl Connection {
+impl<B: Content> Connection<B> {
     /// The answer's head; else why, with the request where it never left.
-    async fn send(&mut self, request: Sent) -> Result<Response<Incoming>, (String, Option<Sent>)> {
+    async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, (String, Option<Request<B>>)> {
         let sent = match self {
             Self::Http1(sender) => {
                 if sender.ready().await.is_err() {
@@ -174,14 +198,14 @@ impl Connection {
 }
 
 /// HTTP/1.1 names the host in a header and the path alone in the first line.
-fn relative(mut request: Sent) -> Sent {
+pub(crate) fn relative<B>(mut request: Request<B>) -> Request<B> {
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = path.into();
     request
 }
 
 /// HTTP/2 has an authority of its own.
-fn without_host(mut request: Sent) -> Sent {
+fn without_host<B>(mut request: Request<B>) -> Request<B> {
     request.headers_mut().remove(HOST);
     request
 }

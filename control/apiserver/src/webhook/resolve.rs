@@ -12,7 +12,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Where a service is.
 #[derive(Debug, PartialEq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Endpoints(Vec<SocketAddr>),
     /// A name outside of the cluster.
     Name(String),
@@ -60,7 +60,7 @@ struct Conditions {
 }
 
 /// The addresses of `namespace/name` at its port `port`; what is missing in upstream's words.
-pub(super) fn service(cache: &Cache, namespace: &str, name: &str, port: u16) -> Result<Found, String> {
+pub(crate) fn service(cache: &Cache, namespace: &str, name: &str, port: u16) -> Result<Found, String> {
     let item = cache.kind(SERVICES).and_then(|services| services.get(&format!("{SERVICES}{namespace}/{name}")));
     let item = item.ok_or_else(|| format!("service {name:?} not found"))?;
     let service = item.object.lens::<Service>().map_err(|status| status.message)?;

@@ -6,8 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -21,38 +22,61 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 const BUNDLES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// TLS to one endpoint.
-pub(super) struct Trust {
-    connector: TlsConnector,
+pub(crate) struct Trust {
+    config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
 }
 
 impl Trust {
     /// `ca` is PEM; empty: the machine's authorities.
-    pub(super) fn new(ca: &str, server_name: String) -> Result<Self, String> {
+    pub(crate) fn new(ca: &str, server_name: String) -> Result<Self, String> {
         Self::identified(ca, server_name, None)
     }
 
     /// As [`Trust::new`]; `identity` is the PEM of our certificate and of its key, for servers that ask who we are.
     pub(super) fn identified(ca: &str, server_name: String, identity: Option<(&str, &str)>) -> Result<Self, String> {
+        Self::with(verifier(ca)?, server_name, identity)
+    }
+
+    /// Believes whoever answers.
+    pub(crate) fn blind(server_name: String) -> Result<Self, String> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let trusted = authorities(ca)?;
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(trusted.iter().cloned());
-        let webpki = WebPkiServerVerifier::builder(Arc::new(roots)).build();
-        let webpki = webpki.map_err(|error| format!("unable to load root certificates: {error}"))?;
-        let verifier = Arc::new(Verifier { webpki, authorities: trusted });
+        Self::with(Arc::new(Blind(rustls::crypto::aws_lc_rs::default_provider())), server_name, None)
+    }
+
+    fn with(verifier: Arc<dyn ServerCertVerifier>, server_name: String, identity: Option<(&str, &str)>) -> Result<Self, String> {
         let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match identity {
             None => config.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = authorities(certificate)?;
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the client's key cannot be read: {error:?}"))?;
+                let key =
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the client's key cannot be read: {error:?}"))?;
                 config.with_client_auth_cert(chain, key).map_err(|error| format!("the client's certificate cannot be used: {error}"))?
             }
         };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let server_name = ServerName::try_from(server_name).map_err(|error| error.to_string())?;
-        Ok(Self { connector: Arc::new(config).into(), server_name })
+        Ok(Self { config: Arc::new(config), server_name })
+    }
+
+    /// Shows a certificate of its own.
+    #[must_use]
+    pub(crate) fn showing(mut self, identity: Option<Arc<dyn ResolvesClientCert>>) -> Self {
+        if let Some(identity) = identity {
+            let config = Arc::make_mut(&mut self.config);
+            config.client_auth_cert_resolver = identity;
+            // A resumed session would be the old certificate's.
+            config.resumption = rustls::client::Resumption::disabled();
+        }
+        self
+    }
+
+    /// Speaks HTTP/1.1 alone, as upgrades want it.
+    #[must_use]
+    pub(crate) fn for_upgrades(mut self) -> Self {
+        Arc::make_mut(&mut self.config).alpn_protocols = vec![b"http/1.1".to_vec()];
+        self
     }
 
     pub(super) fn server_name(&self) -> &ServerName<'static> {
@@ -60,8 +84,19 @@ impl Trust {
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.connector.connect(self.server_name.clone(), tcp).await
+        let connector: TlsConnector = Arc::clone(&self.config).into();
+        connector.connect(self.server_name.clone(), tcp).await
     }
+}
+
+fn verifier(ca: &str) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let authorities = authorities(ca)?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(authorities.iter().cloned());
+    let webpki = WebPkiServerVerifier::builder(Arc::new(roots)).build();
+    let webpki = webpki.map_err(|error| format!("unable to load root certificates: {error}"))?;
+    Ok(Arc::new(Verifier { webpki, authorities }))
 }
 
 fn authorities(ca: &str) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -117,6 +152,45 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
+    }
+}
+
+/// Whatever is shown is good (`insecureSkipTLSVerify`); it still has to be the shower's own.
+#[derive(Debug)]
+struct Blind(CryptoProvider);
+
+impl ServerCertVerifier for Blind {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

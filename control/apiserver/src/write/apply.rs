@@ -63,7 +63,12 @@ async fn update(call: &mut Call<'_>, config: &Config) -> Result<Arc<Object>, Sta
 
 /// An apply that makes its object needs the right to create, too.
 async fn create(call: &mut Call<'_>, config: &Config) -> Result<Arc<Object>, Status> {
-    let mut applied = ownership::applied(call, None, &config.doc)?;
+    let mut applied = loop {
+        let made = ownership::applied(call, None, &config.doc);
+        if !call.memo.fill(&call.core.cache).await? {
+            break made?;
+        }
+    };
     config.report(call.options.field_validation, &mut call.warnings)?;
     let uid = applied.str_at("metadata.uid");
     if !uid.is_empty() {

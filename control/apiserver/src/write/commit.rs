@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use client::Object;
+use kinds::KindRef;
 use schema::{Status, Value};
-use store::{Guard, Key, Op, Revision, StoreError, Txn};
+use store::{Entry, Guard, Key, Op, Revision, StoreError, Txn};
 
+use crate::cache::item::Item;
 use crate::core::{Call, Core};
 use crate::{convert, custom, document, failure};
 
@@ -20,6 +22,8 @@ pub(crate) struct Current {
     pub revision: Revision,
     /// In the version of the call.
     pub doc: Value,
+    /// It would be written otherwise now, though nothing in it changed: in another version, or fitted to a newer schema.
+    pub is_outdated: bool,
 }
 
 /// What became of a transaction.
@@ -36,13 +40,34 @@ pub(crate) async fn current(call: &Call<'_>) -> Result<Current, Status> {
     let key = call.key();
     let entry = call.core.store.get(&key).await.map_err(|error| failure::of_store(&error))?;
     let entry = entry.ok_or_else(|| call.not_found())?;
-    let doc: Value = serde_json::from_slice(&entry.value).map_err(Status::internal)?;
-    Ok(Current { key: entry.key, revision: entry.modified, doc: convert::from_stored(&call.kind, doc) })
+    let (cache, stored) = (&call.core.cache, call.stored_kind());
+    let is_outdated = is_outdated(&stored, &entry)?;
+    let doc = if convert::asks(&call.kind, &entry.value) {
+        // What the cache has of it may be converted already.
+        let cached = call.core.kind_cache(&call.kind)?.get(&key).filter(|item| item.object.revision() == entry.modified.0);
+        let item = cached.map_or_else(|| Item::parse(entry.value, false), Ok)?;
+        convert::object(cache, &call.kind, item).await?.value()
+    } else {
+        convert::from_stored(cache, &call.kind, serde_json::from_slice(&entry.value).map_err(Status::internal)?).await?
+    };
+    Ok(Current { key: entry.key, revision: entry.modified, doc, is_outdated })
+}
+
+/// Whether the stored bytes are of another version than new ones, or do not fit the schema as it is now.
+fn is_outdated(stored: &KindRef, entry: &Entry) -> Result<bool, Status> {
+    if !document::is_of(&entry.value, &stored.group, &stored.version) {
+        return Ok(true);
+    }
+    if !stored.custom.as_ref().is_some_and(|custom| custom.is_outdated(entry.modified.0)) {
+        return Ok(false);
+    }
+    let raw: Value = serde_json::from_slice(&entry.value).map_err(Status::internal)?;
+    Ok(stored.strategy.from_stored(raw.clone()) != raw)
 }
 
 /// Writes `doc` (in the version of the call) under `key`, together with `txn`. The answer is in the version of the call.
 pub(crate) async fn commit(call: &Call<'_>, key: Key, doc: Value, mut txn: Txn) -> Result<Outcome, Status> {
-    let encoded = document::encode(&convert::to_stored(&call.kind, &call.stored_kind(), doc));
+    let encoded = document::encode(&convert::to_stored(&call.core.cache, &call.kind, &call.stored_kind(), doc).await?);
     if encoded.bytes.len() > DOCUMENT_BYTES_MAX {
         return Err(failure::plain(format!(
             "etcdserver: request is too large: the object has {} bytes, at most {DOCUMENT_BYTES_MAX} fit",
@@ -62,11 +87,11 @@ pub(crate) async fn commit(call: &Call<'_>, key: Key, doc: Value, mut txn: Txn) 
     };
     shown(call.core, committed.revision).await?;
     let cached = call.core.kind_cache(&call.kind)?.get(&key).filter(|item| item.object.revision() == committed.revision.0);
-    let object = match cached {
-        Some(item) => Arc::clone(&item.object),
-        None => Object::parse(committed.values.into_iter().next().expect("the put is the first operation"))?,
+    let item = match cached {
+        Some(item) => item,
+        None => Item::of(Object::parse(committed.values.into_iter().next().expect("the put is the first operation"))?),
     };
-    Ok(Outcome::Done(convert::served(&call.kind, object)?))
+    Ok(Outcome::Done(convert::object(&call.core.cache, &call.kind, item).await?))
 }
 
 /// Runs a transaction of deletes; None when a guard did not hold.

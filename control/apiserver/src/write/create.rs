@@ -36,7 +36,7 @@ pub(crate) async fn create_as(call: &mut Call<'_>, mut doc: Value, ownership: Ow
     let strategy = Arc::clone(&call.kind.strategy);
     strategy.fill_defaults(&mut doc);
     if ownership != Ownership::Told {
-        ownership::tell_new(call, &mut doc);
+        ownership::tell_new(call, &mut doc).await?;
     }
     strategy.prepare_create(&mut doc, &context(call));
     let warnings = call.warnings.len();

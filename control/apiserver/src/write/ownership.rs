@@ -25,20 +25,35 @@ pub(crate) enum Ownership {
 }
 
 /// Tells in a new document that its manager owns it.
-pub(crate) fn tell_new(call: &Call<'_>, doc: &mut Value) {
+pub(crate) async fn tell_new(call: &Call<'_>, doc: &mut Value) -> Result<(), Status> {
     let empty = Versions::of(call).empty(&call.kind.api_version());
-    tell(call, &empty, doc);
+    tell(call, &empty, doc).await
 }
 
-/// Tells in `new` who owns what, as it replaces `old`.
-pub(crate) fn tell(call: &Call<'_>, old: &Value, new: &mut Value) {
+/// Tells in `new` who owns what, as it replaces `old`. An error where a conversion webhook has one.
+pub(crate) async fn tell(call: &Call<'_>, old: &Value, new: &mut Value) -> Result<(), Status> {
+    if !convert::may_ask(&call.kind) {
+        tell_once(call, old, new);
+        return Ok(());
+    }
+    let untold = new.clone();
+    loop {
+        tell_once(call, old, new);
+        if !call.memo.fill(&call.core.cache).await? {
+            return Ok(());
+        }
+        new.clone_from(&untold);
+    }
+}
+
+fn tell_once(call: &Call<'_>, old: &Value, new: &mut Value) {
     if let Err(error) = write(call, |write| write.tell(old, new)) {
         // As the original: a write does not fail for its bookkeeping, which then is dropped rather than wrong.
         tracing::warn!(resource = %call.kind.qualified(), name = %call.target.name, %error, "managedFields are dropped");
     }
 }
 
-/// What applying `config` makes of `old`; None: of nothing.
+/// What applying `config` makes of `old`; None: of nothing. Good once the call's memo lacks nothing.
 pub(crate) fn applied(call: &Call<'_>, old: Option<&Value>, config: &Value) -> Result<Value, Status> {
     let empty = Versions::of(call).empty(&call.kind.api_version());
     write(call, |write| write.apply(old.unwrap_or(&empty), config, call.options.force)).map_err(|error| refused(&error))
@@ -132,8 +147,10 @@ impl Kind for Versions<'_> {
         if std::sync::Arc::ptr_eq(from, wanted) {
             return Some(doc.clone());
         }
-        let stored = self.call.stored_kind();
-        Some(convert::from_stored(wanted, convert::to_stored(from, &stored, doc.clone())))
+        if convert::may_ask(wanted) {
+            return self.call.memo.find(doc, wanted);
+        }
+        Some(convert::at_once(from, wanted, &self.call.stored_kind(), doc.clone()))
     }
 
     fn empty(&self, api_version: &str) -> Value {

@@ -129,7 +129,14 @@ pub(crate) async fn modify_as(
         call.renew()?;
         let mut current = current(call).await?;
         let unseen = if ownership == Ownership::Writer { meta::of(&mut current.doc).remove(meta::MANAGED_FIELDS) } else { None };
-        let new = change(&current.doc, &mut call.warnings)?;
+        let new = loop {
+            let told = call.warnings.len();
+            let made = change(&current.doc, &mut call.warnings);
+            if !call.memo.fill(&call.core.cache).await? {
+                break made?;
+            }
+            call.warnings.truncate(told);
+        };
         if let Some(entries) = unseen {
             meta::of(&mut current.doc).insert(meta::MANAGED_FIELDS.into(), entries);
         }
@@ -156,10 +163,10 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value, ownershi
     let mut guards = vec![unchanged(&current)];
     prepared(call, &mut new, old);
     if ownership != Ownership::Told {
-        ownership::tell(call, old, &mut new);
+        ownership::tell(call, old, &mut new).await?;
     }
     admit(call, &mut new, old, &mut guards).await?;
-    if meta::is_same(&new, old) {
+    if meta::is_same(&new, old) && !current.is_outdated {
         return Object::from_value(old).map(Some);
     }
     if call.target.subresource.is_empty() {

@@ -81,7 +81,7 @@ impl Plugin for MutatingPolicies {
         }
         let hooks = self.source.hooks(request.core);
         let mut errors = Vec::new();
-        let invocations = invocations(request, &hooks, new, old, &mut errors);
+        let invocations = invocations(request, &hooks, new, old, &mut errors).await;
         if !invocations.is_empty() {
             let round = request.reinvocation.round();
             request.policies.look(round, new);
@@ -120,7 +120,7 @@ impl Failure {
 }
 
 /// What is to be asked, in order. Everything is matched before anything is changed.
-fn invocations<'h>(
+async fn invocations<'h>(
     request: &Admission<'_>,
     hooks: &'h Hooks<Mutator>,
     new: &Value,
@@ -136,7 +136,9 @@ fn invocations<'h>(
             None => Ok(None),
         });
         match matched {
-            Ok(Some((place, kind))) => of_bindings(request, hook, Arc::new(place), kind.as_ref(), (new, old), (&mut all, errors)),
+            Ok(Some((place, kind))) => {
+                of_bindings(request, hook, Arc::new(place), kind.as_ref(), (new, old), (&mut all, errors)).await;
+            }
             Ok(None) => {}
             Err(_) if policy.fails_open => {}
             Err(why) => errors.push(Failure::new(&policy.name, None, &format!("failed to configure policy: {why}"), false)),
@@ -145,7 +147,7 @@ fn invocations<'h>(
     all
 }
 
-fn of_bindings<'h>(
+async fn of_bindings<'h>(
     request: &Admission<'_>,
     hook: &'h Hook<Mutator>,
     place: Arc<Place>,
@@ -156,7 +158,11 @@ fn of_bindings<'h>(
     let policy = &*hook.policy;
     for binding in &hook.bindings {
         let matches = binding.matching.as_ref().map_or(Ok(true), |matching| Ok(matching.place(request, Some(new), old)?.is_some()));
-        let found = matches.and_then(|matches| if matches { params::collect(request, kind, binding) } else { Ok(Vec::new()) });
+        let found = match matches {
+            Ok(true) => params::collect(request, kind, binding).await,
+            Ok(false) => Ok(Vec::new()),
+            Err(why) => Err(why),
+        };
         match found {
             Ok(params) => {
                 all.extend(params.into_iter().map(|param| Invocation { policy, binding, place: Arc::clone(&place), param }));
@@ -197,7 +203,14 @@ impl MutatingPolicies {
         errors: &mut Vec<Failure>,
     ) -> Result<(), Status> {
         let (policy, place) = (invocation.policy, &*invocation.place);
-        let mut case = Case::to_change(request, place, Subject::unstamped(request, place, Some(new), old));
+        let mut case = match Subject::unstamped(request, place, Some(new), old).await {
+            Ok(subject) => Case::to_change(request, place, subject),
+            Err(_) if policy.fails_open => return Ok(()),
+            Err(status) => {
+                errors.push(Failure::new(&policy.name, None, &format!("failed to configure policy: {}", status.message), false));
+                return Ok(());
+            }
+        };
         if let Some(conditions) = &policy.conditions {
             match conditions.ask(&case.view(world, invocation.params(), None)).await {
                 Verdict::Match => {}
@@ -266,9 +279,9 @@ impl MutatingPolicies {
         if made == *live.0 {
             return Ok(false);
         }
-        let changed = patch::adopt(request, place, made, new, old).map_err(Stop::Status)?;
+        let changed = patch::adopt(request, place, made, new, old).await.map_err(Stop::Status)?;
         if changed {
-            let subject = Subject::unstamped(request, place, Some(new), old);
+            let subject = Subject::unstamped(request, place, Some(new), old).await.map_err(Stop::Status)?;
             if let Some(object) = subject.new {
                 case.set_object(object.into_owned());
             }

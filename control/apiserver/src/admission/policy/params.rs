@@ -13,6 +13,7 @@ use super::case::printed;
 use super::compiled::{Binding, ParamKind, ParamRef, Wanted};
 use crate::admission::Admission;
 use crate::admission::webhook::rules;
+use crate::cache::item::Item;
 use crate::{Core, convert};
 
 /// One parameter.
@@ -48,7 +49,7 @@ fn go_kind(kind: &ParamKind) -> String {
 }
 
 /// What a policy is to be evaluated with, one after the other: nothing at all, nothing in place of parameters, or each of them.
-pub(super) fn collect(request: &Admission<'_>, kind: Option<&KindRef>, binding: &Binding) -> Result<Vec<Option<Param>>, String> {
+pub(super) async fn collect(request: &Admission<'_>, kind: Option<&KindRef>, binding: &Binding) -> Result<Vec<Option<Param>>, String> {
     let (Some(kind), Some(reference)) = (kind, &binding.param_ref) else { return Ok(vec![None]) };
     let namespace = namespace(request, kind, reference)?;
     let found = match &reference.wanted {
@@ -56,13 +57,17 @@ pub(super) fn collect(request: &Admission<'_>, kind: Option<&KindRef>, binding: 
         Wanted::Selected(Err(why)) => return Err(why.clone()),
         Wanted::Selected(Ok(selector)) => {
             let all = in_namespace(request.core, kind, namespace);
-            all.into_iter().filter(|object| selector.matches(&object.meta.labels)).collect::<Vec<_>>()
+            all.into_iter().filter(|item| selector.matches(&item.object.meta.labels)).collect::<Vec<_>>()
         }
     };
     if found.is_empty() && reference.must_exist {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
     }
-    found.iter().map(|object| decoded(kind, object, &binding.kept).map(Some)).collect()
+    let mut params = Vec::with_capacity(found.len());
+    for item in found {
+        params.push(Some(decoded(request.core, kind, item, &binding.kept).await?));
+    }
+    Ok(params)
 }
 
 /// Where the parameters are; `""` for those of the cluster.
@@ -79,26 +84,25 @@ fn namespace<'a>(request: &Admission<'a>, kind: &KindRef, reference: &'a ParamRe
     }
 }
 
-fn named(core: &Core, kind: &KindRef, namespace: &str, name: &str) -> Option<Arc<Object>> {
-    let item = core.cache.of(kind)?.get(&crate::core::key(kind, namespace, name))?;
-    Some(Arc::clone(&item.object))
+fn named(core: &Core, kind: &KindRef, namespace: &str, name: &str) -> Option<Arc<Item>> {
+    core.cache.of(kind)?.get(&crate::core::key(kind, namespace, name))
 }
 
-fn in_namespace(core: &Core, kind: &KindRef, namespace: &str) -> Vec<Arc<Object>> {
+fn in_namespace(core: &Core, kind: &KindRef, namespace: &str) -> Vec<Arc<Item>> {
     let Some(cache) = core.cache.of(kind) else { return Vec::new() };
     let (start, end) = crate::list::bounds(&kind.storage_prefix, namespace);
     let ring = cache.read();
-    ring.range(&start, &end).map(|(_, item)| Arc::clone(&item.object)).collect()
+    ring.range(&start, &end).map(|(_, item)| Arc::clone(item)).collect()
 }
 
-fn decoded(kind: &KindRef, object: &Arc<Object>, kept: &Kept) -> Result<Param, String> {
-    let key = object.meta.key();
-    let is_same = |held: &&Arc<Decoded>| Arc::ptr_eq(&held.object, object) && Arc::ptr_eq(&held.kind, kind);
+async fn decoded(core: &Core, kind: &KindRef, item: Arc<Item>, kept: &Kept) -> Result<Param, String> {
+    let (key, object) = (item.object.meta.key(), Arc::clone(&item.object));
+    let is_same = |held: &&Arc<Decoded>| Arc::ptr_eq(&held.object, &object) && Arc::ptr_eq(&held.kind, kind);
     if let Some(held) = kept.0.load().as_ref().filter(is_same) {
         return Ok(Param { key, value: Arc::clone(&held.value) });
     }
-    let served = convert::served(kind, Arc::clone(object)).map_err(|status| status.message)?;
+    let served = convert::object(&core.cache, kind, item).await.map_err(|status| status.message)?;
     let value = Arc::new(printed(Cow::Owned(served.value())));
-    kept.0.store(Some(Arc::new(Decoded { object: Arc::clone(object), kind: Arc::clone(kind), value: Arc::clone(&value) })));
+    kept.0.store(Some(Arc::new(Decoded { object, kind: Arc::clone(kind), value: Arc::clone(&value) })));
     Ok(Param { key, value })
 }

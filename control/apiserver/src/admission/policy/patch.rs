@@ -150,13 +150,19 @@ fn wrong_names_in(value: &Cel<'_>, expected: &str, errors: &mut Vec<String>) {
 }
 
 /// What was made, in the place of `new`. Returns whether that changes anything.
-pub(super) fn adopt(request: &Admission<'_>, place: &Place, made: Value, new: &mut Value, old: Option<&Value>) -> Result<bool, Status> {
+pub(super) async fn adopt(
+    request: &mut Admission<'_>,
+    place: &Place,
+    made: Value,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Result<bool, Status> {
     let expected = patched::expected(request, place)?;
     let decoded = expected.decode(made).map_err(Status::internal)?;
     if !decoded.strict_errors.is_empty() && custom(request, place).is_none() {
         return Err(Status::internal(format!("strict decoding error: {}", decoded.strict_errors.join(", "))));
     }
-    patched::take(request, place, decoded.value, new, old)
+    patched::take(request, place, decoded.value, new, old).await
 }
 
 #[cfg(test)]

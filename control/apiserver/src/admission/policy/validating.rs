@@ -149,7 +149,7 @@ impl Round<'_> {
         };
         let mut told = Told::default();
         for binding in &hook.bindings {
-            let params = match self.params(request, binding, kind.as_ref()) {
+            let params = match self.params(request, binding, kind.as_ref()).await {
                 Ok(params) => params,
                 Err(why) => {
                     self.misconfigured(policy, Some(binding), &why);
@@ -157,7 +157,14 @@ impl Round<'_> {
                 }
             };
             for param in params {
-                let judgement = self.judge(request, policy, &place, param.as_ref()).await?;
+                let case = match self.case(request, &place).await {
+                    Ok(case) => case,
+                    Err(status) => {
+                        self.misconfigured(policy, Some(binding), &format!("failed to convert object version: {}", status.message));
+                        continue;
+                    }
+                };
+                let judgement = self.judge(request, policy, &case, param.as_ref()).await?;
                 self.enforce(request, policy, binding, judgement, &mut told);
             }
         }
@@ -166,23 +173,27 @@ impl Round<'_> {
     }
 
     /// None to go through where the binding is not for the request.
-    fn params(&self, request: &Admission<'_>, binding: &Binding, kind: Option<&kinds::KindRef>) -> Result<Vec<Option<Param>>, String> {
+    async fn params(
+        &self,
+        request: &Admission<'_>,
+        binding: &Binding,
+        kind: Option<&kinds::KindRef>,
+    ) -> Result<Vec<Option<Param>>, String> {
         if let Some(matching) = &binding.matching
             && matching.place(request, self.new, self.old)?.is_none()
         {
             return Ok(Vec::new());
         }
-        params::collect(request, kind, binding)
+        params::collect(request, kind, binding).await
     }
 
     async fn judge(
         &mut self,
         request: &Admission<'_>,
         policy: &Policy<Validator>,
-        place: &Place,
+        case: &Case,
         param: Option<&Param>,
     ) -> Result<Judgement, Status> {
-        let case = self.case(request, place);
         let world = self.world.get_or_insert_with(|| World::new(request));
         if policy.uses_namespace {
             world.need_namespace(request)?;
@@ -199,14 +210,15 @@ impl Round<'_> {
         Ok(view.run(|names| policy.judge(request.core.env(), names)).await)
     }
 
-    fn case(&mut self, request: &Admission<'_>, place: &Place) -> Arc<Case> {
+    async fn case(&mut self, request: &Admission<'_>, place: &Place) -> Result<Arc<Case>, Status> {
         let key = ([place.group.clone(), place.version.clone(), place.resource.clone()], place.kind.clone());
         if let Some((_, case)) = self.cases.iter().find(|(known, _)| *known == key) {
-            return Arc::clone(case);
+            return Ok(Arc::clone(case));
         }
-        let case = Arc::new(Case::new(request, place, Subject::of(request, place, self.new, self.old)));
+        let subject = Subject::of(request, place, self.new, self.old).await?;
+        let case = Arc::new(Case::new(request, place, subject));
         self.cases.push((key, Arc::clone(&case)));
-        case
+        Ok(case)
     }
 
     fn misconfigured(&mut self, policy: &Policy<Validator>, binding: Option<&Binding>, why: &str) {

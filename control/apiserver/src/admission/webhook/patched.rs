@@ -7,6 +7,7 @@ use schema::decode::FieldValidation;
 use schema::{DocExt, Status, Value};
 
 use super::hook::Hook;
+use super::owners;
 use super::rules::Place;
 use super::subject::{self, STAMPS};
 use crate::admission::{Admission, Operation};
@@ -14,8 +15,8 @@ use crate::body::{self, Expected};
 use crate::meta;
 
 /// Puts `patched`, in the version of `place`, in the place of `new`. Returns whether that changes anything.
-pub(super) fn adopt(
-    request: &Admission<'_>,
+pub(super) async fn adopt(
+    request: &mut Admission<'_>,
     hook: &Hook,
     place: &Place,
     patched: Value,
@@ -30,21 +31,22 @@ pub(super) fn adopt(
     // Members that nobody knows are dropped, as everywhere.
     let options = Options { field_validation: FieldValidation::Ignore, ..Options::default() };
     let decoded = body::patched(&expected, patched, String::new, &options, &mut Vec::new()).map_err(|status| broken(&status.message))?;
-    take(request, place, decoded, new, old)
+    take(request, place, decoded, new, old).await
 }
 
 /// Puts a decoded document in the place of `new`. Returns whether that changes anything.
-pub(in crate::admission) fn take(
-    request: &Admission<'_>,
+pub(in crate::admission) async fn take(
+    request: &mut Admission<'_>,
     place: &Place,
     decoded: Value,
     new: &mut Value,
     old: Option<&Value>,
 ) -> Result<bool, Status> {
-    let mut doc = subject::back(request, place, decoded);
+    let mut doc = subject::back(request, place, decoded).await?;
     if is_whole(request, &doc) {
         settle(request, &mut doc, new, old)?;
     }
+    request.warnings.extend(owners::mend(&mut doc, new));
     let changed = doc != *new;
     *new = doc;
     Ok(changed)

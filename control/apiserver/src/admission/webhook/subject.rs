@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use schema::{DocExt, Value};
+use schema::{DocExt, Status, Value};
 
 use super::rules::Place;
 use crate::admission::{Admission, Operation};
@@ -22,36 +22,52 @@ pub(super) const STAMPS: [&str; 3] = ["uid", "creationTimestamp", "generation"];
 
 impl<'a> Subject<'a> {
     /// For a webhook that validates: everything is there.
-    pub(in crate::admission) fn of(request: &Admission<'_>, place: &Place, new: Option<&'a Value>, old: Option<&'a Value>) -> Self {
-        let shown = |doc: &'a Value| converted(request, place, Cow::Borrowed(doc));
-        Self { new: new.map(shown), old: old.map(shown) }
+    pub(in crate::admission) async fn of(
+        request: &Admission<'_>,
+        place: &Place,
+        new: Option<&'a Value>,
+        old: Option<&'a Value>,
+    ) -> Result<Self, Status> {
+        let [mut shown, mut before] = [None, None];
+        if let Some(doc) = new {
+            shown = Some(converted(request, place, Cow::Borrowed(doc)).await?);
+        }
+        if let Some(doc) = old {
+            before = Some(converted(request, place, Cow::Borrowed(doc)).await?);
+        }
+        Ok(Self { new: shown, old: before })
     }
 
     /// For a webhook that mutates.
-    pub(in crate::admission) fn unstamped(request: &Admission<'_>, place: &Place, new: Option<&'a Value>, old: Option<&'a Value>) -> Self {
+    pub(in crate::admission) async fn unstamped(
+        request: &Admission<'_>,
+        place: &Place,
+        new: Option<&'a Value>,
+        old: Option<&'a Value>,
+    ) -> Result<Self, Status> {
         let created = request.operation == Operation::Create && request.subresource.is_empty();
-        let Some(doc) = new.filter(|_| created) else { return Self::of(request, place, new, old) };
+        let Some(doc) = new.filter(|_| created) else { return Self::of(request, place, new, old).await };
         let mut plain = doc.clone();
         let metadata = meta::of(&mut plain);
         STAMPS.iter().for_each(|stamp| drop(metadata.remove(*stamp)));
         if request.generated {
             metadata.remove("name");
         }
-        Self { new: Some(converted(request, place, Cow::Owned(plain))), old: None }
+        Ok(Self { new: Some(converted(request, place, Cow::Owned(plain)).await?), old: None })
     }
 }
 
-fn converted<'a>(request: &Admission<'_>, place: &Place, doc: Cow<'a, Value>) -> Cow<'a, Value> {
-    let Some(kind) = &place.converted else { return doc };
+async fn converted<'a>(request: &Admission<'_>, place: &Place, doc: Cow<'a, Value>) -> Result<Cow<'a, Value>, Status> {
+    let Some(kind) = &place.converted else { return Ok(doc) };
     let stored = request.core.registry().table().stored_as(&request.kind);
-    Cow::Owned(convert::from_stored(kind, convert::to_stored(&request.kind, &stored, doc.into_owned())))
+    convert::between(&request.core.cache, &request.kind, kind, &stored, doc.into_owned()).await.map(Cow::Owned)
 }
 
 /// What a hook made, in the version of the request.
-pub(in crate::admission) fn back(request: &Admission<'_>, place: &Place, doc: Value) -> Value {
-    let Some(kind) = &place.converted else { return doc };
+pub(in crate::admission) async fn back(request: &Admission<'_>, place: &Place, doc: Value) -> Result<Value, Status> {
+    let Some(kind) = &place.converted else { return Ok(doc) };
     let stored = request.core.registry().table().stored_as(kind);
-    convert::from_stored(&request.kind, convert::to_stored(kind, &stored, doc))
+    convert::between(&request.core.cache, kind, &request.kind, &stored, doc).await
 }
 
 /// The name in the request: a created object may have none yet.

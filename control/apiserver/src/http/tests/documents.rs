@@ -138,3 +138,25 @@ async fn health_is_for_everybody_and_keys_for_those_who_may() {
     assert!(headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
     assert!(String::from_utf8_lossy(&bytes).contains("apiserver_request_total"));
 }
+
+#[tokio::test]
+async fn a_custom_kind_is_in_every_document_as_soon_as_it_is_established() {
+    let world = World::start().await;
+    let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object"}}}});
+    let definition = json!({"metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"}, "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}});
+    let definitions = Target::of("apiextensions.k8s.io/v1", "customresourcedefinitions", "");
+    world.loopback.create(definitions.clone(), definition).await.unwrap();
+    let named = definitions.named("widgets.example.com");
+    while !kinds::custom::is_established(&world.loopback.get(named.clone()).await.unwrap().value()) {
+        tokio::task::yield_now().await;
+    }
+    let (_, _, bytes) = world.get("/apis", &[("accept", AGGREGATED)]).await;
+    assert!(String::from_utf8_lossy(&bytes).contains("\"resource\":\"widgets\""));
+    let list = world.get_json("/apis/example.com/v1").await;
+    assert_eq!(list["resources"][0]["name"], "widgets");
+    let v3 = world.get_json("/openapi/v3/apis/example.com/v1").await;
+    assert!(v3["components"]["schemas"].get("com.example.v1.Widget").is_some());
+    let v2 = world.get_json("/openapi/v2").await;
+    assert!(v2["definitions"].get("com.example.v1.Widget").is_some());
+}

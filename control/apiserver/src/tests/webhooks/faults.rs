@@ -161,7 +161,7 @@ async fn a_server_that_just_closes_has_answered() {
 }
 
 /// Leads every address to the program.
-struct ToProgram(u16);
+pub(super) struct ToProgram(pub u16);
 
 #[async_trait::async_trait]
 impl crate::webhook::Dial for ToProgram {

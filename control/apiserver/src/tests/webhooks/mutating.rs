@@ -26,6 +26,19 @@ async fn what_the_server_alone_says_stays_and_unknown_members_go() {
 }
 
 #[tokio::test]
+async fn owners_that_a_webhook_broke_stay_and_the_caller_is_told() {
+    let world = World::start().await;
+    world.mutating("m", &[world.hook("x.example.com", "/disown")]).await;
+    let body = Body::Value(json!({"metadata": {"name": "a"}, "data": {"k": "v"}}));
+    let request = Request { verb: Verb::Create, target: config_maps(), options: Options::default(), body };
+    let answer = world.cluster.core.call(&world.cluster.admin, request).await.unwrap();
+    let made = world.cluster.get(config_maps().named("a")).await.unwrap();
+    assert_eq!(made["metadata"]["managedFields"][0]["operation"], "Update");
+    let [warning] = answer.warnings.as_slice() else { panic!("{:?}", answer.warnings) };
+    assert!(warning.ends_with("please fix your requests: operation must be `Apply` or `Update`"), "{warning}");
+}
+
+#[tokio::test]
 async fn a_webhook_may_name_what_is_created() {
     let world = World::start().await;
     world.mutating("m", &[world.hook("x.example.com", "/rename-chosen")]).await;
