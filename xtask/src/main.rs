@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask <command>`. Each command is one file and one row of [`Command`].
 
 mod bench;
+mod fuzz;
 mod golden;
 mod images;
 mod kinds;
@@ -32,6 +33,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run the tests: all worlds, or those whose name contains a word
     Test(worlds::Arguments),
+    /// Feed every parser with what libFuzzer thinks of
+    Fuzz(fuzz::Arguments),
     /// Run the real-kernel world alone
     Kernel,
     /// Boot another kernel in QEMU: cgroup v2 and v1 alone, power cuts of the store
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Command::Kinds(arguments) => kinds::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Test(arguments) => worlds::test(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Kernel => worlds::kernel(),
         Command::Machine(arguments) => machine::run(&arguments),
     }

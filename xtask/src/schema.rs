@@ -118,6 +118,10 @@ fn undocumented() -> Map<String, Value> {
     ])
 }
 
+/// Kinds that the release's client libraries know and its files no longer describe, and the definition that they share.
+const UNSERVED: &[(&str, &str, &str)] =
+    &[("authentication.k8s.io/v1alpha1", "SelfSubjectReview", "io.k8s.api.authentication.v1.SelfSubjectReview")];
+
 /// The group of a definition whose kinds are published without their group.
 fn unpublished_group(definition: &str) -> Option<Value> {
     let (version, kind) = definition.strip_prefix(DISCOVERY)?.strip_prefix('.')?.split_once('.')?;
@@ -174,6 +178,10 @@ impl<'a> Builder<'a> {
                 kinds.push(KindEntry { api_version: leak(&api_version), kind: leak(text(row, "kind")), id: TypeId(id as u32) });
             }
         }
+        kinds.extend(UNSERVED.iter().filter_map(|(api_version, kind, as_definition)| {
+            let id = self.id(as_definition).ok()?;
+            Some(KindEntry { api_version, kind, id })
+        }));
         kinds.sort_unstable();
         kinds
     }
@@ -288,7 +296,8 @@ impl<'a> Builder<'a> {
                 field.wrapped = value_is_list || (field.arity == Arity::List && !wire.repeated);
                 slots.push(Slot { number, to: SlotTo::Field(index as u16) });
             } else if let Some(inner) = self.sources.messages.get(&wire.kind) {
-                slots.push(Slot { number, to: SlotTo::Inline(self.layout(owner, inner, fields).into()) });
+                let name = leak(wire.kind.rsplit('.').next().unwrap_or(&wire.kind));
+                slots.push(Slot { number, to: SlotTo::Inline(name, self.layout(owner, inner, fields).into()) });
             } else {
                 self.unmapped.push(format!("{owner}.{}", wire.name));
             }

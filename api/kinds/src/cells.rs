@@ -31,7 +31,7 @@ pub(crate) fn age_text(timestamp: &str, env: &Env) -> String {
 pub(crate) fn description(kind: &str, col: &Col) -> String {
     match col.name {
         "Name" => "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names".to_owned(),
-        "Age" | "Created At" => "CreationTimestamp is a timestamp representing the server time when this object was created.".to_owned(),
+        "Age" | "Created At" => "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata".to_owned(),
         name => format!("{name} of the {kind}"),
     }
 }

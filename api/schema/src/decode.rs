@@ -8,12 +8,15 @@ mod in_place;
 mod json;
 mod source;
 mod typed;
+mod unstructured;
 mod yaml;
 
 use crate::{Map, TypeId, Value};
 
 /// Documents nest no deeper than this; what we accept, every later reader of the stored JSON must accept too.
 pub const DEPTH_MAX: usize = 120;
+
+pub use typed::base64_error_at;
 
 /// `?fieldValidation=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +89,17 @@ pub fn yaml(ty: TypeId, bytes: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(decoded)
 }
 
+/// Decodes YAML as a client's strict decoder does (`sigs.k8s.io/yaml`), which is not how a server reads it: names of fields
+/// in any case, numbers and booleans where a string is wanted, and an error, in that decoder's words, at the first member that
+/// is there twice or that nobody knows.
+pub fn client_yaml(ty: TypeId, bytes: &[u8]) -> Result<Value, DecodeError> {
+    let unread = |why: DecodeError| DecodeError::Syntax(format!("error converting YAML to JSON: {why}"));
+    let misfit = |why: DecodeError| DecodeError::Type(format!("error unmarshaling JSON: while decoding JSON: {why}"));
+    let document = yaml_value(bytes).map_err(unread)?;
+    let walk = typed::lenient_document(ty, &mut source::Tree::below(document, 0)).map_err(misfit)?;
+    Ok(walk.finish().map_err(misfit)?.value)
+}
+
 /// As [`json_object`] for YAML.
 pub fn yaml_object(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let document = yaml::document(bytes)?;
@@ -147,6 +161,12 @@ pub fn value(ty: TypeId, value: Value) -> Result<Decoded, DecodeError> {
     in_place::document(ty, value)?.finish()
 }
 
+/// Why what a strategic merge patch made is no object of type `ty`, in the words that upstream has for it: it decodes that
+/// otherwise. None where the words of [`value`] will do.
+pub fn strategic_misfit(ty: TypeId, patched: &Value) -> Option<String> {
+    unstructured::misfit(ty, patched)
+}
+
 /// How deep a value nests; a scalar not at all.
 fn depth_of(value: &Value) -> usize {
     match value {
@@ -206,6 +226,21 @@ mod tests {
             (r#"{}}"#, "invalid character '}' after top-level value"),
         ] {
             assert_eq!(pod(text).expect_err(text).to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_clients_decoder_takes_names_in_any_case_and_ends_at_what_it_does_not_know() {
+        let pod = Facts::builtin().kind("v1", "Pod").expect("a kind");
+        let read = |text: &str| client_yaml(pod, text.as_bytes()).map_err(|error| error.to_string());
+        assert_eq!(read("METADATA: {labels: {a: 1, b: true}}\nSpec: {nodename: 1.5}"), {
+            Ok(json!({"metadata": {"labels": {"a": "1", "b": "true"}}, "spec": {"nodeName": "1.5"}}))
+        });
+        for (text, why) in [
+            ("spec: {bogus: 1, other: 2}", "error unmarshaling JSON: while decoding JSON: json: unknown field \"bogus\""),
+            ("a: 1\na: 2", "error converting YAML to JSON: yaml: unmarshal errors:\n  line 2: key \"a\" already set in map"),
+        ] {
+            assert_eq!(read(text), Err(why.to_owned()));
         }
     }
 

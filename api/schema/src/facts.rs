@@ -148,8 +148,8 @@ pub struct Slot {
 pub enum SlotTo {
     /// Index into [`Type::fields`].
     Field(u16),
-    /// A message whose fields JSON shows as fields of the outer object (an embedded Go struct).
-    Inline(Box<[Slot]>),
+    /// A message whose fields JSON shows as fields of the outer object: an embedded Go struct, and its name.
+    Inline(&'static str, Box<[Slot]>),
 }
 
 /// All types.
@@ -223,10 +223,37 @@ impl Type {
         self.index_of(name).map(|at| &self.fields[at])
     }
 
+    /// The embedded Go structs in which the field lies, outermost first.
+    pub fn embedding(&self, name: &str) -> Vec<&'static str> {
+        let Some(at) = self.index_of(name) else { return Vec::new() };
+        // Protobuf does not know the embedded struct that says what a document is.
+        if self.fields[at].proto == 0 && matches!(name, "apiVersion" | "kind") {
+            return vec!["TypeMeta"];
+        }
+        let mut names = Vec::new();
+        embedding_of(&self.layout, at, &mut names);
+        names
+    }
+
     /// Where in [`Type::fields`] the field is.
     pub fn index_of(&self, name: &str) -> Option<usize> {
         self.fields.binary_search_by(|field| field.name.cmp(name)).ok()
     }
+}
+
+/// Whether a slot of `layout` holds the field, at any depth; `names` gets the structs on the way to it.
+fn embedding_of(layout: &[Slot], field: usize, names: &mut Vec<&'static str>) -> bool {
+    layout.iter().any(|slot| match &slot.to {
+        SlotTo::Field(index) => usize::from(*index) == field,
+        SlotTo::Inline(name, inner) => {
+            names.push(name);
+            let found = embedding_of(inner, field, names);
+            if !found {
+                names.pop();
+            }
+            found
+        }
+    })
 }
 
 impl Shape {
@@ -269,6 +296,20 @@ mod tests {
             (Some("containerPort"), &["containerPort", "protocol"][..], ListType::Map)
         );
         assert_eq!(facts.path(pod, "spec.containers.ports.nope"), None);
+    }
+
+    #[test]
+    fn embedded_structs_are_known_by_name() {
+        let facts = Facts::builtin();
+        let embedding = |name: &str, field: &str| {
+            let id = facts.definition(&format!("io.k8s.api.core.v1.{name}")).expect(name);
+            facts.get(id).embedding(field)
+        };
+        assert_eq!(embedding("Probe", "httpGet"), ["ProbeHandler"]);
+        assert_eq!(embedding("Volume", "emptyDir"), ["VolumeSource"]);
+        assert_eq!(embedding("ConfigMapKeySelector", "name"), ["LocalObjectReference"]);
+        assert_eq!(embedding("Pod", "kind"), ["TypeMeta"]);
+        assert!(embedding("Pod", "spec").is_empty() && embedding("ObjectReference", "kind").is_empty());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Values and texts as Go prints them (`%v`, `%s`, `%q`, `encoding/json`): upstream's messages, templates and tables show
 //! them that way, and clients match them.
 
+mod escape;
 mod json;
 mod text;
 
+pub use escape::{escape, json_bytes};
 pub use json::{json, json_lines};
 pub use text::{code_point, is_print, quote, unquote};
 

@@ -19,6 +19,9 @@ pub enum PatchError {
     /// The patch itself cannot be read: 400.
     #[error("{0}")]
     Malformed(String),
+    /// The patch has more operations than anybody needs: 413.
+    #[error("{0}")]
+    TooLarge(String),
     /// The patch does not fit the document: 422.
     #[error("{0}")]
     Unprocessable(String),
@@ -46,6 +49,11 @@ pub fn merge_document(doc: &Value, patch: &Value) -> Result<Value, PatchError> {
 /// Strategic merge patch under the facts of `ty`.
 pub fn strategic(ty: TypeId, doc: &Value, patch: &Value) -> Result<Value, PatchError> {
     strategic::apply(ty, doc, patch)
+}
+
+/// A patch as Go prints its map (`%+v`): what upstream shows of a strategic patch that makes no object.
+pub fn go_text(patch: &Value) -> String {
+    go_print::plain(patch)
 }
 
 /// The merge patch that makes `modified` of `original`.

@@ -21,10 +21,13 @@ pub enum Format {
 }
 
 /// An amount in nano-units and its format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, Eq, Default)]
 pub struct Quantity {
     pub nano: i128,
     pub format: Format,
+    /// Upstream holds the amount as a big decimal: a binary one with a fraction, or one of many digits. Only how a negative
+    /// amount is rounded to whole units goes by it.
+    pub decimal: bool,
 }
 
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
@@ -47,7 +50,7 @@ impl FromStr for Quantity {
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let parsed = Digits::parse(text)?;
-        Ok(Self { nano: parsed.nano(), format: parsed.format })
+        Ok(Self { nano: parsed.nano(), format: parsed.format, decimal: parsed.decimal })
     }
 }
 
@@ -61,35 +64,43 @@ impl fmt::Display for Quantity {
 impl Quantity {
     /// Rounded up to whole units (away from zero), at most what an i64 holds.
     pub fn value(self) -> i64 {
-        saturated(round_away(self.nano, NANO))
+        self.in_units_of(NANO)
     }
 
     /// Rounded up to thousandths.
     pub fn milli_value(self) -> i64 {
-        saturated(round_away(self.nano, NANO / 1000))
+        self.in_units_of(NANO / 1000)
+    }
+
+    fn in_units_of(self, unit: i128) -> i64 {
+        match self.decimal && self.nano < 0 {
+            true => negative_decimal(self.nano, unit),
+            false => saturated(round_away(self.nano, unit)),
+        }
     }
 
     pub fn from_value(units: i64, format: Format) -> Self {
-        Self { nano: i128::from(units) * NANO, format }
+        Self { nano: i128::from(units) * NANO, format, decimal: false }
     }
 
     pub fn from_milli(milli: i64, format: Format) -> Self {
-        Self { nano: i128::from(milli) * (NANO / 1000), format }
+        Self { nano: i128::from(milli) * (NANO / 1000), format, decimal: false }
     }
 
     /// Keeps the left side's format, or takes the right one's where the left is zero.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { nano: self.nano.saturating_add(other.nano), format: self.joint_format(other) }
+        self.joined(other, self.nano.saturating_add(other.nano))
     }
 
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
-        Self { nano: self.nano.saturating_sub(other.nano), format: self.joint_format(other) }
+        self.joined(other, self.nano.saturating_sub(other.nano))
     }
 
-    fn joint_format(self, other: Self) -> Format {
-        if self.nano == 0 { other.format } else { self.format }
+    fn joined(self, other: Self, nano: i128) -> Self {
+        let format = if self.nano == 0 { other.format } else { self.format };
+        Self { nano, format, decimal: self.decimal || other.decimal }
     }
 
     /// A quantity in a document: a string or a bare number.
@@ -123,8 +134,22 @@ fn round_away(nano: i128, unit: i128) -> i128 {
     nano / unit + rest.signum()
 }
 
+/// What upstream makes of a negative big decimal: its nano-units are cut to 64 bits, and a rest counts upwards. No object
+/// holds such an amount for long (validation refuses it), but who asks meanwhile is told the same.
+fn negative_decimal(nano: i128, unit: i128) -> i64 {
+    let (cut, unit) = (nano as i64, unit as i64);
+    cut / unit + i64::from(cut % unit != 0)
+}
+
 fn saturated(wide: i128) -> i64 {
     i64::try_from(wide).unwrap_or(if wide < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// How upstream holds an amount is no part of it.
+impl PartialEq for Quantity {
+    fn eq(&self, other: &Self) -> bool {
+        (self.nano, self.format) == (other.nano, other.format)
+    }
 }
 
 impl PartialOrd for Quantity {

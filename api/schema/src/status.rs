@@ -117,7 +117,13 @@ impl Status {
 
     /// 422 from validation. `kind` is the kind's name (`Pod`), as upstream prints `Pod.apps "x" is invalid: …`.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &FieldErrors) -> Self {
-        let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+        // What is wrong twice is two causes, and told once.
+        let mut texts: Vec<String> = Vec::new();
+        for text in errors.0.iter().map(ToString::to_string) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -34,6 +34,7 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let Engine { store, failed } = engine::open(&instance, &env).await?;
     let pki = Arc::new(Pki::ensure(&instance.control_dir().join("pki"), &env).context("keys")?);
     let settings = Settings::load(&instance.control_dir()).map_err(anyhow::Error::msg)?;
+    let store = settings.store(store, &env).map_err(anyhow::Error::msg)?;
     let config = settings.configure(Config::new(&instance, IpAddr::V4(instance.node_ip()))).map_err(anyhow::Error::msg)?;
     let assembled = assemble::assemble(store, &env, config, pki.signing_key()).await.context("API server")?;
     settings.authorize(&assembled.authority, &env).map_err(anyhow::Error::msg)?;

@@ -115,7 +115,8 @@ impl Choice {
     }
 
     fn with(&self, tls: Option<TlsFiles>) -> EtcdConfig {
-        EtcdConfig { tls, prefix: self.prefix.clone(), ..EtcdConfig::new(self.endpoints.clone()) }
+        let folders = apiserver::folders::upstream();
+        EtcdConfig { tls, prefix: self.prefix.clone(), folders, ..EtcdConfig::new(self.endpoints.clone()) }
     }
 
     /// With our copies of the certificates.

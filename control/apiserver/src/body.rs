@@ -80,18 +80,18 @@ pub fn document(expected: &Expected, body: &Body, options: &Options, warnings: &
     Ok(value)
 }
 
-/// Checks and prunes what a patch made. 422 where it is no document of its kind any more; `text` is the document then.
+/// Checks and prunes what a patch made. Where it is no document of its kind any more, `refusal` makes the answer of why.
 pub fn patched(
     expected: &Expected,
     value: Value,
-    text: impl Fn() -> String,
+    refusal: impl Fn(&str) -> Status,
     options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
-    let decoded = expected.decode(value).map_err(|error| misfit(&text(), &error.to_string()))?;
+    let decoded = expected.decode(value).map_err(|error| refusal(&error.to_string()))?;
     match options.field_validation {
         FieldValidation::Strict if !decoded.strict_errors.is_empty() => {
-            Err(misfit(&text(), &format!("strict decoding error: {}", decoded.strict_errors.join(", "))))
+            Err(refusal(&format!("strict decoding error: {}", decoded.strict_errors.join(", "))))
         }
         how => {
             report(expected, &decoded.strict_errors, how, warnings)?;
@@ -100,9 +100,25 @@ pub fn patched(
     }
 }
 
-fn misfit(document: &str, why: &str) -> Status {
+/// Reports the fields of a custom object that a patch took to a version that there is not: no schema knows them.
+pub fn of_no_version(doc: &Value, refusal: impl Fn(&str) -> Status, options: &Options, warnings: &mut Vec<String>) -> Result<(), Status> {
+    let known = ["apiVersion", "kind", "metadata"];
+    let names = doc.as_object().into_iter().flatten().map(|(name, _)| name).filter(|name| !known.contains(&name.as_str()));
+    let unknown: Vec<String> = names.map(|name| format!("unknown field {name:?}")).collect();
+    match options.field_validation {
+        FieldValidation::Warn => warnings.extend(unknown),
+        FieldValidation::Strict if !unknown.is_empty() => {
+            return Err(refusal(&format!("strict decoding error: {}", unknown.join(", "))));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// 422 for what a patch made; `shown` is that, or the patch.
+pub fn misfit(shown: &str, why: &str) -> Status {
     let mut errors = FieldErrors::default();
-    errors.invalid(&Path::new("patch"), document, why);
+    errors.invalid(&Path::new("patch"), shown, why);
     Status::invalid("", "", "", &errors)
 }
 

@@ -14,6 +14,7 @@ pub mod item;
 mod progress;
 pub mod ring;
 pub mod signal;
+pub mod unreadable;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,7 @@ use store::{EventKind, Key, Revision, Store, StoreError};
 use self::item::Item;
 use self::progress::Progress;
 use self::ring::{Change, Ring, Topic};
+use self::unreadable::Unreadable;
 use crate::allocate::Allocations;
 use crate::conversion::Conversions;
 use crate::quota::Fences;
@@ -68,6 +70,8 @@ pub struct KindCache {
     ring: RwLock<Ring>,
     /// Pods are indexed by node.
     on_node: bool,
+    /// What is in the store and not in the ring.
+    pub unreadable: Unreadable,
 }
 
 impl Cache {
@@ -167,6 +171,7 @@ impl Cache {
         let mut found: HashMap<String, Vec<(Key, Arc<Item>)>> = HashMap::new();
         self.allocations.clear();
         self.fences.clear();
+        self.kinds.values().chain(self.custom().values()).for_each(|kind| kind.unreadable.clear());
         let mut start = (at.0 > 0).then(|| String::from("/")); // before the first commit there is nothing
         while let Some(from) = start.take() {
             let page = self.store.range(&from, "0", Some(at), LOAD_PAGE).await?;
@@ -300,7 +305,7 @@ impl Cache {
                 opened.extend(self.define(&event.key, event.revision.0, value.as_ref()));
             }
             let Some((prefix, kind)) = self.route(&event.key) else { continue };
-            let item = value.and_then(|value| kind.parse(&event.key, value));
+            let item = kind.item(&event.key, value);
             let change = Change { key: Arc::clone(&event.key), revision: event.revision.0, item };
             changes.entry(prefix).or_insert_with(|| (kind, Vec::new())).1.push(change);
         }
@@ -337,7 +342,7 @@ impl Drop for Subscribed<'_> {
 impl KindCache {
     fn new(kind: KindRef, ring_bytes_max: usize) -> Self {
         let on_node = kind.group.is_empty() && kind.resource == "pods";
-        Self { kind, ring: RwLock::new(Ring::new(ring_bytes_max)), on_node }
+        Self { kind, ring: RwLock::new(Ring::new(ring_bytes_max)), on_node, unreadable: Unreadable::default() }
     }
 
     /// Starts afresh; every cursor is void.
@@ -407,9 +412,27 @@ impl KindCache {
         self.ring.write().expect("nobody panics while holding a ring")
     }
 
-    /// What is not an object (damaged, or of a newer version's making) is left out and said so.
+    /// What is under a key now; None: nothing that could be shown.
+    fn item(&self, key: &str, value: Option<bytes::Bytes>) -> Option<Arc<Item>> {
+        if value.is_none() {
+            self.unreadable.remove(key);
+        }
+        self.parse(key, value?)
+    }
+
+    /// What is not an object (encrypted under a key that we lack, damaged) is left out and said so.
     fn parse(&self, key: &str, value: bytes::Bytes) -> Option<Arc<Item>> {
-        Item::parse(value, self.on_node).inspect_err(|status| tracing::error!(key, %status, "unreadable object in the store")).ok()
+        match Item::parse(value, self.on_node) {
+            Ok(item) => {
+                self.unreadable.remove(key);
+                Some(item)
+            }
+            Err(status) => {
+                tracing::error!(key, %status, "unreadable object in the store");
+                self.unreadable.add(key);
+                None
+            }
+        }
     }
 
     fn apply(&self, changes: Vec<Change>, env: &Env) {

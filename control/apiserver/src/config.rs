@@ -9,6 +9,8 @@ use crate::admission::pod_security;
 /// Everything that differs between two clusters or two tests.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What this server's own writes are signed with in managedFields: the name of its program, as upstream has it.
+    pub program: &'static str,
     /// ClusterIPs: network address and prefix length. The first address is `default/kubernetes`.
     pub service_range: (Ipv4Addr, u8),
     /// First and last node port.
@@ -54,6 +56,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            program: "kube-apiserver",
             service_range: (Ipv4Addr::new(10, 96, 0, 0), 16),
             node_ports: (30_000, 32_767),
             api_address: (IpAddr::V4(Ipv4Addr::new(10, 244, 0, 1)), 6443),

@@ -22,6 +22,15 @@ use crate::registry::Registry;
 use crate::watch::{self, Watcher};
 use crate::{Config, bootstrap, convert, custom, failure, list, review, sub, write};
 
+/// What the server itself reads before it answers anybody.
+const NEEDED: [&str; 5] = [
+    "/namespaces/",
+    "/rbac.authorization.k8s.io/clusterroles/",
+    "/rbac.authorization.k8s.io/clusterrolebindings/",
+    "/rbac.authorization.k8s.io/roles/",
+    "/rbac.authorization.k8s.io/rolebindings/",
+];
+
 /// The API server without its HTTP face. Shared by everybody; holds no lock while it waits for anything.
 pub struct Core {
     pub(crate) store: Arc<dyn Store>,
@@ -89,6 +98,7 @@ impl Core {
     /// roles and bindings). Resolves when calls can be answered.
     pub async fn start(self: &Arc<Self>) -> Result<(), Status> {
         self.load().await?;
+        self.check_needed().await?;
         custom::start(self);
         bootstrap::run(self).await
     }
@@ -97,6 +107,18 @@ impl Core {
     pub async fn load(&self) -> Result<(), Status> {
         let load = || async { self.cache.load().await.map_err(|error| failure::of_store(&error)) };
         self.loaded.get_or_try_init(load).await.copied()
+    }
+
+    /// 500 where something cannot be read without which nobody could be let in: waiting for it would never end.
+    async fn check_needed(&self) -> Result<(), Status> {
+        let unreadable = NEEDED.iter().find_map(|prefix| {
+            let (start, end) = list::bounds(prefix, "");
+            self.cache.kind(prefix)?.unreadable.first_in(&start, &end)
+        });
+        match unreadable {
+            Some(key) => Err(failure::unreadable_in_list(&*self.store, &key).await),
+            None => Ok(()),
+        }
     }
 
     pub fn env(&self) -> &Env {
@@ -141,8 +163,21 @@ impl Core {
 
     /// As [`Core::call`]; what admission has to say for the audit log is in `annotations`, also when the request is denied.
     pub async fn call_annotated(&self, user: &UserInfo, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
+        let mut warnings = Vec::new();
+        let response = self.call_warned(user, request, annotations, &mut warnings).await?;
+        Ok(Answer { response, warnings })
+    }
+
+    /// As [`Core::call_annotated`]; what the caller should be warned of is in `warnings`, also when the request fails.
+    pub async fn call_warned(
+        &self,
+        user: &UserInfo,
+        request: Request,
+        annotations: &Annotations,
+        warnings: &mut Vec<String>,
+    ) -> Result<Response, Status> {
         let kind = self.admit(user, request.verb, &request.target, &request.options).await?;
-        self.run(user, kind, request, annotations).await
+        self.run_warned(user, kind, request, annotations, warnings).await
     }
 
     /// As [`Core::call`] for a list, without going through [`Answer`].
@@ -166,8 +201,20 @@ impl Core {
 
     /// The way in for a component of this process, as `user`.
     pub fn transport(self: &Arc<Self>, user: UserInfo) -> Arc<dyn Transport> {
-        let manager = manager_of(&user);
+        let manager = self.manager_of(&user);
         Arc::new(InProcess { core: Arc::clone(self), user, manager })
+    }
+
+    /// The program that a component of this process stands for, as the original's managedFields name it.
+    fn manager_of(&self, user: &UserInfo) -> String {
+        let name = user.name.strip_prefix("system:").unwrap_or(&user.name);
+        let program = match name.split(':').next().unwrap_or_default() {
+            "controller" | "serviceaccount" => "kube-controller-manager",
+            "node" => "kubelet",
+            "apiserver" => self.config.program,
+            _ => name,
+        };
+        program.to_owned()
     }
 
     /// Authorizes, then finds the kind: who may not ask is not told what exists.
@@ -179,12 +226,26 @@ impl Core {
 
     /// Answers a request about `kind`, whoever may ask for it.
     pub(crate) async fn run(&self, user: &UserInfo, kind: KindRef, request: Request, annotations: &Annotations) -> Result<Answer, Status> {
+        let mut warnings = Vec::new();
+        let response = self.run_warned(user, kind, request, annotations, &mut warnings).await?;
+        Ok(Answer { response, warnings })
+    }
+
+    async fn run_warned(
+        &self,
+        user: &UserInfo,
+        kind: KindRef,
+        request: Request,
+        annotations: &Annotations,
+        warnings: &mut Vec<String>,
+    ) -> Result<Response, Status> {
         check_scope(&kind, &request.target)?;
         let (target, options, facet) = (&request.target, &request.options, Facet::Whole);
-        let (warnings, memo) = (Vec::new(), Arc::default());
-        let mut call = Call { core: self, user, kind, target, options, facet, annotations, warnings, memo };
-        let response = call.respond(request.verb, request.body).await?;
-        Ok(Answer { response, warnings: call.warnings })
+        let memo = Arc::default();
+        let mut call = Call { core: self, user, kind, target, options, facet, annotations, warnings: Vec::new(), memo };
+        let response = call.respond(request.verb, request.body).await;
+        warnings.append(&mut call.warnings);
+        response
     }
 
     pub(crate) async fn read_list(&self, kind: &KindRef, target: &Target, options: &Options) -> Result<List, Status> {
@@ -279,8 +340,11 @@ impl<'a> Call<'a> {
             Some(text) => list::revision(text).map_err(|why| failure::plain(format!("resourceVersion: Invalid value: {text:?}: {why}")))?,
         };
         list::wait(&self.core.cache, asked).await?;
-        let cached = self.core.cache.of(&self.kind).and_then(|cache| cache.get(&self.key()));
-        let item = cached.ok_or_else(|| self.not_found())?;
+        let (key, kind_cache) = (self.key(), self.core.kind_cache(&self.kind).map_err(|_| self.not_found())?);
+        let Some(item) = kind_cache.get(&key) else {
+            let unreadable = kind_cache.unreadable.has(&key);
+            return Err(if unreadable { failure::unreadable(&*self.core.store, &key).await } else { self.not_found() });
+        };
         Ok(Response::Object { object: convert::object(&self.core.cache, &self.kind, item).await?, created: false })
     }
 
@@ -322,17 +386,6 @@ struct InProcess {
     user: UserInfo,
     /// The field manager of writes that name none.
     manager: String,
-}
-
-/// The program that a component of this process stands for, as the original's managedFields name it.
-fn manager_of(user: &UserInfo) -> String {
-    let name = user.name.strip_prefix("system:").unwrap_or(&user.name);
-    match name.split(':').next().unwrap_or_default() {
-        "controller" | "serviceaccount" => "kube-controller-manager".to_owned(),
-        "node" => "kubelet".to_owned(),
-        "apiserver" => "kube-apiserver".to_owned(),
-        _ => name.to_owned(),
-    }
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use schema::{Map, Value};
+use schema::{Map, Value, go};
 
 /// A document on its way to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,24 +73,7 @@ fn member(out: &mut Vec<u8>, name: &str, value: &Value) {
     name_of(out, name);
     let start = out.len();
     serde_json::to_writer(&mut *out, value).expect("a document serialises into memory");
-    escape(out, start);
-}
-
-/// JSON from `start` on as Go prints it: what a browser could take for markup is escaped. Only strings can hold these characters.
-pub fn escape(out: &mut Vec<u8>, start: usize) {
-    let is_markup = |byte: &u8| matches!(byte, b'<' | b'>' | b'&');
-    if !out[start..].iter().any(is_markup) {
-        return;
-    }
-    let tail = out.split_off(start);
-    for byte in tail {
-        match byte {
-            b'<' => out.extend_from_slice(b"\\u003c"),
-            b'>' => out.extend_from_slice(b"\\u003e"),
-            b'&' => out.extend_from_slice(b"\\u0026"),
-            other => out.push(other),
-        }
-    }
+    go::escape(out, start);
 }
 
 fn name_of(out: &mut Vec<u8>, name: &str) {

@@ -2,7 +2,9 @@
 
 use schema::Status;
 use schema::status::{Cause, Details};
-use store::StoreError;
+use store::{Store, StoreError};
+
+use crate::encryption::Encryption;
 
 /// A read or write that the store refused for no fault of the caller.
 pub fn of_store(error: &StoreError) -> Status {
@@ -10,11 +12,28 @@ pub fn of_store(error: &StoreError) -> Status {
         StoreError::ReadOnly(_) => Status::unavailable(format!("{error}; free some space, writing goes on by itself")),
         StoreError::Failed(_) | StoreError::Unavailable(_) | StoreError::NoSpace(_) => Status::unavailable(error.to_string()),
         StoreError::Uncertain(_) => Status::timeout(error.to_string()),
+        StoreError::Unreadable { why, .. } => Status::internal(why),
         StoreError::TooLarge(_) => plain(format!("etcdserver: request is too large: {error}")),
         StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
         StoreError::Future { asked, current } => too_large_version(asked.0, current.0),
         StoreError::Conflict { .. } | StoreError::Lagged => Status::internal(error),
     }
+}
+
+/// Why the object under `key`, which is there, cannot be shown: 500 with upstream's reason.
+pub async fn unreadable(store: &dyn Store, key: &str) -> Status {
+    match store.get(key).await {
+        Err(error) => of_store(&error),
+        Ok(Some(entry)) if Encryption::is_sealed(&entry.value) => Status::internal("identity transformer tried to read encrypted data"),
+        Ok(_) => Status::internal("what is stored is no object"),
+    }
+}
+
+/// The same of one object that a list must have.
+pub async fn unreadable_in_list(store: &dyn Store, key: &str) -> Status {
+    let why = unreadable(store, key).await.message;
+    let why = why.strip_prefix("Internal error occurred: ").unwrap_or(&why);
+    Status::internal(format!("unable to transform key {:?}: {why}", format!("/registry{key}")))
 }
 
 /// 504: the revision asked for is not here yet.

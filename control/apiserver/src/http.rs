@@ -169,6 +169,7 @@ impl Face {
             }
         });
         let (health, stop) = (Health::default(), env.shutdown().clone());
+        health.store(&core.store);
         // First of all: nobody new is to be sent here.
         health.ready("shutdown", move || if stop.is_cancelled() { Err("process is shutting down".into()) } else { Ok(()) });
         Arc::new(Self {
@@ -226,7 +227,11 @@ impl Face {
         let mut journey = Journey { id: self.audit_id(&headers), ip: caller.ip, record: None, sort: None };
         let (answer, failed) = match self.handle(&mut journey, &caller.connection, request, &query, &headers, route).await {
             Ok(answer) => (answer, None),
-            Err(Refusal::Status(status)) => (failure(&status, negotiate::error(&headers, &query)), Some(Arc::new(status))),
+            Err(Refusal::Status(status, warnings)) => {
+                let mut answer = failure(&status, negotiate::error(&headers, &query));
+                answer::warn(&mut answer, &warnings);
+                (answer, Some(Arc::new(status)))
+            }
             Err(Refusal::Answer(answer)) => (answer, None),
         };
         let mut answer = match journey.record.take() {
@@ -305,7 +310,7 @@ impl Face {
                 let audit::Notes { sent, annotations } = notes;
                 let body = Noted { body: request.into_body(), sent };
                 let exchange = Exchange { face: self, user, asked, query, headers, annotations, body };
-                exchange.answer().await.map_err(Refusal::Status)
+                exchange.answer().await.map_err(|(status, warnings)| Refusal::Status(status, warnings))
             }
             Route::Path => paths::answer(self, &journey.asker(user), query, &request).await,
         }
@@ -463,12 +468,13 @@ fn custom_path_exists(kind: &kinds::Descriptor, asked: &Asked) -> bool {
 
 /// Why there is no ordinary answer.
 pub(crate) enum Refusal {
-    Status(Status),
+    /// And what the caller is warned of all the same.
+    Status(Status, Vec<String>),
     Answer(Answer),
 }
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
-        Self::Status(status)
+        Self::Status(status, Vec::new())
     }
 }

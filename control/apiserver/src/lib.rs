@@ -23,8 +23,10 @@
 //! | [`webhook`] | calls to programs outside that are asked |
 //! | [`allocate`] | ClusterIPs and node ports, inside the write's own transaction |
 //! | [`quota`] | resource quotas, charged inside the write's own transaction |
+//! | [`folders`] | how folders are called in etcd |
 //! | [`meta`] | the rules of `metadata` |
 //! | [`bootstrap`] | what every cluster has from its first second |
+//! | [`encryption`] | what is stored encrypted |
 //! | [`settings`] | what an operator may set, and where |
 //! | [`http`] | the thin face: TLS, paths, media types, tables, discovery |
 
@@ -41,9 +43,11 @@ pub mod convert;
 pub mod core;
 pub mod custom;
 pub mod document;
+pub mod encryption;
 pub mod failure;
 pub mod follow;
 pub mod flow;
+pub mod folders;
 mod gate;
 pub mod http;
 pub mod list;

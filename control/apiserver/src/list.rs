@@ -56,14 +56,25 @@ impl Lister<'_> {
         }
         match show(options)? {
             Show::Newest => self.wait(newest(self.store).await?).await?,
-            Show::Cached => {}
+            // The original does not cut what it has at hand.
+            Show::Cached => return self.newest(0, &selector).await,
             Show::NotOlderThan(revision) => self.wait(revision).await?,
             Show::Exactly(revision) => {
                 self.wait(revision).await?;
                 return self.history(Some(revision), String::new(), options.limit, &selector).await;
             }
         }
+        self.check_readable().await?;
         self.newest(options.limit, &selector).await
+    }
+
+    /// 500 where an object of the collection cannot be read: nothing is hidden.
+    pub async fn check_readable(&self) -> Result<(), Status> {
+        let (start, end) = self.bounds();
+        match self.kind_cache.unreadable.first_in(&start, &end) {
+            Some(key) => Err(failure::unreadable_in_list(self.store, &key).await),
+            None => Ok(()),
+        }
     }
 
     /// Waits until the cache shows `revision`.
@@ -131,7 +142,8 @@ impl Lister<'_> {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
         let token = Continue::parse(&options.continue_token)?;
-        match self.history(token.revision, token.start.clone(), options.limit, selector).await {
+        let limit = if options.resource_version.as_deref() == Some("0") { 0 } else { options.limit };
+        match self.history(token.revision, token.start.clone(), limit, selector).await {
             Err(status) if status.is_expired() => Err(expired_token(&token)),
             other => other,
         }
@@ -152,8 +164,13 @@ impl Lister<'_> {
             };
             let range = self.store.range(&from, &end, at, wanted).await.map_err(|error| failure::of_store(&error))?;
             let last = range.entries.last().map(|entry| format!("{}\0", entry.key));
-            let parsed = range.entries.into_iter().map(|entry| Item::parse(entry.value, self.kind_cache.on_node()));
-            let parsed: Vec<Arc<Item>> = parsed.collect::<Result<_, _>>()?;
+            let mut parsed = Vec::with_capacity(range.entries.len());
+            for entry in range.entries {
+                let Ok(item) = Item::parse(entry.value, self.kind_cache.on_node()) else {
+                    return Err(failure::unreadable_in_list(self.store, &entry.key).await);
+                };
+                parsed.push(item);
+            }
             items.extend(if everything { parsed } else { self.as_served(parsed, selector).await? });
             let surplus = items.len().saturating_sub(cut);
             let exhausted = range.remaining == 0;

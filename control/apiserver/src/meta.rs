@@ -6,7 +6,7 @@ use env::Env;
 use kinds::Descriptor;
 use schema::{DocExt, Map, Status, Value, json, time};
 
-pub use self::validate::{conditions, on_create, on_update, standard_finalizers};
+pub use self::validate::{before_update, conditions, on_create, on_update, standard_finalizers};
 
 use crate::failure;
 
@@ -83,9 +83,14 @@ pub fn generate_name(doc: &mut Value, env: &Env) -> bool {
 
 /// Carries over what an update leaves out and the server knows, before validation compares old and new.
 pub fn carry_over(new: &mut Value, old: &Value) {
-    // Nobody brings back an object that is on its way out by leaving that out.
-    keep_absent(new, old, &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]);
+    keep_absent(new, old, &["uid", "deletionGracePeriodSeconds"]);
     let meta = of(new);
+    // Nobody changes when an object came, or brings back one that is on its way out.
+    for name in ["creationTimestamp", "deletionTimestamp"] {
+        if let Some(time) = old.at("metadata").and_then(|old| old.get(name)) {
+            meta.insert(name.to_owned(), time.clone());
+        }
+    }
     match old.at("metadata.generation") {
         Some(generation) => drop(meta.insert("generation".into(), generation.clone())),
         None => drop(meta.remove("generation")),

@@ -1,8 +1,10 @@
 //! Continue tokens: which revision a paged list shows and where its next page starts, in upstream's encoding.
 
 use base64::Engine;
+use base64::alphabet::URL_SAFE;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use schema::Status;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use schema::{Status, decode};
 
 /// The place where a paged list goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +27,20 @@ struct Wire {
 
 const VERSION: &str = "meta.k8s.io/v1";
 
+/// Bits that are left over mean nothing, as Go reads it.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true).with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+
 impl Continue {
     pub fn parse(token: &str) -> Result<Self, Status> {
         let bad = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| bad(error.to_string()))?;
-        let wire: Wire = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        let token = token.trim_end_matches('=');
+        let illegal = |error: &base64::DecodeError| format!("illegal base64 data at input byte {}", decode::base64_error_at(error, token));
+        let bytes = LENIENT.decode(token).map_err(|error| bad(illegal(&error)))?;
+        let read = decode::json_value(&bytes).map_err(|error| bad(error.to_string()))?;
+        let wire: Wire = serde_json::from_value(read.value).map_err(|error| bad(error.to_string()))?;
         if wire.v != VERSION {
             return Err(bad(format!("server does not recognize this encoded version {}", wire.v)));
         }
@@ -76,6 +87,8 @@ mod tests {
         for bad in ["garbage", "e30", "", "!!"] {
             assert_eq!(Continue::parse(bad).unwrap_err().code, 400, "{bad}");
         }
+        let why = Continue::parse("garbage").unwrap_err().message;
+        assert_eq!(why, "invalid continue token: continue key is not valid: invalid character '\\u0081' looking for beginning of value");
         let escape = Continue { revision: Some(1), start: "../secrets/x".into() }.encode();
         assert_eq!(Continue::parse(&escape).unwrap_err().code, 400);
     }

@@ -12,6 +12,8 @@
 //! token-auth-file: tokens.csv         # token,user,uid,"group,group"
 //! requestheader-client-ca-file: front-proxy-ca.crt
 //! requestheader-allowed-names: [front-proxy-client]
+//! encryption-provider-config: encryption.yaml         # apiserver.config.k8s.io/v1 EncryptionConfiguration
+//! encryption-provider-config-automatic-reload: true   # take the file again whenever it changes; else at the next start
 //! anonymous-auth: true
 //! authentication-config: authentication.yaml      # AuthenticationConfiguration; read again when it changes (settings/identity.rs has more)
 //! authorization-config: authorization.yaml        # AuthorizationConfiguration; the same
@@ -26,7 +28,9 @@ use std::time::Duration;
 
 use env::Env;
 use serde::Deserialize;
+use store::Store;
 
+use crate::encryption::{Encrypted, reload};
 use crate::http::Options;
 use crate::http::cors::Cors;
 
@@ -63,6 +67,8 @@ pub struct Settings {
     token_auth_file: Option<PathBuf>,
     requestheader_client_ca_file: Option<PathBuf>,
     requestheader_allowed_names: Vec<String>,
+    encryption_provider_config: Option<PathBuf>,
+    encryption_provider_config_automatic_reload: bool,
     anonymous_auth: Option<bool>,
     anonymous_paths: Option<Vec<String>>,
     authentication_config: Option<PathBuf>,
@@ -118,12 +124,28 @@ impl Settings {
                 Err("audit-log-path without audit-policy-file: nothing would be logged; set both".into())
             }
             None if is_told => Err("audit-webhook-config-file without audit-policy-file: nothing would be told; set both".into()),
+            _ if settings.encryption_provider_config_automatic_reload && settings.encryption_provider_config.is_none() => {
+                Err("encryption-provider-config-automatic-reload without encryption-provider-config: there is no file; set both".into())
+            }
             _ if settings.audit_log_maxsize == Some(0) => Err("audit-log-maxsize must be 1 or more".into()),
             _ if !settings.requestheader_allowed_names.is_empty() && settings.requestheader_client_ca_file.is_none() => {
                 Err("requestheader-allowed-names without requestheader-client-ca-file: nobody could be believed; set both".into())
             }
             _ => settings.check_identity().map(|()| settings),
         }
+    }
+
+    /// `store`, encrypted as the settings say. Call it within the runtime.
+    pub fn store(&self, store: Arc<dyn Store>, env: &Env) -> Result<Arc<dyn Store>, String> {
+        let Some(path) = &self.encryption_provider_config else { return Ok(store) };
+        let path = self.folder.join(path);
+        let (text, encryption) = reload::read(&path)?;
+        let encrypted = Encrypted::new(store, encryption);
+        if self.encryption_provider_config_automatic_reload {
+            let failed = |error| format!("{} cannot be watched: {error}", path.display());
+            reload::follow(env, path.clone(), text, Arc::clone(&encrypted)).map_err(failed)?;
+        }
+        Ok(encrypted)
     }
 
     /// What the HTTP face may do without; opens the audit log.

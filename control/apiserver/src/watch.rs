@@ -80,6 +80,7 @@ impl Watcher<'_> {
         match self.from(options).await? {
             From::State(revision) => {
                 list::wait(self.cache, revision).await?;
+                self.lister().check_readable().await?;
                 let mut start = start(topic);
                 start.mark_initial_end = options.send_initial_events == Some(true);
                 Ok(self.with_state(start))
@@ -125,6 +126,10 @@ impl Watcher<'_> {
         }
     }
 
+    fn lister(&self) -> Lister<'_> {
+        Lister { cache: self.cache, store: self.store, kind: self.kind, kind_cache: self.kind_cache, namespace: self.namespace }
+    }
+
     /// Subscribes and takes the state in one step, so that no event is lost or doubled between them.
     fn with_state(&self, mut start: Start) -> Cursor {
         let applied = self.cache.applied();
@@ -134,9 +139,7 @@ impl Watcher<'_> {
             ring.subscribe(&start.topic, start.after)
         };
         // A later state than the place is fine only if its events are not told twice: the state is read again under its own lock.
-        let lister =
-            Lister { cache: self.cache, store: self.store, kind: self.kind, kind_cache: self.kind_cache, namespace: self.namespace };
-        let (items, _, revision) = lister.matching(&start.selector);
+        let (items, _, revision) = self.lister().matching(&start.selector);
         (start.initial, start.after) = (items, revision);
         Cursor::new(Arc::clone(self.cache), Arc::clone(self.kind_cache), start, place, signal)
     }

@@ -85,6 +85,8 @@ pub struct Event {
     pub value: Bytes,
     /// The value before, where there was one: selectors need it to tell ADDED from MODIFIED, deletes to tell the last state.
     pub previous: Option<Bytes>,
+    /// The revision that wrote `previous`.
+    pub previous_at: Option<Revision>,
     /// Revision of the create of this incarnation.
     pub created: Revision,
 }
@@ -123,6 +125,9 @@ pub enum StoreError {
     /// No space at a store that other machines keep: reads and deletes go on, its owner must make room.
     #[error("etcd is out of space: {0}; compact and defragment it, then end the alarm with `etcdctl alarm disarm`")]
     NoSpace(String),
+    /// The value is there and cannot be read: no key of ours fits, or somebody changed it.
+    #[error("unable to transform key {key:?}: {why}")]
+    Unreadable { key: Key, why: String },
     /// The transaction is larger than the store takes; nothing was written.
     #[error("the transaction is too large: {0}")]
     TooLarge(String),
@@ -157,4 +162,10 @@ pub trait Store: Send + Sync + 'static {
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError>;
     /// Forgets history before `revision`.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+    /// Whether what is stored under `key` would be stored otherwise today (under another encryption key), so that a write is due
+    /// although the document stays the same.
+    async fn is_stale(&self, key: &str) -> Result<bool, StoreError> {
+        let _ = key;
+        Ok(false)
+    }
 }

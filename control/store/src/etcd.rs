@@ -12,6 +12,7 @@
 
 mod channel;
 mod failure;
+mod folders;
 mod grpc;
 mod layout;
 mod leases;
@@ -42,6 +43,7 @@ use self::messages::{
 use self::replica::{Replica, format_entry};
 use crate::contract::{Committed, Entry, Guard, Key, Op, Range, Revision, Store, StoreError, Txn, WatchStream};
 use crate::history::{self, HistoryConfig};
+use crate::hole;
 use crate::mvcc::{assert_well_formed, fill_hole};
 
 /// Where etcd is and how to speak to it.
@@ -53,6 +55,8 @@ pub struct EtcdConfig {
     pub tls: Option<TlsFiles>,
     /// In front of every key.
     pub prefix: String,
+    /// Folders that have another name there: (`/nodes/`, `/minions/`). They must stay the same for as long as the data lives.
+    pub folders: Vec<(String, String)>,
     /// For each attempt of a call.
     pub deadline: Duration,
     pub history: HistoryConfig,
@@ -61,7 +65,14 @@ pub struct EtcdConfig {
 impl EtcdConfig {
     /// The usual prefix and bounds.
     pub fn new(endpoints: Vec<String>) -> Self {
-        Self { endpoints, tls: None, prefix: PREFIX.into(), deadline: Duration::from_secs(5), history: HistoryConfig::default() }
+        Self {
+            endpoints,
+            tls: None,
+            prefix: PREFIX.into(),
+            folders: Vec::new(),
+            deadline: Duration::from_secs(5),
+            history: HistoryConfig::default(),
+        }
     }
 }
 
@@ -99,7 +110,7 @@ impl Etcd {
     pub async fn open(config: EtcdConfig, env: &Env) -> Result<Arc<Self>, EtcdError> {
         let channel = connect(&config)?;
         let status = check_version(&channel).await?;
-        let layout = settle(&channel, &config.prefix).await?;
+        let layout = settle(&channel, &config).await?;
         let replica = Replica::load(channel, layout, status.header.cluster_id, env, config.history.bytes_max, config.deadline).await?;
         let store = Arc::new(Self { replica: Arc::new(replica), env: env.clone(), leases: Leases::default(), clock: Clock::default() });
         env.spawn("store-feed", Arc::clone(&store.replica).run());
@@ -115,7 +126,7 @@ impl Etcd {
         check_version(&channel).await?;
         let unknown = Layout::new(&config.prefix, 0);
         match format_entry(&channel, &unknown).await?.kvs.first() {
-            Some(found) => known_layout(&channel, &config.prefix, found).map(drop),
+            Some(found) => known_layout(&channel, &config, found).map(drop),
             None => Ok(()),
         }
     }
@@ -154,7 +165,7 @@ impl Etcd {
                 Op::Delete { key } => RequestOp::Delete(layout.stored_key(key)),
                 Op::Put { key, value, rv_at, ttl_seconds } => {
                     let too_large = || StoreError::TooLarge(format!("{key} has {} bytes", value.len()));
-                    let value = layout::stored(value, *rv_at).ok_or_else(too_large)?;
+                    let value = hole::enclose(value, *rv_at).ok_or_else(too_large)?;
                     RequestOp::Put(PutRequest { key: layout.stored_key(key), value, lease: self.lease(*ttl_seconds).await? })
                 }
             });
@@ -215,10 +226,10 @@ async fn check_version(channel: &Channel) -> Result<StatusResponse, EtcdError> {
 }
 
 /// Finds or makes the format key, the first of all our keys.
-async fn settle(channel: &Channel, prefix: &str) -> Result<Layout, EtcdError> {
-    let unknown = Layout::new(prefix, 0);
+async fn settle(channel: &Channel, config: &EtcdConfig) -> Result<Layout, EtcdError> {
+    let unknown = Layout::new(&config.prefix, 0);
     if let Some(found) = format_entry(channel, &unknown).await?.kvs.into_iter().next() {
-        return known_layout(channel, prefix, &found);
+        return known_layout(channel, config, &found);
     }
     let key = unknown.format_key();
     let (start, end) = unknown.documents();
@@ -230,20 +241,20 @@ async fn settle(channel: &Channel, prefix: &str) -> Result<Layout, EtcdError> {
     };
     let answer: TxnResponse = channel.call(TXN, &request).await?;
     if answer.succeeded {
-        return Ok(Layout::new(prefix, answer.header.revision));
+        return Ok(Layout::new(&config.prefix, answer.header.revision).with_folders(&config.folders, FORMAT));
     }
     match answer.responses.first().and_then(|response| response.range.kvs.first()) {
-        Some(found) => known_layout(channel, prefix, found), // another was faster
-        None => Err(EtcdError::Foreign { etcd: channel.name(), prefix: prefix.into() }),
+        Some(found) => known_layout(channel, config, found), // another was faster
+        None => Err(EtcdError::Foreign { etcd: channel.name(), prefix: config.prefix.clone() }),
     }
 }
 
-fn known_layout(channel: &Channel, prefix: &str, format: &KeyValue) -> Result<Layout, EtcdError> {
+fn known_layout(channel: &Channel, config: &EtcdConfig, format: &KeyValue) -> Result<Layout, EtcdError> {
     match layout::parse_format(&format.value) {
-        Some(number) if number <= FORMAT => Ok(Layout::new(prefix, format.create_revision)),
+        Some(number) if number <= FORMAT => Ok(Layout::new(&config.prefix, format.create_revision).with_folders(&config.folders, number)),
         _ => {
             let found = String::from_utf8_lossy(&format.value).into_owned();
-            Err(EtcdError::Newer { etcd: channel.name(), prefix: prefix.into(), found })
+            Err(EtcdError::Newer { etcd: channel.name(), prefix: config.prefix.clone(), found })
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A real etcd for tests: a process of its own, on free loopback ports, with its data in a temporary folder; ended and
 //! removed when dropped. Where the machine has no `etcd` (Debian's package etcd-server), tests say so and skip.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,6 +114,29 @@ impl EtcdServer {
                 Err(error) => panic!("etcd does not start ({error}):\n{}", said.join("\n")),
             }
         }
+    }
+
+    /// A call through its JSON gateway, as an operator makes with other tools: `("/v3/kv/compaction", r#"{"revision": "7"}"#)`.
+    /// Returns the answer with its head.
+    pub fn post(&self, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.client_port)).expect("etcd listens");
+        let length = body.len();
+        let request = format!("POST {path} HTTP/1.1\r\nhost: etcd\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).expect("etcd reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("etcd answers in text");
+        answer
+    }
+
+    /// Makes room as an operator does who was told that etcd is full: forgets history, gives the space back, ends the alarm.
+    pub fn make_room(&self) {
+        let status = self.post("/v3/maintenance/status", "{}");
+        let text = |name: &str| status.split(&format!("\"{name}\":\"")).nth(1).and_then(|rest| rest.split('"').next());
+        let (revision, member) = text("revision").zip(text("member_id")).expect("a status has a header");
+        self.post("/v3/kv/compaction", &format!("{{\"revision\": \"{revision}\", \"physical\": true}}"));
+        self.post("/v3/maintenance/defragment", "{}");
+        let alarm = format!("{{\"action\": \"DEACTIVATE\", \"alarm\": \"NOSPACE\", \"memberID\": \"{member}\"}}");
+        self.post("/v3/maintenance/alarm", &alarm);
     }
 
     /// Removes its data; it must not run.

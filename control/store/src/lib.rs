@@ -9,6 +9,7 @@
 //! | `suite.rs` | what every backend passes |
 //! | `mvcc.rs` | the in-memory map with history that all backends share |
 //! | `hub.rs` | its readers: the lock, the watchers' cursors |
+//! | `hole.rs` | a document on its way to a store that cannot fill its hole |
 //! | `history.rs` | how long history is kept |
 //! | `expiry.rs` | the one owner of keys with a time to live |
 //! | `bench.rs` | its figures, beside those of a bare log |
@@ -23,6 +24,7 @@ mod etcd;
 pub mod etcd_server;
 mod expiry;
 mod history;
+pub mod hole;
 mod hub;
 mod log;
 mod memory;

@@ -395,14 +395,22 @@ impl Stage {
         let created = before.as_ref().map_or(revision, |live| live.created);
         let kind = if before.is_some() { EventKind::Update } else { EventKind::Create };
         self.staged.insert(key.clone(), Some(Live { created, modified: revision, value: value.clone() }));
-        Event { kind, key, revision, value, previous: before.map(|live| live.value), created }
+        Event {
+            kind,
+            key,
+            revision,
+            value,
+            previous_at: before.as_ref().map(|live| live.modified),
+            previous: before.map(|live| live.value),
+            created,
+        }
     }
 
     fn delete(&mut self, ground: Ground<'_>, key: Key, revision: Revision) -> Option<Event> {
         let before = self.live(ground, &key)?;
         self.staged.insert(key.clone(), None);
-        let (value, previous) = (Bytes::new(), Some(before.value));
-        Some(Event { kind: EventKind::Delete, key, revision, value, previous, created: before.created })
+        let (value, previous, previous_at) = (Bytes::new(), Some(before.value), Some(before.modified));
+        Some(Event { kind: EventKind::Delete, key, revision, value, previous, previous_at, created: before.created })
     }
 
     fn live(&self, ground: Ground<'_>, key: &Key) -> Option<Live> {
@@ -414,7 +422,7 @@ impl Stage {
 }
 
 /// The document with its resourceVersion put where the hole is.
-pub(crate) fn fill_hole(value: Bytes, rv_at: Option<u32>, revision: Revision) -> Bytes {
+pub fn fill_hole(value: Bytes, rv_at: Option<u32>, revision: Revision) -> Bytes {
     let Some(at) = rv_at else { return value };
     let (before, after) = value.split_at(at as usize);
     let mut digits = [0u8; 20];

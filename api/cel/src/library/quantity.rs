@@ -47,7 +47,7 @@ fn ordered<'a>(args: &[Value<'a>], map: fn(Ordering) -> Value<'a>) -> Outcome<'a
 fn combined<'a>(args: &[Value<'a>], combine: fn(Quantity, Quantity) -> Quantity) -> Outcome<'a> {
     let other = match &args[1] {
         Value::Quantity(other) => *other,
-        Value::Int(units) => Quantity { nano: i128::from(*units) * NANO, format: Format::DecimalExponent },
+        Value::Int(units) => Quantity { nano: i128::from(*units) * NANO, format: Format::DecimalExponent, decimal: false },
         _ => return mismatch(),
     };
     if let Value::Quantity(amount) = &args[0] { Ok(Value::Quantity(combine(*amount, other))) } else { mismatch() }

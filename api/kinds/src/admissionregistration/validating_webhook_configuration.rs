@@ -5,6 +5,7 @@ use schema::{DocExt, FieldErrors, Value, json};
 use super::webhook;
 use crate::cells::{AGE, NAME, count};
 use crate::core::pod::defaults::default_text;
+use crate::descriptor::WriteContext;
 use crate::kind::{Col, Kind, Meta, Question};
 
 /// Who is asked to refuse requests.
@@ -18,6 +19,14 @@ impl Kind for ValidatingWebhookConfiguration {
     };
     const NOTHING: &[Question] = &[Question::Fields, Question::Updates, Question::Subresources, Question::Warnings];
     const COLUMNS: &[Col] = &[NAME, Col::of("Webhooks", |doc| json!(count(doc.at("webhooks")))).ty("integer"), AGE];
+
+    fn prepare_create(doc: &mut Value, _cx: &WriteContext<'_>) {
+        webhook::drop_empty(doc, None);
+    }
+
+    fn prepare_update(new: &mut Value, old: &Value, _cx: &WriteContext<'_>) {
+        webhook::drop_empty(new, Some(old));
+    }
 
     fn validate(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
         webhook::webhooks(new, old, errors);

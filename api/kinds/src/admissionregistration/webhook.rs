@@ -20,6 +20,18 @@ struct Strictness {
     selectors: bool,
 }
 
+/// A list without webhooks is not kept, as upstream's storage drops it. A change to such a list is one all the same, also where
+/// there was none before: upstream tells what is empty from what is not there when it counts generations.
+pub(super) fn drop_empty(new: &mut Value, old: Option<&Value>) {
+    if !new.at("webhooks").is_some_and(|hooks| hooks.as_array().is_some_and(Vec::is_empty)) {
+        return;
+    }
+    new.remove_at("webhooks");
+    if let Some(old) = old.filter(|old| old.items_at("webhooks").is_empty()) {
+        new.set_at("metadata.generation", old.i64_at("metadata.generation").unwrap_or_default() + 1);
+    }
+}
+
 /// All webhooks of a configuration.
 pub(super) fn webhooks(new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
     let (hooks, strict) = (new.items_at("webhooks"), strictness(new, old));

@@ -67,7 +67,7 @@ pub struct HorizontalPodAutoscaler;
 
 impl Kind for HorizontalPodAutoscaler {
     const META: Meta = Meta {
-        empty_status: r#"{"currentReplicas": 0, "desiredReplicas": 0, "currentMetrics": null}"#,
+        empty_status: r#"{"desiredReplicas": 0, "currentMetrics": null}"#,
         version: "v2",
         short: &["hpa"],
         categories: &["all"],

@@ -81,6 +81,8 @@ impl Kind for Node {
     }
 
     fn validate_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+        // Upstream checks a changed node as a node, and then its taints once more.
+        taints(new.items_at("spec.taints"), &Path::new("metadata.taints"), errors);
         let path = Path::new("spec");
         let before = old.items_at("spec.podCIDRs");
         if !before.is_empty() && before != new.items_at("spec.podCIDRs") {
@@ -347,7 +349,7 @@ mod tests {
 
     #[test]
     fn an_update_changes_taints_and_sets_once_what_is_missing() {
-        let fresh = json!({"providerID": "a", "podCIDRs": ["10.0.0.0/24"], "taints": [{"key": "k"}], "unschedulable": true});
+        let fresh = json!({"providerID": "a", "podCIDRs": ["10.0.0.0/24"], "taints": [{"key": "k", "effect": "NoSchedule"}], "unschedulable": true});
         assert_eq!(update(json!({}), fresh.clone()), [""; 0]);
         let mut moved = fresh.clone();
         moved["providerID"] = json!("b");

@@ -5,7 +5,7 @@ use super::conflict::Conflicts;
 use super::managed::Managed;
 use super::set::FieldSet;
 use super::{ApplyError, Write, compare, typed};
-use crate::{DocExt, Value};
+use crate::{DocExt, Value, go};
 
 const KUBECTL: &str = "kubectl";
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -56,7 +56,7 @@ pub(super) fn keep_up(manager: &str, object: &mut Value, config: &Value) -> Resu
     if let Some(annotations) = config.at_mut("metadata.annotations").and_then(Value::as_object_mut) {
         annotations.remove(ANNOTATION);
     }
-    let text = config.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let text = String::from_utf8(go::json_bytes(&config)).expect("JSON is UTF-8");
     object["metadata"]["annotations"][ANNOTATION] = Value::String(text + "\n");
     Ok(())
 }

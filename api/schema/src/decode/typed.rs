@@ -32,6 +32,21 @@ pub(super) fn free_form(source: &mut impl Source) -> Result<Walk, DecodeError> {
     Ok(walk)
 }
 
+/// A document as a client's strict decoder reads it: names in any case, scalars for strings, and the first field that
+/// nobody knows is an error.
+pub(super) fn lenient_document(ty: TypeId, source: &mut impl Source) -> Result<Walk, DecodeError> {
+    let mut walk = Walk { reader: Reader::Client, ..Walk::new() };
+    walk.value = walk.object(ty, source)?.unwrap_or_else(|| Value::Object(Map::new()));
+    Ok(walk)
+}
+
+/// Whose rules a document is read by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Server,
+    Client,
+}
+
 /// One step of the way to the value at hand.
 pub(super) enum Step {
     Field { owner: &'static str, name: &'static str },
@@ -47,6 +62,7 @@ pub(super) struct Walk {
     mismatch: Option<String>,
     /// Set inside of forms whose own decoders upstream does not look into.
     silent: bool,
+    reader: Reader,
     pub(super) value: Value,
 }
 
@@ -55,7 +71,7 @@ type Walked<T> = Result<T, DecodeError>;
 impl Walk {
     pub(super) fn new() -> Self {
         let (path, reports, reported) = (Vec::new(), Vec::new(), BTreeSet::new());
-        Self { facts: Facts::builtin(), path, reports, reported, mismatch: None, silent: false, value: Value::Null }
+        Self { facts: Facts::builtin(), path, reports, reported, mismatch: None, silent: false, reader: Reader::Server, value: Value::Null }
     }
 
     /// The outcome, once the source is known to hold nothing more.
@@ -80,7 +96,7 @@ impl Walk {
         let mut members = Map::new();
         let mut seen = 0u128;
         source.members(&mut |source, name| {
-            let Some(index) = one.index_of(&name) else {
+            let Some(index) = self.index_of(one, &name) else {
                 self.report("unknown", &name);
                 return source.skip();
             };
@@ -93,10 +109,17 @@ impl Walk {
             self.path.push(Step::Field { owner: one.name, name: field.name });
             let value = self.field(field, source)?;
             self.path.pop();
-            insert(&mut members, name, value, again);
+            insert(&mut members, field.name.to_owned(), value, again);
             Ok(())
         })?;
         Ok(Value::Object(members))
+    }
+
+    fn index_of(&self, one: &Type, name: &str) -> Option<usize> {
+        one.index_of(name).or_else(|| match self.reader {
+            Reader::Server => None,
+            Reader::Client => one.fields.iter().position(|field| field.name.eq_ignore_ascii_case(name)),
+        })
     }
 
     pub(super) fn field<S: Source>(&mut self, field: &Field, source: &mut S) -> Walked<Option<Value>> {
@@ -202,6 +225,8 @@ impl Walk {
             token => token,
         };
         let value = match (shape, &token) {
+            (Shape::String, Token::Bool(flag)) if self.reader == Reader::Client => Some(flag.to_string().into()),
+            (Shape::String, Token::Number(number)) if self.reader == Reader::Client => Some(number.text.as_str().into()),
             (Shape::Quantity, Token::Null) => return Ok(Some("0".into())),
             (_, Token::Null) => return Ok(None),
             (Shape::Bool, Token::Bool(flag)) => Some((*flag).into()),
@@ -283,6 +308,9 @@ impl Walk {
         if self.silent || self.reports.len() >= REPORTS_MAX {
             return;
         }
+        if self.reader == Reader::Client {
+            return self.refuse_field(what, name);
+        }
         let mut path = String::new();
         for step in &self.path {
             match step {
@@ -295,6 +323,13 @@ impl Walk {
         let text = format!("{what} field \"{path}\"");
         if self.reported.insert(text.clone()) {
             self.reports.push(text);
+        }
+    }
+
+    /// A client's decoder ends at a field that nobody knows; a name that comes again, in another case, counts.
+    fn refuse_field(&mut self, what: &str, name: &str) {
+        if what == "unknown" {
+            self.mismatch.get_or_insert_with(|| format!("json: unknown field {name:?}"));
         }
     }
 
@@ -316,14 +351,17 @@ impl Walk {
         self.mismatch = Some(format!("json: cannot unmarshal {what} into Go {place} of type {want}"));
     }
 
-    /// `PodSpec.spec.activeDeadlineSeconds`: the Go struct that holds the field, then the names on the way.
+    /// `PodSpec.spec.activeDeadlineSeconds`: the Go struct that holds the field, then the names on the way, those of embedded
+    /// structs among them.
     fn place(&self) -> Option<String> {
         let mut holder = None;
         let mut path = String::new();
         for step in &self.path {
             if let Step::Field { owner, name } = step {
                 holder = Some(*owner);
-                push_name(&mut path, name);
+                let owner = self.facts.definition(owner).map(|id| self.facts.get(id));
+                let embedding = owner.map(|owner| owner.embedding(name)).unwrap_or_default();
+                embedding.iter().chain([name]).for_each(|name| push_name(&mut path, name));
             }
         }
         holder.map(|owner| format!("{}.{path}", owner.rsplit('.').next().unwrap_or(owner)))
@@ -424,7 +462,8 @@ fn canonical_base64(text: &str) -> Result<String, String> {
     }
 }
 
-fn base64_error_at(error: &base64::DecodeError, text: &str) -> usize {
+/// Where Go says that a text is no base64 any more.
+pub fn base64_error_at(error: &base64::DecodeError, text: &str) -> usize {
     match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
         base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,

@@ -2,10 +2,11 @@
 //! keys of any scalar type. Aliases are expanded, within a bound.
 
 mod scalar;
+mod words;
 
 use std::collections::HashMap;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag};
 
 use super::source::too_deep;
 use super::{DEPTH_MAX, DecodeError, depth_of};
@@ -22,8 +23,12 @@ pub(super) struct Document {
 
 /// The first document of a stream; an empty stream is null.
 pub(super) fn document(bytes: &[u8]) -> Result<Document, DecodeError> {
-    let mut reader = Reader::new(text_of(bytes)?);
-    Ok(reader.document()?.unwrap_or(Document { value: Value::Null, duplicates: None }))
+    let text = text_of(bytes)?;
+    let first = |text| Ok(Reader::new(text).document()?.unwrap_or(Document { value: Value::Null, duplicates: None }));
+    match words::whole_before_bracket(text) {
+        Some(head) => first(head),
+        None => first(text),
+    }
 }
 
 /// Every document of a stream.
@@ -45,6 +50,9 @@ type Events<'a> = Parser<'a, StrInput<'a>>;
 
 struct Reader<'a> {
     events: Events<'a>,
+    text: &'a str,
+    /// How many brackets are open.
+    flow_depth: usize,
     anchors: HashMap<usize, (Value, usize)>,
     aliased_nodes: usize,
     nodes: usize,
@@ -61,15 +69,35 @@ enum Key {
 impl<'a> Reader<'a> {
     fn new(text: &'a str) -> Self {
         let events = Parser::new_from_str(text);
-        Self { events, anchors: HashMap::new(), aliased_nodes: 0, nodes: 0, depth: 0, duplicates: Vec::new() }
+        Self { events, text, flow_depth: 0, anchors: HashMap::new(), aliased_nodes: 0, nodes: 0, depth: 0, duplicates: Vec::new() }
     }
 
     fn next(&mut self) -> Result<(Event<'a>, usize), DecodeError> {
         match self.events.next() {
             None => Ok((Event::StreamEnd, 0)),
-            Some(Ok((event, span))) => Ok((event, span.start.line())),
-            Some(Err(error)) => Err(syntax(&error)),
+            Some(Ok((event, span))) => {
+                self.refuse_tabs(&event, &span)?;
+                Ok((event, span.start.line()))
+            }
+            Some(Err(error)) => Err(words::of(&error, self.text)),
         }
+    }
+
+    /// Outside of brackets a tab may not indent anything: the original finds no token there.
+    fn refuse_tabs(&mut self, event: &Event<'_>, span: &Span) -> Result<(), DecodeError> {
+        let starts = match event {
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.flow_depth = self.flow_depth.saturating_sub(1);
+                return Ok(());
+            }
+            Event::SequenceStart(style, ..) | Event::MappingStart(style, ..) => Some(*style),
+            Event::Scalar(..) | Event::Alias(_) => None,
+            _ => return Ok(()),
+        };
+        let refused = self.flow_depth == 0 && words::tab_indents(self.text, span);
+        // What lies inside of brackets has brackets itself.
+        self.flow_depth += usize::from(self.flow_depth > 0 || starts == Some(StructureStyle::Flow)) * usize::from(starts.is_some());
+        if refused { Err(words::tab(span)) } else { Ok(()) }
     }
 
     fn document(&mut self) -> Result<Option<Document>, DecodeError> {
@@ -214,15 +242,6 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Val
     }
 }
 
-fn syntax(error: &ScanError) -> DecodeError {
-    // The original does not tell the first line.
-    let place = match error.marker().line() {
-        0 | 1 => String::new(),
-        line => format!("line {line}: "),
-    };
-    DecodeError::Syntax(format!("yaml: {place}{}", error.info()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +274,31 @@ mod tests {
         assert!(matches!(document(bomb.as_bytes()), Err(DecodeError::Limit(_))));
         assert!(document("[".repeat(5000).as_bytes()).is_err());
         assert!(document("- ".repeat(5000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_as_the_original_says_it() {
+        for (text, why) in [
+            ("{", "line 1: did not find expected node content"),
+            ("a: [1, 2", "line 1: did not find expected ',' or ']'"),
+            ("b: 1\na: {c: 1\n", "line 1: did not find expected ',' or '}'"),
+            ("a: b: c", "mapping values are not allowed in this context"),
+            ("b: 1\na: b: c", "line 2: mapping values are not allowed in this context"),
+            ("\ttab: x", "found character that cannot start any token"),
+            ("a:\n\tb: x", "line 2: found character that cannot start any token"),
+            ("a: @x", "found character that cannot start any token"),
+            ("a: 'x", "line 1: found unexpected end of stream"),
+            ("a: 1\nb", "line 2: could not find expected ':'"),
+            ("a: 1\n}", "line 1: did not find expected key"),
+            ("a: *b", "unknown anchor 'b' referenced"),
+            (r#"a: "\ud800""#, "found invalid Unicode character escape code"),
+            (r#"a: "\q""#, "found unknown escape character"),
+        ] {
+            let error = document(text.as_bytes()).map(|one| one.value).expect_err(text);
+            assert_eq!(error.to_string(), format!("yaml: {why}"), "{text:?}");
+        }
+        assert_eq!(value("a:\tb\nc: [\t1,\n\t2]\n"), json!({"a": "b", "c": [1, 2]}), "tabs elsewhere are white space");
+        assert_eq!(value("{\"a\": 1}}"), json!({"a": 1}), "what stands behind a document is not read");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use flate2::write::DeflateEncoder;
 use super::{Arity, Facts, Field, KindEntry, ListType, Presence, Rare, Shape, Slot, SlotTo, Type, TypeId};
 
 const MAGIC: &[u8; 6] = b"CTFACT";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// An inflated table is far below this; a damaged file must not fill the memory.
 const INFLATED_MAX: u64 = 16 << 20;
 
@@ -158,7 +158,7 @@ impl Reader<'_> {
     fn slot(&mut self) -> Option<Slot> {
         let number = self.u32()?;
         let to = match self.usize()? {
-            0 => SlotTo::Inline(self.many(Self::slot)?.into()),
+            0 => SlotTo::Inline(self.text()?, self.many(Self::slot)?.into()),
             index => SlotTo::Field((index - 1) as u16),
         };
         Some(Slot { number, to })
@@ -321,8 +321,9 @@ impl Writer {
             self.usize(slot.number as usize);
             match &slot.to {
                 SlotTo::Field(index) => self.usize(usize::from(*index) + 1),
-                SlotTo::Inline(inner) => {
+                SlotTo::Inline(name, inner) => {
                     self.usize(0);
+                    self.text(name);
                     self.slots(inner);
                 }
             }

@@ -39,14 +39,14 @@ pub fn three_way(ty: TypeId, original: &Value, modified: &Value, current: &Value
     let delta = additions.maps(&mut current, &modified, place).map_err(CreateError::Unprocessable)?;
     let gone = deletions.maps(&mut original, &modified, place).map_err(CreateError::Unprocessable)?;
     let patch = Merger::COMBINING.maps(gone, delta, place).map_err(CreateError::Unprocessable)?;
-    let patch = checked(patch)?;
+    let mut patch = checked(patch)?;
     if overwrite {
         return Ok(patch);
     }
     let all = Differ { additions: true, deletions: true, element_order: false, retain_keys: false };
     let changed = all.maps(&mut original, &current, place).map_err(CreateError::Unprocessable)?;
-    let changed = Value::Object(changed);
-    match conflicts(&patch, &changed, place, Strategy::default()).map_err(CreateError::Unprocessable)? {
+    let mut changed = Value::Object(changed);
+    match conflicts(&mut patch, &mut changed, place, Strategy::default()).map_err(CreateError::Unprocessable)? {
         false => Ok(patch),
         true => Err(conflict(&patch, &changed)),
     }
@@ -301,8 +301,9 @@ fn same_order(old: &[Value], new: &[Value], key: &str) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Whether two strategic patches want different things of one field.
-fn conflicts(left: &Value, right: &Value, place: Place, strategy: Strategy) -> Result<bool, String> {
+/// Whether two strategic patches want different things of one field. Atomic lists of scalars that are compared are left
+/// sorted: upstream sorts them in place, and the patch shows it.
+fn conflicts(left: &mut Value, right: &mut Value, place: Place, strategy: Strategy) -> Result<bool, String> {
     match (left, right) {
         (Value::Object(left), Value::Object(right)) => {
             if left.get(DIRECTIVE) != right.get(DIRECTIVE) {
@@ -315,9 +316,9 @@ fn conflicts(left: &Value, right: &Value, place: Place, strategy: Strategy) -> R
     }
 }
 
-fn members_conflict(left: &Members, right: &Members, place: Place) -> Result<bool, String> {
+fn members_conflict(left: &mut Members, right: &mut Members, place: Place) -> Result<bool, String> {
     for (name, mine) in left {
-        let Some(theirs) = right.get(name).filter(|_| name != DIRECTIVE && name != RETAIN_KEYS) else { continue };
+        let Some(theirs) = right.get_mut(name).filter(|_| name != DIRECTIVE && name != RETAIN_KEYS) else { continue };
         let (inner, strategy) = match mine {
             Value::Array(_) => place.element(name)?,
             Value::Object(_) => place.member(name)?,
@@ -330,7 +331,7 @@ fn members_conflict(left: &Members, right: &Members, place: Place) -> Result<boo
     Ok(false)
 }
 
-fn lists_conflict(left: &[Value], right: &[Value], place: Place, strategy: Strategy) -> Result<bool, String> {
+fn lists_conflict(left: &mut [Value], right: &mut [Value], place: Place, strategy: Strategy) -> Result<bool, String> {
     let elements = order::elements_of(&[left, right])?;
     if strategy.merge {
         return match elements {
@@ -341,16 +342,10 @@ fn lists_conflict(left: &[Value], right: &[Value], place: Place, strategy: Strat
     if left.len() != right.len() {
         return Ok(true);
     }
-    let in_order = |list: &[Value]| {
-        let mut list = list.to_vec();
-        if elements == Elements::Scalars {
-            list = deduplicated(list);
-            list.sort_by_key(go_print::plain);
-        }
-        list
-    };
-    let (left, right) = (in_order(left), in_order(right));
-    for (mine, theirs) in left.iter().zip(&right) {
+    if elements == Elements::Scalars {
+        return Ok(sorted_in_place(left).iter().zip(sorted_in_place(right)).any(|(mine, theirs)| mine != theirs));
+    }
+    for (mine, theirs) in left.iter_mut().zip(right) {
         if conflicts(mine, theirs, place, Strategy::default())? {
             return Ok(true);
         }
@@ -358,13 +353,23 @@ fn lists_conflict(left: &[Value], right: &[Value], place: Place, strategy: Strat
     Ok(false)
 }
 
-fn keyed_lists_conflict(left: &[Value], right: &[Value], place: Place, key: &str) -> Result<bool, String> {
+/// Sorts what stands there once to the front of the list; what stood there again stays behind it.
+fn sorted_in_place(list: &mut [Value]) -> &[Value] {
+    let once = deduplicated(list.to_vec()).len();
+    for (at, value) in deduplicated(list.to_vec()).into_iter().enumerate() {
+        list[at] = value;
+    }
+    list[..once].sort_by_key(go_print::plain);
+    &list[..once]
+}
+
+fn keyed_lists_conflict(left: &mut [Value], right: &mut [Value], place: Place, key: &str) -> Result<bool, String> {
     // Where a key stands twice, the last one counts.
-    let last = |list: &[Value], wanted: &str| list.iter().rev().find(|element| go_print::plain(&element[key]) == wanted).cloned();
-    for element in left {
-        let wanted = go_print::plain(key_of(element, key)?);
+    let last = |list: &[Value], wanted: &str| list.iter().rposition(|element| go_print::plain(&element[key]) == wanted);
+    for at in 0..left.len() {
+        let wanted = go_print::plain(key_of(&left[at], key)?);
         let (Some(mine), Some(theirs)) = (last(left, &wanted), last(right, &wanted)) else { continue };
-        if conflicts(&mine, &theirs, place, Strategy::default())? {
+        if conflicts(&mut left[mine], &mut right[theirs], place, Strategy::default())? {
             return Ok(true);
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn apply(doc: &Value, patch: &[u8]) -> Result<Value, PatchError> {
     };
     if operations.len() > OPERATIONS_MAX {
         let text = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
-        return Err(PatchError::Malformed(text));
+        return Err(PatchError::TooLarge(text));
     }
     let mut patched = Patched { doc: doc.clone(), copied_bytes: 0 };
     for operation in &operations {

@@ -27,8 +27,8 @@ fn slots(one: &'static Type, layout: &[Slot], bytes: &[u8], depth: usize, member
     while let Some((number, wire)) = reader.field()? {
         let Ok(at) = layout.binary_search_by_key(&number, |slot| slot.number) else { continue };
         match (&layout[at].to, wire) {
-            (SlotTo::Inline(inner), Wire::Bytes(bytes)) => slots(one, inner, bytes, depth + 1, members)?,
-            (SlotTo::Inline(_), _) => return Err(wrong_wire(one.name, number)),
+            (SlotTo::Inline(_, inner), Wire::Bytes(bytes)) => slots(one, inner, bytes, depth + 1, members)?,
+            (SlotTo::Inline(..), _) => return Err(wrong_wire(one.name, number)),
             (SlotTo::Field(index), wire) => field(&one.fields[usize::from(*index)], wire, depth, members)?,
         }
     }

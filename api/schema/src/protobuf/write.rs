@@ -2,7 +2,7 @@
 
 use super::{scalars, wire};
 use crate::facts::{Arity, Facts, Field, Presence, Shape, Slot, SlotTo, Type};
-use crate::{Map, TypeId, Value};
+use crate::{Map, TypeId, Value, go};
 
 const ABSENT: Value = Value::Null;
 
@@ -14,7 +14,7 @@ pub(super) fn message(ty: TypeId, value: &Value, out: &mut Vec<u8>) {
 fn slots(one: &Type, layout: &[Slot], value: &Value, out: &mut Vec<u8>) {
     for slot in layout {
         match &slot.to {
-            SlotTo::Inline(inner) => wire::nested(slot.number, out, |out| slots(one, inner, value, out)),
+            SlotTo::Inline(_, inner) => wire::nested(slot.number, out, |out| slots(one, inner, value, out)),
             SlotTo::Field(index) => {
                 let field = &one.fields[usize::from(*index)];
                 write_field(field, slot.number, value.get(field.name).unwrap_or(&ABSENT), out);
@@ -74,10 +74,10 @@ fn one(shape: Shape, number: u32, value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// `RawExtension`, `JSON` and `FieldsV1` hold JSON text.
+/// `RawExtension`, `JSON` and `FieldsV1` hold JSON text, as Go's encoder writes it.
 fn any(value: &Value, out: &mut Vec<u8>) {
     if !value.is_null() {
-        wire::bytes(1, value.to_string().as_bytes(), out);
+        wire::bytes(1, &go::json_bytes(value), out);
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Digits {
     pub(super) format: Format,
     /// Upstream remembers the text of such a quantity and prints it again as it was written.
     pub(super) keeps_text: bool,
+    /// Upstream has no room for it in a scaled int64.
+    pub(super) decimal: bool,
 }
 
 /// Larger exponents mean nothing: a text may be short and its number still need minutes (`1e9999`).
@@ -23,7 +25,7 @@ const DIGITS_MAX: usize = 18;
 
 impl Digits {
     pub(super) fn from_nano(nano: i128, format: Format) -> Self {
-        Self { unscaled: nano, exponent: NANO_EXPONENT, format, keeps_text: false }
+        Self { unscaled: nano, exponent: NANO_EXPONENT, format, keeps_text: false, decimal: false }
     }
 
     /// Nano-units, saturated.
@@ -39,10 +41,7 @@ impl Digits {
         let scale = exponent - fraction.len() as i32;
         let unscaled = unsigned(&shifted)?;
         let keeps_text = match base {
-            2 => {
-                let factor_digits = (exponent as f32 * 3.0 / 10.0) as usize;
-                fraction.is_empty() && whole.len() + factor_digits < 15 && unscaled % 1024 != 0
-            }
+            2 => fraction.is_empty() && whole.len() + binary_digits(exponent) < 15 && unscaled % 1024 != 0,
             _ => {
                 let small = shifted.len() <= DIGITS_MAX && scale >= NANO_EXPONENT;
                 small && scale % 3 == 0 && !shifted.ends_with("000") && !shifted.starts_with('0') && !shifted.is_empty()
@@ -50,9 +49,13 @@ impl Digits {
         };
         let mut parsed = match base {
             2 => binary(unscaled, fraction.len() as i32, exponent as u32),
-            _ => Self { unscaled, exponent: scale, format, keeps_text },
+            _ => Self { unscaled, exponent: scale, format, keeps_text, decimal: false },
         };
         parsed.keeps_text = keeps_text;
+        parsed.decimal = match base {
+            2 => parsed.decimal && (!fraction.is_empty() || whole.len() + binary_digits(exponent) >= 15),
+            _ => shifted.len() > DIGITS_MAX || scale < NANO_EXPONENT,
+        };
         parsed.round_up_to_nano();
         if parts.negative {
             parsed.unscaled = -parsed.unscaled;
@@ -73,12 +76,17 @@ impl Digits {
     }
 }
 
+/// About how many decimal digits a factor of `2^bits` adds.
+fn binary_digits(bits: i32) -> usize {
+    (bits as f32 * 3.0 / 10.0) as usize
+}
+
 /// A binary amount, capped at the largest i64; below one it prints as a decimal.
 fn binary(unscaled: i128, fraction_digits: i32, bits: u32) -> Digits {
     const MAX: i128 = i64::MAX as i128;
-    let capped = Digits { unscaled: MAX, exponent: 0, format: Format::BinarySi, keeps_text: false };
+    let capped = Digits { unscaled: MAX, exponent: 0, format: Format::BinarySi, keeps_text: false, decimal: false };
     let Some(product) = unscaled.checked_mul(1 << bits) else { return capped };
-    let mut amount = Digits { unscaled: product, exponent: -fraction_digits, format: Format::BinarySi, keeps_text: false };
+    let mut amount = Digits { unscaled: product, exponent: -fraction_digits, format: Format::BinarySi, keeps_text: false, decimal: true };
     amount.round_up_to_nano();
     let one = power_of_ten(-amount.exponent).unwrap_or(i128::MAX);
     if amount.unscaled > MAX.saturating_mul(one) {
@@ -165,7 +173,7 @@ fn power_of_ten(exponent: i32) -> Option<i128> {
 }
 
 fn scaled_up(unscaled: i128, by: i32) -> i128 {
-    let saturated = if unscaled < 0 { i128::MIN } else { i128::MAX };
+    let saturated = if unscaled < 0 { -i128::MAX } else { i128::MAX }; // as far as digits say it, on both sides
     match power_of_ten(by) {
         _ if unscaled == 0 => 0,
         Some(factor) => unscaled.checked_mul(factor).unwrap_or(saturated),

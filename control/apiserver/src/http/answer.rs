@@ -13,11 +13,10 @@ use futures::Stream;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use schema::Status;
+use schema::{Status, go};
 use serde::Serialize;
 
 use super::negotiate::{self, Encoding};
-use crate::document;
 
 /// Bytes put into one frame: an h2 frame of the usual maximum.
 const FRAME: usize = 16 << 10;
@@ -215,14 +214,14 @@ pub fn document(code: u16, value: &impl Serialize, encoding: Encoding) -> Answer
 /// One line, as Go's encoder ends it.
 pub fn compact(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).unwrap_or_default();
-    document::escape(&mut line, 0);
+    go::escape(&mut line, 0);
     line.push(b'\n');
     line
 }
 
 pub fn pretty(value: &impl Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
-    document::escape(&mut text, 0);
+    go::escape(&mut text, 0);
     text
 }
 
@@ -261,8 +260,9 @@ pub fn indented<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     out
 }
 
+/// In the form that `kubectl get -o yaml` has.
 pub fn yaml(value: &impl Serialize) -> String {
-    serde_saphyr::to_string(value).unwrap_or_default()
+    serde_json::to_value(value).map(|value| schema::yaml::to_string(&value)).unwrap_or_default()
 }
 
 /// A failure, in the encoding asked for.

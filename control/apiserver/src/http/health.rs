@@ -1,12 +1,20 @@
 //! `/healthz`, `/livez`, `/readyz`: named checks, each also under a path of its own.
 
+use std::pin::Pin;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use store::Store;
 
 use super::answer::{Answer, not_found, text};
 use super::query::Query;
 
 /// Err says what is wrong; only who may read `?verbose` sees it.
-type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+type Probe = Arc<dyn Fn() -> Outcome + Send + Sync>;
+type Outcome = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// How long the store may take to say which revision is newest: upstream's.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The checks; more can be added while the server runs.
 #[derive(Default)]
@@ -25,12 +33,20 @@ struct Check {
 impl Health {
     /// Something that must hold before we are ready.
     pub fn ready(&self, name: &str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.add(name, false, Arc::new(probe));
+        self.add(name, false, at_once(probe));
     }
 
     /// Something without which only a restart helps.
     pub fn live(&self, name: &str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.add(name, true, Arc::new(probe));
+        self.add(name, true, at_once(probe));
+    }
+
+    /// Upstream's two names for a store that answers, whichever it is.
+    pub fn store(&self, store: &Arc<dyn Store>) {
+        for (name, live) in [("etcd", true), ("etcd-readiness", false)] {
+            let store = Arc::clone(store);
+            self.add(name, live, Arc::new(move || Box::pin(answers(Arc::clone(&store)))));
+        }
     }
 
     fn add(&self, name: &str, live: bool, probe: Probe) {
@@ -44,18 +60,18 @@ impl Health {
         let checks = self.checks_of(kind)?;
         if !name.is_empty() {
             let Some(check) = checks.iter().find(|check| check.name == name) else { return Some(not_found()) };
-            return Some(match (check.probe)() {
+            return Some(match (check.probe)().await {
                 Ok(()) => text(200, "ok"),
                 Err(why) => text(500, format!("internal server error: {why}\n")),
             });
         }
         let excluded: Vec<&str> = query.all("exclude").collect();
-        Some(report(kind, &checks, &excluded, query.get("verbose").is_some()))
+        Some(report(kind, &checks, &excluded, query.get("verbose").is_some()).await)
     }
 
     fn checks_of(&self, kind: &str) -> Option<Vec<Check>> {
         let all = self.checks.read().expect("no holder of the checks panics").clone();
-        let own = ["ping", "log"].map(|name| Check { name: name.to_owned(), live: true, probe: Arc::new(|| Ok(())) });
+        let own = ["ping", "log"].map(|name| Check { name: name.to_owned(), live: true, probe: at_once(|| Ok(())) });
         let all = own.into_iter().chain(all);
         match kind {
             "livez" | "healthz" => Some(all.filter(|check| check.live).collect()),
@@ -65,7 +81,18 @@ impl Health {
     }
 }
 
-fn report(kind: &str, checks: &[Check], excluded: &[&str], verbose: bool) -> Answer {
+fn at_once(probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Probe {
+    Arc::new(move || Box::pin(std::future::ready(probe())))
+}
+
+async fn answers(store: Arc<dyn Store>) -> Result<(), String> {
+    match tokio::time::timeout(STORE_TIMEOUT, store.current()).await {
+        Ok(newest) => newest.map(drop).map_err(|error| error.to_string()),
+        Err(_) => Err(format!("error getting data from etcd: context deadline exceeded: no answer within {STORE_TIMEOUT:?}")),
+    }
+}
+
+async fn report(kind: &str, checks: &[Check], excluded: &[&str], verbose: bool) -> Answer {
     let mut lines = String::new();
     let mut failed = Vec::new();
     for check in checks {
@@ -74,7 +101,7 @@ fn report(kind: &str, checks: &[Check], excluded: &[&str], verbose: bool) -> Ans
             lines.push_str(&format!("[+]{name} excluded: ok\n"));
             continue;
         }
-        match (check.probe)() {
+        match (check.probe)().await {
             Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
             Err(why) => {
                 tracing::warn!(check = %name, %why, "health check failed");

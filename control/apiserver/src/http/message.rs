@@ -26,6 +26,19 @@ impl Message {
         self.bytes(field, &message.0)
     }
 
+    /// A varint field.
+    pub(super) fn number(&mut self, field: u64, value: u64) -> &mut Self {
+        self.varint(field << 3);
+        self.varint(value);
+        self
+    }
+
+    pub(super) fn double(&mut self, field: u64, value: f64) -> &mut Self {
+        self.varint(field << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
     /// Nothing for a value that is absent or empty, as proto3 has it.
     pub(super) fn text(&mut self, field: u64, value: Option<&Value>) -> &mut Self {
         match value.and_then(Value::as_str).filter(|text| !text.is_empty()) {

@@ -104,12 +104,14 @@ pub fn without_protobuf(headers: &HeaderMap) -> Result<Cow<'_, HeaderMap>, Statu
     Ok(Cow::Owned(headers))
 }
 
-/// What an error is answered as: whatever of ours is accepted, else JSON.
+/// What an error is answered as. It has neither rows nor metadata: where only such shapes are accepted, it comes as JSON that
+/// is indented for whoever reads it, as upstream writes what it could not negotiate.
 pub fn error(headers: &HeaderMap, query: &Query) -> Encoding {
-    match resource(headers, query, false) {
-        Ok(wanted) => wanted.encoding,
-        Err(_) => Encoding::Json { pretty: pretty(headers, query) },
-    }
+    let (header, pretty) = (accept(headers), pretty(headers, query));
+    let mut clauses = clauses(&header);
+    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
+    let plain = clauses.iter().filter(|clause| clause.parameter("as").is_empty());
+    plain.filter_map(|clause| encoding(clause.media, pretty)).next().unwrap_or(Encoding::Json { pretty: true })
 }
 
 /// Whether `as=kind;g=group;v=version` is preferred over the plain document. Err: neither is accepted.
@@ -237,6 +239,19 @@ mod tests {
         headers.insert(USER_AGENT, "curl/8.0".parse().unwrap());
         assert_eq!(error(&headers, &Query::default()), Encoding::Json { pretty: true });
         assert_eq!(error(&headers, &Query::parse("pretty=false")), Encoding::Json { pretty: false });
+    }
+
+    #[test]
+    fn an_error_that_cannot_be_had_as_asked_is_indented() {
+        for (accept, want) in [
+            ("application/json", Encoding::Json { pretty: false }),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io", Encoding::Json { pretty: true }),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Encoding::Json { pretty: false }),
+            ("text/html", Encoding::Json { pretty: true }),
+            ("application/yaml", Encoding::Yaml),
+        ] {
+            assert_eq!(error(&headers(accept), &Query::default()), want, "{accept}");
+        }
     }
 
     #[test]

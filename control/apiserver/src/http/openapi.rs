@@ -5,9 +5,13 @@
 
 mod custom;
 mod gnostic;
+mod gnostic3;
 mod operations;
 mod others;
 mod schemas;
+mod shared;
+#[cfg(test)]
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -43,7 +47,7 @@ impl OpenApi {
         match path.strip_prefix("/openapi/v3") {
             None => v2(&table, &others::of(face), query, headers),
             Some("" | "/") => Ok(self.index(&table, &others::of(face))),
-            Some(rest) => Ok(self.v3(&table, rest.trim_matches('/'), query, headers)),
+            Some(rest) => self.v3(&table, rest.trim_matches('/'), query, headers),
         }
     }
 
@@ -59,15 +63,18 @@ impl OpenApi {
         index
     }
 
-    fn v3(&self, table: &Arc<Table>, name: &str, query: &Query, headers: &HeaderMap) -> Answer {
+    fn v3(&self, table: &Arc<Table>, name: &str, query: &Query, headers: &HeaderMap) -> Result<Answer, Status> {
+        const MADE: [&str; 3] = [negotiate::JSON, gnostic3::MEDIA, gnostic3::MEDIA_AT];
         let hashes = self.hashes(table);
-        let Some(hash) = hashes.get(name) else { return nothing() };
+        let Some(hash) = hashes.get(name) else { return Ok(nothing()) };
+        let media = negotiate::preferred(headers, &MADE).ok_or_else(|| Status::not_acceptable(&MADE[..2].join(", ")))?;
         let etag = HeaderValue::from_str(&format!("\"{hash}\"")).expect("hexadecimal is a header value");
         let same = headers.get(IF_NONE_MATCH).is_some_and(|given| *given == etag);
         let mut answer = match rows(table).remove(name) {
             Some(_) if same => not_modified(answer(200, negotiate::JSON, Body::empty())),
-            Some(rows) => document(200, &v3_document(&rows), Encoding::Json { pretty: false }),
-            None => return nothing(),
+            Some(rows) if media == negotiate::JSON => document(200, &v3_document(&rows), Encoding::Json { pretty: false }),
+            Some(rows) => answer(200, gnostic3::MEDIA, Body::Bytes(gnostic3::document(&v3_document(&rows)).into())),
+            None => return Ok(nothing()),
         };
         let fields = answer.headers_mut();
         fields.insert(ETAG, etag);
@@ -76,7 +83,7 @@ impl OpenApi {
             fields.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
             fields.insert(http::header::EXPIRES, HeaderValue::from_static("Fri, 31 Dec 9999 23:59:59 GMT"));
         }
-        answer
+        Ok(answer)
     }
 
     fn hashes(&self, table: &Arc<Table>) -> Arc<BTreeMap<String, String>> {
@@ -138,11 +145,14 @@ fn v2(table: &Table, others: &[Other], query: &Query, headers: &HeaderMap) -> Re
     const MADE: [&str; 3] = [negotiate::JSON, gnostic::MEDIA, gnostic::MEDIA_AT];
     let media = negotiate::preferred(headers, &MADE).ok_or_else(|| Status::not_acceptable(&MADE[..2].join(", ")))?;
     let rows = table.rows();
+    let mut operations = operations::paths(rows, Version::V2);
+    let parameters = shared::parameters(&mut operations);
     let mut whole = json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": paths::GIT_VERSION},
-        "paths": operations::paths(rows, Version::V2),
+        "paths": operations,
         "definitions": schemas::of(rows, Version::V2),
+        "parameters": parameters,
     });
     others.iter().for_each(|other| other.add_to(&mut whole));
     // Both forms have the hash of the JSON one, as upstream: it names the content.

@@ -39,12 +39,21 @@ where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: std::fmt::Display,
 {
-    pub async fn answer(self) -> Result<Answer, Status> {
-        let Some(verb) = self.asked.verb else { return self.refuse_method().await };
-        match verb {
-            Verb::Watch => self.watch().await,
-            Verb::List => self.list().await,
-            _ => self.call(verb).await,
+    /// The answer, or why there is none and what the caller is warned of all the same.
+    pub async fn answer(self) -> Result<Answer, (Status, Vec<String>)> {
+        let mut warnings = Vec::new();
+        let answered = match self.asked.verb {
+            None => self.refuse_method().await,
+            Some(Verb::Watch) => self.watch().await,
+            Some(Verb::List) => self.list().await,
+            Some(verb) => self.call(verb, &mut warnings).await,
+        };
+        match answered {
+            Ok(mut answer) => {
+                warn(&mut answer, &warnings);
+                Ok(answer)
+            }
+            Err(status) => Err((status, warnings)),
         }
     }
 
@@ -103,7 +112,7 @@ where
         Ok(answer)
     }
 
-    async fn call(self, verb: Verb) -> Result<Answer, Status> {
+    async fn call(self, verb: Verb, warnings: &mut Vec<String>) -> Result<Answer, Status> {
         let wanted = self.wanted(false)?;
         let include = Include::of(self.query)?;
         let mut options = self.query.options(verb)?;
@@ -122,8 +131,12 @@ where
         let request = Request { verb, target: target.clone(), options, body: sent };
         // Before the call: it may end the last thing that kept a custom kind.
         let kind = self.face.core.registry().resource(&target.group, &target.version, &target.resource);
-        let made = self.face.core.call_annotated(self.user, request, &self.annotations).await?;
-        let mut answer = match (made.response, &kind) {
+        let made = self.face.core.call_warned(self.user, request, &self.annotations, warnings).await;
+        if made.is_ok() || verb != Verb::Get {
+            // Who may not even read is told nothing; all others are known to be allowed by now.
+            warnings.splice(0..0, kind.as_ref().and_then(|kind| kind.deprecation()).map(str::to_owned));
+        }
+        let answer = match (made?, &kind) {
             (Response::Object { object, created }, Some(kind)) => {
                 let code = if created { 201 } else { 200 };
                 self.face.shaper(kind, wanted, include).object(&object, code)?
@@ -131,10 +144,6 @@ where
             (Response::Value { value, code }, Some(kind)) => self.face.shaper(kind, wanted, include).plain(&value, code)?,
             _ => return Err(Status::internal("the core answered something else than was asked for")),
         };
-        if let Some(kind) = &kind {
-            warn_of_age(&mut answer, kind);
-        }
-        warn(&mut answer, &made.warnings);
         Ok(answer)
     }
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod aggregated;
+mod bombs;
 mod documents;
 mod identity;
 mod proxy;

@@ -18,6 +18,19 @@ pub fn on_create(meta: &Value, namespaced: bool, validate_name: impl Fn(&str) ->
     managed_fields(meta, &path.child("managedFields"), errors);
 }
 
+/// What upstream checks of every change, before the kind's own rules check [`on_update`] once more: what is wrong with a change
+/// is told twice, and clients that compare causes see that.
+pub fn before_update(new: &Value, old: &Value, namespaced: bool, errors: &mut FieldErrors) {
+    let path = Path::new("metadata");
+    check_names(new, &names::is_path_segment_name, &path, errors);
+    check_namespace(new.str_at("namespace"), namespaced, &path.child("namespace"), errors);
+    check_generation(new, &path, errors);
+    check_rest(new, &path, errors);
+    finalizers(new, &path.child("finalizers"), errors);
+    managed_fields(new, &path.child("managedFields"), errors);
+    on_update(new, old, errors);
+}
+
 /// All errors of a change of metadata.
 pub fn on_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let path = Path::new("metadata");

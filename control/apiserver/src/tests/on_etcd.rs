@@ -1,11 +1,13 @@
 //! The same tests on the distributed engine: this program runs them again with a real etcd for each, and adds what only an
 //! etcd can do to an API server. Where there is no etcd, they say so and skip.
 
+mod faults;
+mod together;
+
 use std::cell::RefCell;
 use std::process::Command;
 use std::time::Duration;
 
-use futures::StreamExt;
 use store::etcd_server::{EtcdServer, is_installed};
 use store::{Etcd, EtcdConfig, Memory};
 
@@ -33,7 +35,13 @@ pub(crate) async fn fresh_store() -> Arc<dyn Store> {
 }
 
 async fn open(server: &EtcdServer) -> Arc<Etcd> {
-    Etcd::open(EtcdConfig::new(vec![server.url()]), &Env::real()).await.unwrap()
+    open_within(server, Duration::from_secs(5)).await
+}
+
+/// `deadline`: of each call to etcd.
+async fn open_within(server: &EtcdServer, deadline: Duration) -> Arc<Etcd> {
+    let config = EtcdConfig { deadline, folders: crate::folders::upstream(), ..EtcdConfig::new(vec![server.url()]) };
+    Etcd::open(config, &Env::real()).await.unwrap()
 }
 
 /// Tests whose clock stands still, which no etcd's does.
@@ -61,65 +69,4 @@ fn the_tests_of_the_core_pass_on_etcd() {
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     let passed = text.lines().filter(|line| line.starts_with("test ") && line.ends_with("... ok")).count();
     assert!(passed >= 50, "{passed} tests ran on etcd");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_etcd_costs_requests_and_nothing_else() {
-    let Some(mut server) = EtcdServer::plain() else { return };
-    let cluster = Cluster::on(open(&server).await, Config::default()).await;
-    cluster.create(Target::of("v1", "namespaces", ""), json!({"metadata": {"name": "default"}})).await.unwrap();
-    let from_start = Options { resource_version: Some("0".into()), ..Options::default() };
-    let mut watch = cluster.client().watch(config_maps(), from_start.clone()).await.unwrap();
-    let mut acknowledged = Vec::new();
-    for round in 0..2 {
-        for n in 0..30 {
-            let name = format!("c-{round}-{n}");
-            acknowledged.extend(create_if_it_can(&cluster, &name).await);
-        }
-        tokio::task::block_in_place(|| server.kill());
-        assert!(create_if_it_can(&cluster, "while-it-is-away").await.is_none());
-        assert!(cluster.list(config_maps(), Options::default()).await.unwrap_err().code >= 500, "nobody knows what is newest");
-        let cached = cluster.list(config_maps(), from_start.clone()).await.unwrap();
-        assert!(cached.items.len() >= acknowledged.len(), "what is known is still told");
-        tokio::task::block_in_place(|| server.run());
-    }
-    let listed = cluster.list(config_maps(), Options::default()).await.unwrap();
-    let listed = names(&listed.items);
-    assert_eq!(acknowledged.len(), 60, "a server that is there takes every write");
-    for name in &acknowledged {
-        assert!(listed.contains(&name.as_str()), "{name} was acknowledged and is lost");
-        let event = tokio::time::timeout(Duration::from_secs(30), watch.next()).await.unwrap().unwrap().unwrap();
-        assert_eq!(&event.object.meta.name, name, "the watch goes on, in order");
-    }
-}
-
-/// None: it was refused as by a server that has lost its store.
-async fn create_if_it_can(cluster: &Cluster, name: &str) -> Option<String> {
-    match cluster.create(config_maps(), json!({"metadata": {"name": name}})).await {
-        Ok(_) => Some(name.to_owned()),
-        Err(status) => {
-            assert!(matches!(status.code, 503 | 504), "{status}");
-            None
-        }
-    }
-}
-
-#[tokio::test]
-async fn two_servers_on_one_etcd_show_each_others_writes() {
-    let Some(server) = EtcdServer::plain() else { return };
-    let a = Cluster::on(open(&server).await, Config::default()).await;
-    let b = Cluster::on(open(&server).await, Config::default()).await;
-    a.create(Target::of("v1", "namespaces", ""), json!({"metadata": {"name": "default"}})).await.unwrap();
-    for n in 0..20 {
-        let (writer, reader) = if n % 2 == 0 { (&a, &b) } else { (&b, &a) };
-        let name = format!("c{n}");
-        let made = writer.config_map(&name, "x").await;
-        let read = reader.get(config_maps().named(&name)).await.unwrap();
-        assert_eq!(read, made, "who asks for now sees what another was told");
-        let mut changed = read.clone();
-        changed["data"]["k"] = json!("changed");
-        reader.update(config_maps().named(&name), changed.clone()).await.unwrap();
-        let lost = writer.update(config_maps().named(&name), changed).await.unwrap_err();
-        assert_eq!((lost.code, lost.reason.as_str()), (409, "Conflict"), "{lost}");
-    }
 }

@@ -58,6 +58,39 @@ async fn bad_patches_are_refused_in_upstreams_words() {
 }
 
 #[tokio::test]
+async fn a_strategic_patch_that_makes_no_object_is_shown_as_upstream_shows_it() {
+    let cluster = Cluster::bare().await;
+    cluster.config_map("a", "x").await;
+    for (text, code, message) in [
+        (r#"{"data":["a"]}"#, 422, r#" "" is invalid: patch: Invalid value: "map[data:[a]]": cannot restore map from slice"#),
+        (r#"{"data":{"n":1}}"#, 422, r#" "" is invalid: patch: Invalid value: "map[data:map[n:1]]": cannot convert int64 to string"#),
+        (r#"{"data":{"$patch":"frob"}}"#, 500, "unknown patch type: frob in map: map[$patch:frob]"),
+        (r#"{"metadata":{"$retainKeys":3}}"#, 400, "invalid patch format of retainKeys"),
+    ] {
+        let status = raw(&cluster, Patch::Strategic, text).await.unwrap_err();
+        assert_eq!((status.code, status.message.as_str()), (code, message), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_changed_metadata_is_two_causes_and_told_once() {
+    let cluster = Cluster::bare().await;
+    cluster.config_map("a", "x").await;
+    let status = raw(&cluster, Patch::Merge, r#"{"metadata":{"uid":"b"}}"#).await.unwrap_err();
+    assert_eq!(status.message, "ConfigMap \"a\" is invalid: metadata.uid: Invalid value: \"b\": field is immutable");
+    let causes = status.details.unwrap().causes;
+    assert_eq!(causes.iter().map(|cause| cause.field.as_str()).collect::<Vec<_>>(), ["metadata.uid"; 2]);
+}
+
+#[tokio::test]
+async fn a_refused_merge_patch_is_shown_with_the_whole_document() {
+    let cluster = Cluster::bare().await;
+    cluster.config_map("a", "x").await;
+    let status = raw(&cluster, Patch::Merge, r#"{"data":["a"]}"#).await.unwrap_err();
+    assert!(status.message.contains("managedFields"), "{status}");
+}
+
+#[tokio::test]
 async fn a_status_patch_merges_conditions_by_type() {
     let cluster = Cluster::bare().await;
     let nodes = || Target::of("v1", "nodes", "");

@@ -41,15 +41,18 @@ pub(crate) async fn current(call: &Call<'_>) -> Result<Current, Status> {
     let entry = call.core.store.get(&key).await.map_err(|error| failure::of_store(&error))?;
     let entry = entry.ok_or_else(|| call.not_found())?;
     let (cache, stored) = (&call.core.cache, call.stored_kind());
-    let is_outdated = is_outdated(&stored, &entry)?;
     let doc = if convert::asks(&call.kind, &entry.value) {
         // What the cache has of it may be converted already.
         let cached = call.core.kind_cache(&call.kind)?.get(&key).filter(|item| item.object.revision() == entry.modified.0);
-        let item = cached.map_or_else(|| Item::parse(entry.value, false), Ok)?;
+        let item = cached.map_or_else(|| Item::parse(entry.value.clone(), false), Ok)?;
         convert::object(cache, &call.kind, item).await?.value()
     } else {
-        convert::from_stored(cache, &call.kind, serde_json::from_slice(&entry.value).map_err(Status::internal)?).await?
+        let Ok(doc) = serde_json::from_slice(&entry.value) else {
+            return Err(failure::unreadable(&*call.core.store, &key).await);
+        };
+        convert::from_stored(cache, &call.kind, doc).await?
     };
+    let is_outdated = is_outdated(&stored, &entry)?;
     Ok(Current { key: entry.key, revision: entry.modified, doc, is_outdated })
 }
 

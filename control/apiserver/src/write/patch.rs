@@ -9,7 +9,7 @@ use super::modify_as;
 use super::ownership::Ownership;
 use crate::body::{self, Expected};
 use crate::core::Call;
-use crate::meta;
+use crate::{failure, meta};
 
 /// How custom kinds are patched.
 const CUSTOM_PATCHES: &[&str] = &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
@@ -29,15 +29,26 @@ pub(crate) async fn patch(call: &mut Call<'_>, body: Body) -> Result<Response, S
     let patch = Parsed::new(how, &bytes)?;
     let (kind, expected, options) = (call.kind.clone(), Expected::of(&call.kind), call.options);
     let ownership = if patch.speaks_of_owners() { Ownership::Editor } else { Ownership::Writer };
+    let served = versions(call);
     let object = modify_as(call, ownership, |old, warnings| {
         let patched = patch.apply(&kind, old)?;
+        let refusal = |why: &str| patch.refusal(&kind, old, why);
         if kind.custom.is_some() {
+            if !served.iter().any(|version| version == patched.str_at("apiVersion")) {
+                body::of_no_version(&patched, refusal, options, warnings)?;
+            }
             check_identity(&kind, &patched)?;
         }
-        let text = || patch.apply(&kind, old).map(|doc| doc.to_string()).unwrap_or_default();
-        body::patched(&expected, patched, text, options, warnings)
+        body::patched(&expected, patched, refusal, options, warnings)
     });
     Ok(Response::Object { object: object.await?, created: false })
+}
+
+/// The versions that the kind is served in.
+fn versions(call: &Call<'_>) -> Vec<String> {
+    let (table, own) = (call.core.registry().table(), &call.kind);
+    let rows = table.rows().iter().filter(|row| row.storage_prefix == own.storage_prefix && row.kind == own.kind);
+    rows.map(|row| row.api_version()).collect()
 }
 
 /// 422 for a custom object that a patch made into something else.
@@ -84,6 +95,18 @@ impl Parsed {
         }
     }
 
+    /// The answer where the patch makes no document: it shows the text that was made, or the strategic patch itself.
+    fn refusal(&self, kind: &KindRef, old: &Value, why: &str) -> Status {
+        let made = self.apply(kind, old).unwrap_or_default();
+        match self {
+            Self::Strategic(patch) => {
+                let misfit = decode::strategic_misfit(kind.ty, &made);
+                body::misfit(&patch::go_text(patch), misfit.as_deref().unwrap_or(why))
+            }
+            _ => body::misfit(&made.to_string(), why),
+        }
+    }
+
     /// What the patch makes of `old`.
     pub(crate) fn apply(&self, kind: &KindRef, old: &Value) -> Result<Value, Status> {
         self.apply_as(kind.ty, old)
@@ -93,7 +116,7 @@ impl Parsed {
         match self {
             Self::Json(bytes) => patch::json(old, bytes).map_err(|error| refused(&error)),
             Self::Merge(patch) => Ok(patch::merge(old, patch)),
-            Self::Strategic(patch) => patch::strategic(ty, old, patch).map_err(|error| refused(&error)),
+            Self::Strategic(patch) => patch::strategic(ty, old, patch).map_err(|error| refused_strategic(&error)),
         }
     }
 }
@@ -113,9 +136,33 @@ fn object(bytes: &[u8], malformed: &str) -> Result<Value, Status> {
     )))
 }
 
+/// Formats of directives that upstream knows to be the caller's fault; whatever else its merge trips over is a 500.
+const BAD_FORMATS: [&str; 5] = [
+    "invalid JSON document",
+    "invalid patch format of primitive list",
+    "invalid patch format of retainKeys",
+    "invalid patch format of setElementOrder list",
+    "strategic merge patch format is not supported",
+];
+
+fn refused_strategic(error: &PatchError) -> Status {
+    match error {
+        PatchError::Malformed(why) => Status::bad_request(why),
+        PatchError::TooLarge(_) => refused(error),
+        PatchError::Unprocessable(why) if BAD_FORMATS.contains(&why.as_str()) => Status::bad_request(why),
+        PatchError::Unprocessable(why)
+            if why == "lists of lists are not supported" || why == "patch content doesn't match retainKeys list" =>
+        {
+            refused(error)
+        }
+        PatchError::Unprocessable(why) => failure::plain(why),
+    }
+}
+
 fn refused(error: &PatchError) -> Status {
     match error {
         PatchError::Malformed(why) => Status::bad_request(why),
+        PatchError::TooLarge(why) => Status::too_large(format!("Request entity too large: {why}")),
         PatchError::Unprocessable(why) => {
             let mut errors = FieldErrors::default();
             errors.add(&Path::new("patch"), schema::field::Reason::Invalid, format!("Invalid value: {why}"));

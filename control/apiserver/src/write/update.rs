@@ -27,10 +27,14 @@ pub(crate) async fn update(call: &mut Call<'_>, body: Body) -> Result<Response, 
     }
     check_conditional(call, &doc)?;
     let (group, resource, name) = (call.kind.group.clone(), call.kind.resource.clone(), call.target.name.clone());
+    let key = format!("/registry{}", call.key());
     let object = modify(call, |old, _| {
         let (asked, found) = (doc.str_at("metadata.uid"), old.str_at("metadata.uid"));
         if !asked.is_empty() && asked != found {
-            let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}");
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in \
+                 precondition: {asked}, UID in object meta: {found}"
+            );
             return Err(Status::conflict(&group, &resource, &name, &why));
         }
         Ok(doc.clone())
@@ -129,17 +133,22 @@ pub(crate) async fn modify_as(
         call.renew()?;
         let mut current = current(call).await?;
         let unseen = if ownership == Ownership::Writer { meta::of(&mut current.doc).remove(meta::MANAGED_FIELDS) } else { None };
-        let new = loop {
+        let mut changed = loop {
             let told = call.warnings.len();
             let made = change(&current.doc, &mut call.warnings);
             if !call.memo.fill(&call.core.cache).await? {
-                break made?;
+                break made;
             }
             call.warnings.truncate(told);
         };
         if let Some(entries) = unseen {
             meta::of(&mut current.doc).insert(meta::MANAGED_FIELDS.into(), entries);
+            if changed.is_err() {
+                // What is said of a change that fails may show the document, and then all of it.
+                changed = change(&current.doc, &mut call.warnings);
+            }
         }
+        let new = changed?;
         if let Some(object) = attempt(call, current, new, ownership).await? {
             return Ok(object);
         }
@@ -166,7 +175,7 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value, ownershi
         ownership::tell(call, old, &mut new).await?;
     }
     admit(call, &mut new, old, &mut guards).await?;
-    if meta::is_same(&new, old) && !current.is_outdated {
+    if meta::is_same(&new, old) && !current.is_outdated && !is_stale(call, &current).await? {
         return Object::from_value(old).map(Some);
     }
     if call.target.subresource.is_empty() {
@@ -190,6 +199,11 @@ async fn attempt(call: &mut Call<'_>, current: Current, mut new: Value, ownershi
             Ok(None)
         }
     }
+}
+
+/// Whether a write is due although nothing changes: the store would keep the object otherwise today.
+async fn is_stale(call: &Call<'_>, current: &Current) -> Result<bool, Status> {
+    call.core.store.is_stale(&current.key).await.map_err(|error| failure::of_store(&error))
 }
 
 /// 409 where the writer has seen another state than the current one.
@@ -225,6 +239,7 @@ async fn admit(call: &mut Call<'_>, new: &mut Value, old: &Value, guards: &mut V
     }
     let mut errors = FieldErrors::default();
     let (metadata, before) = (new.at("metadata").unwrap_or(&Value::Null), old.at("metadata").unwrap_or(&Value::Null));
+    meta::before_update(metadata, before, kind.is_namespaced(), &mut errors);
     meta::on_update(metadata, before, &mut errors);
     if kind.custom.is_none() {
         meta::standard_finalizers(&kind.group, metadata, &mut errors);

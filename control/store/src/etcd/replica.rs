@@ -202,16 +202,17 @@ impl Replica {
     fn event(&self, WatchEvent { is_delete, kv }: WatchEvent) -> Option<Event> {
         let key = self.layout.key(&kv.key)?;
         let before = self.hub.read().get(&key);
+        let previous_at = before.as_ref().map(|before| before.modified);
         let revision = self.layout.revision(kv.mod_revision);
         if is_delete {
             let before = before?;
             let (value, previous) = (Bytes::new(), Some(before.value));
-            return Some(Event { kind: EventKind::Delete, key, revision, value, previous, created: before.created });
+            return Some(Event { kind: EventKind::Delete, key, revision, value, previous, previous_at, created: before.created });
         }
         let kind = if before.is_some() { EventKind::Update } else { EventKind::Create };
         let value = self.layout.document(&kv.value, kv.mod_revision);
         let created = self.layout.revision(kv.create_revision);
-        Some(Event { kind, key, revision, value, previous: before.map(|before| before.value), created })
+        Some(Event { kind, key, revision, value, previous: before.map(|before| before.value), previous_at, created })
     }
 
     /// After history went away between what we have seen and now: takes the state of now. Watchers notice only if it differs.

@@ -55,7 +55,26 @@ async fn documents_lie_where_upstream_has_them_and_are_json() {
     assert_eq!(done.values, ["{\"metadata\":{\"resourceVersion\":\"1\"}}"]);
     let there = raw_get(&store, "/registry/pods/default/web").await.unwrap();
     assert_eq!(str::from_utf8(&there).unwrap().trim_end(), document);
-    assert_eq!(raw_get(&store, "/registry.corten/format").await.unwrap(), "corten 1");
+    assert_eq!(raw_get(&store, "/registry.corten/format").await.unwrap(), "corten 2");
+}
+
+#[tokio::test]
+async fn folders_are_called_there_as_they_were_when_the_data_was_begun() {
+    let Some(server) = EtcdServer::plain() else { return };
+    let named = || EtcdConfig { folders: vec![("/nodes/".into(), "/minions/".into())], ..config(&server) };
+    let store = open(named()).await;
+    put(&*store, "/nodes/one", "x").await;
+    assert_eq!(raw_get(&store, "/registry/minions/one").await.unwrap(), "x");
+    assert_eq!(store.get("/nodes/one").await.unwrap().unwrap().value, "x");
+    drop(store);
+    let old = PutRequest { key: "/registry.corten/format".into(), value: "corten 1".into(), lease: 0 };
+    let store = open(named()).await;
+    assert_eq!(store.range("/", "0", None, 0).await.unwrap().entries[0].key, "/nodes/one".into());
+    let _: HeaderOnly = store.replica.channel.call(PUT, &old).await.unwrap();
+    drop(store);
+    let store = open(named()).await;
+    put(&*store, "/nodes/two", "x").await;
+    assert_eq!(raw_get(&store, "/registry/nodes/two").await.unwrap(), "x", "an older format had no other names");
 }
 
 #[tokio::test]
@@ -173,9 +192,9 @@ async fn what_is_not_ours_or_newer_is_refused_and_left_as_it_is() {
     let store = open(config(&server)).await;
     let at = |prefix: &str| EtcdConfig { prefix: prefix.into(), ..config(&server) };
     raw_put(&store, "/theirs/pods/a", "x").await;
-    raw_put(&store, "/newer.corten/format", "corten 2").await;
+    raw_put(&store, "/newer.corten/format", "corten 3").await;
     for (prefix, want) in
-        [("/theirs", "has keys below /theirs/ that no corten wrote"), ("/newer", "has the format \"corten 2\" below /newer")]
+        [("/theirs", "has keys below /theirs/ that no corten wrote"), ("/newer", "has the format \"corten 3\" below /newer")]
     {
         let refused = Etcd::open(at(prefix), &Env::real()).await.err().unwrap().to_string();
         assert!(refused.contains(want), "{refused}");

@@ -278,8 +278,9 @@ impl Recovery<'_> {
             (Some(_), Some(_)) => EventKind::Update,
         };
         let key = before.as_ref().map_or_else(|| op.key.into(), |entry| entry.key.clone());
+        let previous_at = before.as_ref().map(|entry| entry.modified);
         let previous = before.map(|entry| entry.value);
-        Event { kind, key, revision, value: op.value.unwrap_or_default(), previous, created }
+        Event { kind, key, revision, value: op.value.unwrap_or_default(), previous, previous_at, created }
     }
 
     /// A snapshot shows only what the log had synced: a log that ends before it has lost something.

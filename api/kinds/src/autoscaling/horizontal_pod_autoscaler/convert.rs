@@ -24,6 +24,13 @@ pub(super) fn to_v2(mut doc: Value) -> Value {
         current.push(cpu_metric("current", json!({"averageUtilization": percent})));
     }
     put_list(&mut doc, "status.currentMetrics", current);
+    if doc.at("status").is_some_and(Value::is_object) {
+        // What v1 always says and v2 only if there are any, and the other way round.
+        doc.default_at("status.currentMetrics", Value::Null);
+        if doc.i64_at("status.currentReplicas") == Some(0) {
+            doc.remove_at("status.currentReplicas");
+        }
+    }
     let conditions = list(take_annotation(&mut doc, CONDITIONS));
     put_list(&mut doc, "status.conditions", conditions);
     doc
@@ -43,6 +50,9 @@ pub(super) fn to_v1(mut doc: Value) -> Value {
         doc.set_at(CURRENT, percent);
     }
     annotate(&mut doc, CURRENT_METRICS, current.into());
+    if doc.at("status").is_some_and(Value::is_object) {
+        doc.default_at("status.currentReplicas", 0);
+    }
     let conditions = doc.remove_at("status.conditions").unwrap_or_default();
     annotate(&mut doc, CONDITIONS, conditions);
     doc
@@ -105,7 +115,7 @@ mod tests {
         let doc = json!({
             "metadata": {"name": "web"},
             "spec": {"maxReplicas": 3, "metrics": [metric("memory"), metric("cpu")], "behavior": {"scaleUp": {"selectPolicy": "Max"}}},
-            "status": {"conditions": [{"type": "AbleToScale", "status": "True"}]},
+            "status": {"conditions": [{"type": "AbleToScale", "status": "True"}], "currentMetrics": null},
         });
         let old = to_v1(doc.clone());
         assert_eq!(old["spec"]["targetCPUUtilizationPercentage"], 60);

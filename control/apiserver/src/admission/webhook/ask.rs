@@ -132,7 +132,7 @@ fn patched(asked: &Asked<'_>, patch: &[u8]) -> Result<Option<Value>, Stop> {
     match patch::json(object, patch) {
         Ok(patched) if patched == *object => Ok(None),
         Ok(patched) => Ok(Some(patched)),
-        Err(PatchError::Malformed(why)) => {
+        Err(PatchError::Malformed(why) | PatchError::TooLarge(why)) => {
             Err(Stop::Failed { why: format!("received undecodable patch in webhook response: {why}"), code: 503 })
         }
         Err(PatchError::Unprocessable(why)) => Err(Stop::Own(Status::internal(why))),

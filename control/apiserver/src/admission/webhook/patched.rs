@@ -30,7 +30,8 @@ pub(super) async fn adopt(
     }
     // Members that nobody knows are dropped, as everywhere.
     let options = Options { field_validation: FieldValidation::Ignore, ..Options::default() };
-    let decoded = body::patched(&expected, patched, String::new, &options, &mut Vec::new()).map_err(|status| broken(&status.message))?;
+    let decoded = body::patched(&expected, patched, |why| body::misfit("", why), &options, &mut Vec::new())
+        .map_err(|status| broken(&status.message))?;
     take(request, place, decoded, new, old).await
 }
 

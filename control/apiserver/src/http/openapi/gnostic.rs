@@ -20,6 +20,11 @@ pub(super) fn document(doc: &Value) -> Vec<u8> {
     info.text(1, doc["info"].get("title")).text(2, doc["info"].get("version"));
     let mut message = Message::default();
     message.text(1, doc.get("swagger")).message(2, info).message(8, paths).message(9, definitions);
+    if doc.get("parameters").is_some() {
+        let mut shared = Message::default();
+        shared.named(1, doc.get("parameters"), parameter);
+        message.message(10, shared);
+    }
     message.0
 }
 
@@ -60,7 +65,18 @@ fn response(response: &Value) -> Message {
 
 fn parameters(message: &mut Message, field: u64, list: Option<&Value>) {
     for parameter in list.and_then(Value::as_array).into_iter().flatten() {
-        message.message(field, only(1, self::parameter(parameter)));
+        message.message(field, parameter_or_reference(parameter));
+    }
+}
+
+fn parameter_or_reference(value: &Value) -> Message {
+    match value.get("$ref") {
+        Some(target) => {
+            let mut reference = Message::default();
+            reference.text(1, Some(target));
+            only(2, reference)
+        }
+        None => only(1, parameter(value)),
     }
 }
 
@@ -134,8 +150,7 @@ fn schema(schema: &Value) -> Message {
 fn bounds(message: &mut Message, object: &Map<String, Value>) {
     for (name, field) in [("multipleOf", 6), ("maximum", 7), ("minimum", 9)] {
         if let Some(number) = object.get(name).and_then(Value::as_f64) {
-            message.varint(field << 3 | 1);
-            message.0.extend_from_slice(&number.to_le_bytes());
+            message.double(field, number);
         }
     }
     for (name, field) in [("exclusiveMaximum", 8), ("exclusiveMinimum", 10), ("uniqueItems", 16)] {
@@ -145,8 +160,7 @@ fn bounds(message: &mut Message, object: &Map<String, Value>) {
         [("maxLength", 11), ("minLength", 12), ("maxItems", 14), ("minItems", 15), ("maxProperties", 17), ("minProperties", 18)]
     {
         if let Some(number) = object.get(name).and_then(Value::as_u64).filter(|number| *number > 0) {
-            message.varint(field << 3);
-            message.varint(number);
+            message.number(field, number);
         }
     }
     message.text(13, object.get("pattern"));
@@ -156,43 +170,8 @@ fn bounds(message: &mut Message, object: &Map<String, Value>) {
 mod tests {
     use ::schema::json;
 
+    use super::super::wire::{at_field as at, fields};
     use super::*;
-
-    /// Field numbers and payloads of a message; numbers as their digits.
-    fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
-        fn varint(bytes: &mut &[u8]) -> u64 {
-            let mut value = 0;
-            for shift in (0..).step_by(7) {
-                let byte = bytes[0];
-                *bytes = &bytes[1..];
-                value |= u64::from(byte & 0x7f) << shift;
-                if byte < 0x80 {
-                    break;
-                }
-            }
-            value
-        }
-        let mut found = Vec::new();
-        while !bytes.is_empty() {
-            let key = varint(&mut bytes);
-            let length = match key & 7 {
-                0 => {
-                    let value = varint(&mut bytes);
-                    found.push((key >> 3, value.to_string().into_bytes()));
-                    continue;
-                }
-                1 => 8,
-                _ => varint(&mut bytes) as usize,
-            };
-            found.push((key >> 3, bytes[..length].to_vec()));
-            bytes = &bytes[length..];
-        }
-        found
-    }
-
-    fn at(fields: &[(u64, Vec<u8>)], number: u64) -> &[u8] {
-        &fields.iter().find(|(field, _)| *field == number).unwrap_or_else(|| panic!("no field {number}")).1
-    }
 
     #[test]
     fn a_schema_keeps_its_fields() {

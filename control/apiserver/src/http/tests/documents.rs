@@ -91,7 +91,13 @@ async fn openapi_v2_is_json_and_protobuf_and_kept_by_its_hash() {
     let mut found = BTreeSet::new();
     references(&document, &mut found);
     let definitions = document.map_at("definitions").unwrap();
-    assert!(found.iter().all(|reference| definitions.contains_key(reference.strip_prefix("#/definitions/").unwrap())));
+    let shared = document.map_at("parameters").unwrap();
+    let leads = |reference: &String| match reference.strip_prefix("#/parameters/") {
+        Some(name) => shared.contains_key(name),
+        None => definitions.contains_key(reference.strip_prefix("#/definitions/").unwrap()),
+    };
+    assert!(found.iter().all(leads));
+    assert!(found.iter().any(|reference| reference.starts_with("#/parameters/labelSelector-")));
     let at = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
     let dots = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     for accept in [at, dots] {
@@ -103,6 +109,20 @@ async fn openapi_v2_is_json_and_protobuf_and_kept_by_its_hash() {
         assert_eq!(world.get("/openapi/v2", &[("accept", accept), ("if-none-match", etag)]).await.0, 304);
     }
     assert_eq!(world.get("/openapi/v2", &[("accept", "text/html")]).await.0, 406);
+}
+
+#[tokio::test]
+async fn openapi_v3_is_protobuf_for_who_prefers_it() {
+    let world = World::start().await;
+    let dots = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+    for accept in ["application/com.github.proto-openapi.spec.v3@v1.0+protobuf", dots] {
+        let (status, headers, bytes) = world.get("/openapi/v3/apis/apps/v1", &[("accept", accept)]).await;
+        assert_eq!((status.as_u16(), &headers["content-type"]), (200, &http::header::HeaderValue::from_static(dots)));
+        assert_eq!(bytes[..7], *b"\x0a\x053.0.0");
+        let etag = headers["etag"].to_str().unwrap();
+        assert_eq!(world.get("/openapi/v3/apis/apps/v1", &[("accept", accept), ("if-none-match", etag)]).await.0, 304);
+    }
+    assert_eq!(world.get("/openapi/v3/apis/apps/v1", &[("accept", "text/html")]).await.0, 406);
 }
 
 #[tokio::test]
