@@ -24,6 +24,7 @@ mod audit;
 mod identity;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use env::Env;

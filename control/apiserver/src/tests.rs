@@ -7,6 +7,7 @@ mod custom;
 mod delete;
 mod golden;
 mod lists;
+mod matrix;
 pub(crate) mod on_etcd;
 mod ownership;
 mod patch;

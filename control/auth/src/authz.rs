@@ -105,7 +105,11 @@ impl Authorizer for Chain {
             errors.extend(Some(decision.error()).filter(|error| !error.is_empty()).map(str::to_owned));
         }
         let reason = reasons.join("\n");
-        if errors.is_empty() { Decision::NoOpinion { reason } } else { Decision::Failed { denied: false, reason, error: errors.join(", ") } }
+        if errors.is_empty() {
+            Decision::NoOpinion { reason }
+        } else {
+            Decision::Failed { denied: false, reason, error: errors.join(", ") }
+        }
     }
 
     async fn rules_for(&self, user: &UserInfo, namespace: &str) -> Rules {

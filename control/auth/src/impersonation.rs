@@ -319,7 +319,10 @@ mod tests {
         agent.extra.insert(NODE_NAME.into(), vec!["n1".into()]);
         let get = Attributes::resource(&agent, "get", "", "v1", "pods");
         let became = wanted("system:node:n1").apply(&get, &authority).await.unwrap();
-        assert_eq!((became.user.groups.join(","), became.constraint.as_str()), ("system:nodes,system:authenticated".into(), "impersonate:associated-node"));
+        assert_eq!(
+            (became.user.groups.join(","), became.constraint.as_str()),
+            ("system:nodes,system:authenticated".into(), "impersonate:associated-node")
+        );
         assert!(wanted("system:node:n2").apply(&get, &authority).await.is_err());
         let stranger = UserInfo { extra: [(NODE_NAME.into(), vec!["n1".into()])].into(), ..UserInfo::new("ann", &[]) };
         assert!(wanted("system:node:n1").apply(&Attributes { user: &stranger, ..get }, &authority).await.is_err(), "no account, no node");

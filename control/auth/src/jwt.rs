@@ -181,7 +181,10 @@ mod tests {
         let text = token(r#"{"alg":"ES256","kid":"k"}"#, r#"{"iss":"i","aud":["a","b"],"exp":12.9,"nested":{"a":[1,null,true]}}"#);
         let jws = Jws::parse(&text).unwrap();
         assert_eq!((jws.algorithm.as_str(), jws.key_id.as_str(), jws.issuer()), ("ES256", "k", "i"));
-        assert_eq!((audiences(&jws.claims), seconds(&jws.claims, "exp"), seconds(&jws.claims, "nbf")), (vec!["a".into(), "b".into()], Some(12), None));
+        assert_eq!(
+            (audiences(&jws.claims), seconds(&jws.claims, "exp"), seconds(&jws.claims, "nbf")),
+            (vec!["a".into(), "b".into()], Some(12), None)
+        );
         assert_eq!(jws.message, text.rsplit_once('.').unwrap().0);
     }
 

@@ -1,5 +1,7 @@
-//! What a node may do: its own node object, lease and pods, and what its pods name (secrets, config maps, claims,
-//! tokens of their service accounts). Nothing that belongs to another node.
+//! What a node may do: its own node object, lease and pods, and what its pods name (secrets, config maps, claims and their volumes with
+//! the secrets of those, resource claims, tokens of their service accounts), attachments, slices and certificate requests of its own.
+//! Nothing that belongs to another node. What a write may hold is the business of the NodeRestriction plug-in: here only the name is
+//! known, and of a create not even that.
 //!
 //! There is no graph to keep: one informer of pods has an index whose keys are `<node>/<kind>/<namespace>/<name>` for every
 //! object that a pod names, so a question is one look-up. A node asks for a pod's things the moment that it sees the pod,
@@ -22,6 +24,8 @@ use crate::rbac::rules::allow;
 use crate::seam::{Attributes, Authorizer, Decision, Rules, UserInfo};
 
 const BY_REFERENCE: &str = "node-references";
+/// Volumes by the secrets that a node mounts them with: `<namespace>/<name>`.
+const BY_SECRET: &str = "secrets";
 
 /// The Node authorizer.
 pub struct Nodes {
@@ -33,17 +37,31 @@ pub struct Nodes {
     rules: Vec<PolicyRule>,
 }
 
-/// Resources whose access depends on names; the others follow `rules`.
-const BY_NAME: [&str; 8] =
-    ["nodes", "pods", "secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes", "serviceaccounts", "events"];
+/// Resources that are decided about here; the others follow `rules`.
+const DECIDED: [(&str, &str); 13] = [
+    ("", "nodes"),
+    ("", "pods"),
+    ("", "secrets"),
+    ("", "configmaps"),
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "serviceaccounts"),
+    ("coordination.k8s.io", "leases"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourceslices"),
+    ("certificates.k8s.io", "podcertificaterequests"),
+];
 
 impl Nodes {
     /// `client` must not need authorization itself: its user is in `system:masters`.
     pub fn start(env: &Env, client: Client) -> Arc<Self> {
         let pods = Informer::start(env, client.clone(), Target::of("v1", "pods", ""), Options::default(), &[(BY_REFERENCE, keys_of)]);
-        let volumes = Informer::start(env, client.clone(), Target::of("v1", "persistentvolumes", ""), Options::default(), &[]);
+        let of_secrets: &[(&'static str, client::informer::IndexFn)] = &[(BY_SECRET, references::volume_secrets)];
+        let volumes = Informer::start(env, client.clone(), Target::of("v1", "persistentvolumes", ""), Options::default(), of_secrets);
         let mut rules = policy::default_rules("system:node");
-        rules.retain(|rule| !rule.api_groups.iter().any(String::is_empty) || !rule.resources.iter().any(|resource| is_by_name(resource)));
+        rules.retain(|rule| !rule.resources.iter().any(|resource| is_decided(&rule.api_groups, resource)));
         Arc::new(Self { pods, volumes, client, rules })
     }
 
@@ -59,77 +77,128 @@ impl Nodes {
         }
         match (asked.group, asked.resource) {
             ("", "nodes") => own_node(node, asked),
-            ("", "pods") => self.own_pod(node, asked).await,
-            ("", "secrets") => self.read(node, asked, Kind::Secret).await,
+            ("", "pods") => self.pod(node, asked).await,
+            ("", "secrets") => self.secret(node, asked).await,
             ("", "configmaps") => self.read(node, asked, Kind::ConfigMap).await,
             ("", "persistentvolumeclaims") => self.claim(node, asked).await,
             ("", "persistentvolumes") => self.volume(node, asked).await,
             ("", "serviceaccounts") => self.account(node, asked).await,
-            ("", "events") => only(asked, &["create", "update", "patch"], &[""]),
-            ("resource.k8s.io", "resourceclaims") => self.read(node, asked, Kind::ResourceClaim).await,
+            ("resource.k8s.io", "resourceclaims") => {
+                only_get(asked)?;
+                self.related(node, asked, Kind::ResourceClaim).await
+            }
+            ("resource.k8s.io", "resourceslices") => self.slice(node, asked).await,
+            ("certificates.k8s.io", "podcertificaterequests") => self.certificate_request(node, asked).await,
             ("coordination.k8s.io", "leases") => own_lease(node, asked),
-            ("storage.k8s.io", "csinodes") => own_named(node, asked, &["get", "create", "update", "patch", "delete"]),
-            ("storage.k8s.io", "volumeattachments") => self.attachment(node, asked).await,
+            ("storage.k8s.io", "csinodes") => own_csi_node(node, asked),
+            ("storage.k8s.io", "volumeattachments") => {
+                only_get(asked)?;
+                self.owned(node, asked, "storage.k8s.io/v1").await
+            }
             _ if allow(&self.rules, asked) => Ok(()),
             _ => Err(String::new()),
         }
     }
 
-    async fn own_pod(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
+    async fn pod(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
         match (asked.subresource, asked.verb) {
-            ("", "list" | "watch") if asked.name.is_empty() => selects(asked, "spec.nodeName", node),
-            // Mirror pods of static ones; the pod must name this node, which admission checks.
-            ("", "create") => Ok(()),
-            // Without a name it is only a question whether there is such a right at all.
-            ("", "delete") | ("status", "update" | "patch") | ("eviction", "create") if asked.name.is_empty() => Ok(()),
-            ("", "get" | "watch" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
-                self.related(node, asked, Kind::Pod).await
-            }
-            _ => Err(format!("node {node:?} may not {} pods/{}", asked.verb, asked.subresource)),
+            ("", "get") => self.related(node, asked, Kind::Pod).await,
+            ("", "list" | "watch") if selects(asked, "spec.nodeName", node) => Ok(()),
+            ("", "list" | "watch") if !asked.name.is_empty() => self.related(node, asked, Kind::Pod).await,
+            ("", "list" | "watch") => Err("can only list/watch pods with spec.nodeName field selector".into()),
+            // Mirror pods of static ones, and the state of its own: admission sees whose they are.
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+            _ => Err(String::new()),
         }
     }
 
     /// Reading one named object that a pod of the node names.
     async fn read(&self, node: &str, asked: &Attributes<'_>, kind: Kind) -> Result<(), String> {
-        only(asked, &["get", "list", "watch"], &[""])?;
+        check_read(asked)?;
         self.related(node, asked, kind).await
+    }
+
+    /// A secret of a pod, or of a volume that a pod claims.
+    async fn secret(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
+        check_read(asked)?;
+        let volumes = self.volumes.store.by(BY_SECRET, &format!("{}/{}", asked.namespace, asked.name));
+        if volumes.iter().any(|volume| self.is_claimed(node, volume)) {
+            return Ok(());
+        }
+        self.related(node, asked, Kind::Secret).await
     }
 
     async fn claim(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
         match (asked.subresource, asked.verb) {
-            ("", "get") | ("status", "get" | "update" | "patch") => self.related(node, asked, Kind::Claim).await,
-            _ => Err("can only get claims and write their status".into()),
+            ("status", "update" | "patch") => {}
+            ("status", _) => return Err("can only get/update/patch this type".into()),
+            _ => only_get(asked)?,
         }
+        self.related(node, asked, Kind::Claim).await
     }
 
     async fn account(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
         match (asked.subresource, asked.verb) {
-            ("token", "create") | ("", "get") => self.related(node, asked, Kind::ServiceAccount).await,
-            _ => Err("can only create tokens for individual service accounts".into()),
+            ("", "get") if !asked.name.is_empty() => self.related(node, asked, Kind::ServiceAccount).await,
+            (_, verb) if verb != "create" || asked.name.is_empty() => Err("can only create tokens for individual service accounts".into()),
+            ("token", _) => self.related(node, asked, Kind::ServiceAccount).await,
+            _ => Err("can only create token subresource of serviceaccount".into()),
         }
     }
 
     async fn volume(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
-        only(asked, &["get"], &[""])?;
-        let volume = self.volumes.store.get(asked.name).ok_or_else(|| no_relationship(node))?.value();
-        let of_claim = key(node, Kind::Claim, volume.str_at("spec.claimRef.namespace"), volume.str_at("spec.claimRef.name"));
-        if self.pods.store.by(BY_REFERENCE, &of_claim).is_empty() { Err(no_relationship(node)) } else { Ok(()) }
+        only_get(asked)?;
+        let volume = self.volumes.store.get(asked.name).ok_or_else(|| no_relationship(node))?;
+        if self.is_claimed(node, &volume) { Ok(()) } else { Err(no_relationship(node)) }
     }
 
-    async fn attachment(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
-        only(asked, &["get"], &[""])?;
-        let target = Target::of("storage.k8s.io/v1", "volumeattachments", "").named(asked.name);
-        let attachment = self.client.get(target).await.map_err(|_| no_relationship(node))?;
-        if attachment.value().str_at("spec.nodeName") == node { Ok(()) } else { Err(no_relationship(node)) }
+    /// Whether a pod of `node` has the claim that has the volume.
+    fn is_claimed(&self, node: &str, volume: &Object) -> bool {
+        let volume = volume.value();
+        let of_claim = key(node, Kind::Claim, volume.str_at("spec.claimRef.namespace"), volume.str_at("spec.claimRef.name"));
+        !self.pods.store.by(BY_REFERENCE, &of_claim).is_empty()
+    }
+
+    async fn slice(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
+        if !asked.subresource.is_empty() {
+            return Err("cannot authorize ResourceSlice subresources".into());
+        }
+        match asked.verb {
+            "create" => Ok(()), // admission sees whose it is
+            "get" | "update" | "patch" | "delete" => self.owned(node, asked, "resource.k8s.io/v1").await,
+            "watch" | "list" | "deletecollection" if selects(asked, "spec.nodeName", node) => Ok(()),
+            "watch" | "list" | "deletecollection" => {
+                Err("can only list/watch/deletecollection resourceslices with nodeName field selector".into())
+            }
+            _ => Err("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection".into()),
+        }
+    }
+
+    async fn certificate_request(&self, node: &str, asked: &Attributes<'_>) -> Result<(), String> {
+        match (asked.subresource, asked.verb) {
+            ("", "create") => Ok(()), // admission sees for which pod
+            ("", "get") => self.owned(node, asked, "certificates.k8s.io/v1").await,
+            ("", "list" | "watch") if selects(asked, "spec.nodeName", node) => Ok(()),
+            ("", "list" | "watch") => Err("can only list/watch podcertificaterequests with spec.nodeName field selector".into()),
+            ("", _) => Err("can only create, get, list and watch podcertificaterequests".into()),
+            _ => Err("cannot authorize podcertificaterequests subresources".into()),
+        }
+    }
+
+    /// An object that says whose it is itself.
+    async fn owned(&self, node: &str, asked: &Attributes<'_>, api_version: &str) -> Result<(), String> {
+        if asked.name.is_empty() {
+            return Err("No Object name found".into());
+        }
+        let target = Target::of(api_version, asked.resource, asked.namespace).named(asked.name);
+        let object = self.client.get(target).await.map_err(|_| no_relationship(node))?;
+        if object.value().str_at("spec.nodeName") == node { Ok(()) } else { Err(no_relationship(node)) }
     }
 
     /// Whether a pod of `node` names (or is) what is asked for.
     async fn related(&self, node: &str, asked: &Attributes<'_>, kind: Kind) -> Result<(), String> {
         if asked.name.is_empty() {
             return Err("No Object name found".into());
-        }
-        if asked.namespace.is_empty() {
-            return Err("can only read namespaced object of this type".into());
         }
         let wanted = key(node, kind, asked.namespace, asked.name);
         if !self.pods.store.by(BY_REFERENCE, &wanted).is_empty() || self.related_now(node, asked.namespace, &wanted).await {
@@ -177,56 +246,75 @@ impl Authorizer for Nodes {
     }
 }
 
-fn is_by_name(resource: &str) -> bool {
-    BY_NAME.contains(&resource.split('/').next().unwrap_or_default())
+fn is_decided(groups: &[String], resource: &str) -> bool {
+    let parent = resource.split('/').next().unwrap_or_default();
+    DECIDED.iter().any(|(group, own)| *own == parent && groups.iter().any(|one| one == group))
 }
 
 fn no_relationship(node: &str) -> String {
-    format!("no relationship found between node {node:?} and this object")
+    format!("no relationship found between node '{node}' and this object")
 }
 
-fn only(asked: &Attributes<'_>, verbs: &[&str], subresources: &[&str]) -> Result<(), String> {
-    if !verbs.contains(&asked.verb) {
-        return Err(format!("can only {} resources of this type", verbs.join("/")));
+fn only_get(asked: &Attributes<'_>) -> Result<(), String> {
+    match (asked.verb, asked.subresource) {
+        ("get", "") => Ok(()),
+        ("get", _) => Err("cannot get subresource".into()),
+        _ => Err("can only get individual resources of this type".into()),
     }
-    if subresources.contains(&asked.subresource) { Ok(()) } else { Err("cannot access this subresource".into()) }
+}
+
+fn check_read(asked: &Attributes<'_>) -> Result<(), String> {
+    if !matches!(asked.verb, "get" | "list" | "watch") {
+        return Err("can only read resources of this type".into());
+    }
+    if !asked.subresource.is_empty() {
+        return Err("cannot read subresource".into());
+    }
+    if asked.namespace.is_empty() { Err("can only read namespaced object of this type".into()) } else { Ok(()) }
 }
 
 fn own_node(node: &str, asked: &Attributes<'_>) -> Result<(), String> {
-    let own = asked.name == node;
     match (asked.subresource, asked.verb) {
-        // A node registers itself: the name stands in the body.
-        ("", "create") => Ok(()),
-        ("", "list" | "watch") if asked.name.is_empty() => selects(asked, "metadata.name", node),
-        ("", "get" | "list" | "watch" | "update" | "patch") | ("status", "update" | "patch") if own => Ok(()),
-        _ => Err(format!("node {node:?} may only read and write its own node")),
+        // A node registers itself: the name stands in the body, which admission sees.
+        ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
+        ("", "get" | "list" | "watch") => match asked.name {
+            own if own == node => Ok(()),
+            "" if selects(asked, "metadata.name", node) => Ok(()),
+            "" => Err(format!("node '{node}' cannot read all nodes, only its own Node object")),
+            other => Err(format!("node '{node}' cannot read '{other}', only its own Node object")),
+        },
+        _ => Err(String::new()),
     }
 }
 
 fn own_lease(node: &str, asked: &Attributes<'_>) -> Result<(), String> {
+    if !matches!(asked.verb, "get" | "create" | "update" | "patch" | "delete") {
+        return Err("can only get, create, update, patch, or delete a node lease".into());
+    }
     if asked.namespace != "kube-node-lease" {
         return Err("can only access leases in the \"kube-node-lease\" system namespace".into());
     }
-    own_named(node, asked, &["get", "create", "update", "patch", "delete"])
+    own_named(node, asked, "can only access node lease with the same name as the requesting node")
+}
+
+fn own_csi_node(node: &str, asked: &Attributes<'_>) -> Result<(), String> {
+    if !matches!(asked.verb, "get" | "create" | "update" | "patch" | "delete") {
+        return Err("can only get, create, update, patch, or delete a CSINode".into());
+    }
+    if !asked.subresource.is_empty() {
+        return Err("cannot authorize CSINode subresources".into());
+    }
+    own_named(node, asked, "can only access CSINode with the same name as the requesting node")
 }
 
 /// An object of the node's own name; a create has no name to look at.
-fn own_named(node: &str, asked: &Attributes<'_>, verbs: &[&str]) -> Result<(), String> {
-    only(asked, verbs, &[""])?;
-    if asked.verb == "create" || asked.name == node {
-        Ok(())
-    } else {
-        Err("can only access an object with the same name as the requesting node".into())
-    }
+fn own_named(node: &str, asked: &Attributes<'_>, why: &str) -> Result<(), String> {
+    if asked.verb == "create" || asked.name == node { Ok(()) } else { Err(why.into()) }
 }
 
-/// Whether the field selector keeps the list to what is `field=value`.
-fn selects(asked: &Attributes<'_>, field: &str, value: &str) -> Result<(), String> {
-    let selector = FieldSelector::parse(asked.field_selector).map_err(|error| error.to_string())?;
-    if selector.exact(field) == Some(value) {
-        return Ok(());
-    }
-    Err(format!("can only list/watch {} with the field selector {field}={value}", asked.resource))
+/// Whether the field selector keeps a list to what is `field=value`.
+fn selects(asked: &Attributes<'_>, field: &str, value: &str) -> bool {
+    FieldSelector::parse(asked.field_selector).is_ok_and(|selector| selector.exact(field) == Some(value))
 }
 
 #[cfg(test)]
@@ -262,14 +350,17 @@ mod tests {
         json!({"kind": "Pod", "metadata": {"name": name, "namespace": "d", "resourceVersion": "3"}, "spec": {
             "nodeName": node, "serviceAccountName": "sa", "imagePullSecrets": [{"name": "pull"}],
             "containers": [{"name": "c", "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "env", "key": "k"}}}], "envFrom": [{"configMapRef": {"name": "all"}}]}],
+            "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "template"}],
             "volumes": [{"name": "v", "configMap": {"name": "vol"}}, {"name": "p", "projected": {"sources": [{"secret": {"name": "proj"}}]}},
-                        {"name": "c", "persistentVolumeClaim": {"claimName": "data"}}]}})
+                        {"name": "c", "persistentVolumeClaim": {"claimName": "data"}}]},
+            "status": {"resourceClaimStatuses": [{"name": "gpu", "resourceClaimName": "gpu-x7"}], "extendedResourceClaimStatus": {"resourceClaimName": "extended"}}})
     }
 
     #[tokio::test]
     async fn a_node_reaches_what_its_pods_name_and_nothing_else() {
         let env = Env::sim(1);
-        let volume = json!({"kind": "PersistentVolume", "metadata": {"name": "pv", "resourceVersion": "2"}, "spec": {"claimRef": {"namespace": "d", "name": "data"}}});
+        let volume = json!({"kind": "PersistentVolume", "metadata": {"name": "pv", "resourceVersion": "2"}, "spec": {"claimRef": {"namespace": "d", "name": "data"},
+            "csi": {"nodeStageSecretRef": {"name": "disk", "namespace": "d"}, "controllerPublishSecretRef": {"name": "control", "namespace": "d"}}}});
         let nodes = Nodes::start(&env, Client::new(Arc::new(Shelf(vec![pod("web", "n1"), volume]))));
         nodes.synced().await;
         let (n1, n2) = (UserInfo::new("system:node:n1", &[NODES, AUTHENTICATED]), UserInfo::new("system:node:n2", &[NODES, AUTHENTICATED]));
@@ -285,16 +376,27 @@ mod tests {
             ("get", "persistentvolumeclaims", "data", true),
             ("create", "serviceaccounts/token", "sa", true),
             ("create", "serviceaccounts/token", "default", false),
-            ("patch", "pods/status", "web", true),
-            ("delete", "pods", "web", true),
-            ("patch", "pods/status", "api", false),
+            ("get", "secrets", "disk", true),
+            ("get", "secrets", "control", false),
+            ("get", "resourceclaims.resource.k8s.io", "gpu-x7", true),
+            ("get", "resourceclaims.resource.k8s.io", "extended", true),
+            ("get", "resourceclaims.resource.k8s.io", "template", false),
+            ("list", "resourceclaims.resource.k8s.io", "gpu-x7", false),
+            ("patch", "persistentvolumeclaims/status", "data", true),
+            ("update", "persistentvolumeclaims", "data", false),
+            ("get", "serviceaccounts", "sa", true),
+            ("delete", "serviceaccounts", "sa", false),
+            ("get", "pods", "web", true),
+            ("watch", "pods", "web", true),
+            ("get", "pods", "api", false),
             ("get", "pods/exec", "web", false),
             ("create", "events", "", true),
             ("list", "services", "", true),
             ("list", "pods", "", false),
         ] {
+            let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-            let asked = Attributes { namespace: "d", name, subresource, ..Attributes::resource(&n1, verb, "", "v1", resource) };
+            let asked = Attributes { namespace: "d", name, subresource, ..Attributes::resource(&n1, verb, group, "v1", resource) };
             assert_eq!(nodes.authorize(&asked).await.is_allowed(), want, "{verb} {resource}/{subresource} {name}");
             let asked = Attributes { user: &n2, ..asked };
             let everyone = matches!(resource, "services" | "events");

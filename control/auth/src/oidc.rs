@@ -108,13 +108,8 @@ impl Jwt {
         }
         let ca = Some(config.issuer.certificate_authority.clone()).filter(|ca| !ca.is_empty());
         let outside = dialer.trusting(&Trust { ca, ..Trust::default() })?;
-        let provider = Provider::signing_by(
-            &config.issuer.url,
-            config.issuer.discovery_url.as_deref(),
-            &config.algorithms,
-            Arc::clone(&outside),
-            env,
-        );
+        let provider =
+            Provider::signing_by(&config.issuer.url, config.issuer.discovery_url.as_deref(), &config.algorithms, Arc::clone(&outside), env);
         let groups = &config.claim_mappings.groups.claim;
         let distributed = (!groups.is_empty()).then(|| Distributed::new(groups, outside, env));
         Ok(Arc::new(Self { config, mapping, provider, distributed, env: env.clone() }))

@@ -1,11 +1,12 @@
 //! The default roles and bindings, in upstream's names and rules, from one text (`policy/default.txt`).
 //!
 //! [`reconcile`] brings a running cluster up to them the way upstream does: what is missing is made, rules and subjects
-//! that are missing are added, nothing is ever taken away, and an object whose autoupdate annotation is not `true` is left alone.
+//! that are missing are added, nothing is ever taken away, a binding that names another role is exchanged, and an object whose
+//! autoupdate annotation is not `true` is left alone.
 
 use std::collections::BTreeSet;
 
-use client::{Client, Target};
+use client::{Client, Delete, Options, Target};
 use schema::{DocExt, Status, Value, json};
 
 use crate::RBAC_GROUP;
@@ -41,6 +42,13 @@ async fn reconcile_one(client: &Client, want: Value) -> Result<(), Status> {
     let one = collection.clone().named(want.str_at("metadata.name"));
     loop {
         let outcome = match client.get(one.clone()).await {
+            Ok(held) if names_another_role(&held.value(), &want) => {
+                let delete = Delete { uid: Some(held.meta.uid.clone()), ..Delete::default() };
+                match client.delete(one.clone(), Options { delete, ..Options::default() }).await {
+                    Err(status) if !status.is_not_found() => Err(status),
+                    _ => continue, // it is made anew
+                }
+            }
             Ok(held) => match merged(&held.value(), &want) {
                 Some(next) => client.update(one.clone(), next).await.map(|_| ()),
                 None => Ok(()),
@@ -64,10 +72,20 @@ fn resource_of(kind: &str) -> &'static str {
     }
 }
 
+/// A binding's role cannot be changed, only the binding exchanged.
+fn names_another_role(held: &Value, want: &Value) -> bool {
+    held.at("roleRef") != want.at("roleRef") && follows(held)
+}
+
+/// Whether an object is ours to mend: its annotation says nothing else.
+fn follows(held: &Value) -> bool {
+    let annotation = held.at("metadata.annotations").and_then(|all| all.get(AUTOUPDATE)).and_then(Value::as_str);
+    annotation.is_none_or(|auto| auto == "true")
+}
+
 /// `held` with what it lacks of `want`; None where it lacks nothing or must be left alone.
 fn merged(held: &Value, want: &Value) -> Option<Value> {
-    let annotations = held.at("metadata.annotations").and_then(|all| all.get(AUTOUPDATE)).and_then(Value::as_str);
-    if annotations.is_some_and(|auto| auto != "true") || held.at("roleRef") != want.at("roleRef") {
+    if !follows(held) {
         return None;
     }
     let mut next = held.clone();
@@ -284,5 +302,11 @@ mod tests {
         assert_eq!(next.items_at("rules").len(), 2);
         held["metadata"]["annotations"][AUTOUPDATE] = json!("false");
         assert_eq!(merged(&held, &want), None);
+        let binding = find(&bootstrap_policy(), "ClusterRoleBinding", "system:discovery").clone();
+        let mut other = binding.clone();
+        other["roleRef"]["name"] = json!("view");
+        assert!(names_another_role(&other, &binding) && !names_another_role(&binding, &binding));
+        other["metadata"]["annotations"][AUTOUPDATE] = json!("false");
+        assert!(!names_another_role(&other, &binding));
     }
 }

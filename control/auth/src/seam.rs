@@ -57,12 +57,36 @@ pub struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     /// A question about a resource; fill in subresource, namespace and name as needed.
     pub fn resource(user: &'a UserInfo, verb: &'a str, group: &'a str, version: &'a str, resource: &'a str) -> Self {
-        Self { user, verb, group, version, resource, subresource: "", namespace: "", name: "", field_selector: "", label_selector: "", path: "" }
+        Self {
+            user,
+            verb,
+            group,
+            version,
+            resource,
+            subresource: "",
+            namespace: "",
+            name: "",
+            field_selector: "",
+            label_selector: "",
+            path: "",
+        }
     }
 
     /// A question about a path that is no resource.
     pub fn path(user: &'a UserInfo, verb: &'a str, path: &'a str) -> Self {
-        Self { user, verb, group: "", version: "", resource: "", subresource: "", namespace: "", name: "", field_selector: "", label_selector: "", path }
+        Self {
+            user,
+            verb,
+            group: "",
+            version: "",
+            resource: "",
+            subresource: "",
+            namespace: "",
+            name: "",
+            field_selector: "",
+            label_selector: "",
+            path,
+        }
     }
 
     pub fn is_resource(&self) -> bool {

@@ -73,7 +73,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_a_user() {
-        let tokens = StaticTokens::parse("# who\nt1,ann,1,\"dev,\"\"ops\"\"\"\n\nt2,bob,\n", Arc::from([crate::token::ISSUER.to_owned()])).unwrap();
+        let tokens =
+            StaticTokens::parse("# who\nt1,ann,1,\"dev,\"\"ops\"\"\"\n\nt2,bob,\n", Arc::from([crate::token::ISSUER.to_owned()])).unwrap();
         let (ann, _) = tokens.review("t1", &[]).await.unwrap().unwrap();
         assert_eq!((ann.name.as_str(), ann.uid.as_str()), ("ann", "1"));
         assert_eq!(ann.groups, ["dev", "\"ops\"", "system:authenticated"]);

@@ -163,7 +163,8 @@ impl Tokens {
         let signer = Signer::from_pem(signing_key).map_err(|why| format!("the token key cannot be used: {why}"))?;
         let mut keys = vec![signer.public().clone()];
         keys.extend(settings.keys.iter().filter(|key| *key != signer.public()).cloned());
-        let audiences = if settings.audiences.is_empty() { settings.issuers.iter().take(1).cloned().collect() } else { settings.audiences.clone() };
+        let audiences =
+            if settings.audiences.is_empty() { settings.issuers.iter().take(1).cloned().collect() } else { settings.audiences.clone() };
         Ok(Arc::new(Self { signer, keys, settings, audiences: audiences.into(), lookup, env: env.clone(), remembered: Mutex::default() }))
     }
 
@@ -206,7 +207,8 @@ impl Tokens {
         let jws = Jws::parse(token).ok().filter(|jws| is_issuer(jws.issuer()))?;
         let mut named = self.keys.iter().filter(|key| jws.key_id.is_empty() || key.id == jws.key_id).peekable();
         // Upstream's keys in files have no names that tokens of other programs could know.
-        let signed = if named.peek().is_some() { named.any(|key| jws.is_signed_by(key)) } else { self.keys.iter().any(|key| jws.is_signed_by(key)) };
+        let signed =
+            if named.peek().is_some() { named.any(|key| jws.is_signed_by(key)) } else { self.keys.iter().any(|key| jws.is_signed_by(key)) };
         signed.then_some(())?;
         serde_json::from_value(Value::Object(jws.claims)).ok()
     }

@@ -55,8 +55,13 @@ impl Remote {
         let mut pause = PAUSE;
         for left in (0..TRIES_MAX).rev() {
             let remaining = deadline.saturating_duration_since(env.instant());
-            let question =
-                Question { url: self.url.clone(), bearer: self.bearer.clone(), body: Some(review.clone()), follows: false, bytes_max: ANSWER_BYTES_MAX };
+            let question = Question {
+                url: self.url.clone(),
+                bearer: self.bearer.clone(),
+                body: Some(review.clone()),
+                follows: false,
+                bytes_max: ANSWER_BYTES_MAX,
+            };
             let outcome = self.outside.ask(question, remaining).await;
             let again = left > 0 && is_passing(&outcome) && env.instant() + pause < deadline;
             if !again {
@@ -80,7 +85,9 @@ fn read(outcome: Result<Reply, Fault>, kind: &str) -> Result<Value, String> {
     let reply = outcome.map_err(|fault| fault.message)?;
     let document: Option<Value> = serde_json::from_slice(&reply.body).ok();
     if !(200..=206).contains(&reply.status) {
-        return Err(document.filter(|status| status.str_at("kind") == "Status").map_or_else(|| refusal(&reply), |status| status.str_at("message").to_owned()));
+        return Err(document
+            .filter(|status| status.str_at("kind") == "Status")
+            .map_or_else(|| refusal(&reply), |status| status.str_at("message").to_owned()));
     }
     let document = document.ok_or_else(|| format!("the answer is no JSON: {}", shown(&reply.body)))?;
     match document.str_at("kind") {

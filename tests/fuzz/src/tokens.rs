@@ -8,12 +8,13 @@ use auth::TokenReviewer;
 use auth::bootstrap_token::BootstrapTokens;
 use auth::reviewers::Reviewers;
 use auth::token::legacy::LegacyTokens;
-use auth::token::{Lookup, Tokens};
+use auth::token::{Lookup, Settings, Tokens};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use client::Object;
 use env::Env;
-use jsonwebtoken::{Algorithm, EncodingKey};
 use schema::{Status, json};
 
 use crate::connections::wait_for;
@@ -35,16 +36,16 @@ impl Lookup for Few {
 
 struct World {
     reviewers: Arc<Reviewers>,
-    key: EncodingKey,
+    key: EcdsaKeyPair,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let env = Env::sim(1);
-    let pem = rcgen::KeyPair::generate().expect("a key can be made").serialize_pem();
-    let tokens = Tokens::new(&pem, Arc::new(Few), &env).expect("the key is a good one");
+    let pair = rcgen::KeyPair::generate().expect("a key can be made");
+    let tokens = Tokens::new(&pair.serialize_pem(), Settings::default(), Arc::new(Few), &env).expect("the key is a good one");
     let legacy = LegacyTokens::new(Arc::clone(&tokens));
     let bootstrap = BootstrapTokens::new(Arc::new(Few), &env);
-    let key = EncodingKey::from_ec_pem(pem.as_bytes()).expect("the key is a good one");
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der()).expect("the key is a good one");
     World { reviewers: Reviewers::new(vec![tokens, legacy, bootstrap]), key }
 });
 
@@ -53,8 +54,8 @@ pub(crate) fn jwt(input: &[u8]) {
         review(token);
     }
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(br#"{"alg":"ES256"}"#), URL_SAFE_NO_PAD.encode(input));
-    let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &WORLD.key, Algorithm::ES256).expect("the key signs");
-    review(&format!("{signed}.{signature}"));
+    let signature = WORLD.key.sign(&SystemRandom::new(), signed.as_bytes()).expect("the key signs");
+    review(&format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)));
 }
 
 fn review(token: &str) {

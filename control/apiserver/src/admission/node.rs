@@ -40,6 +40,15 @@ impl Plugin for NodeRestriction {
         if request.is("coordination.k8s.io", "leases") {
             return own_lease(request, &node);
         }
+        if request.is("storage.k8s.io", "csinodes") && request.name != node {
+            return Err(request.forbidden("can only access CSINode with the same name as the requesting node"));
+        }
+        if request.is("resource.k8s.io", "resourceslices") {
+            return own_slice(request, &node, new, old);
+        }
+        if request.is("certificates.k8s.io", "podcertificaterequests") {
+            return own_certificate_request(request, &node, new);
+        }
         if request.is("", "serviceaccounts") && request.subresource == "token" {
             return own_token(request, &node, new);
         }
@@ -128,6 +137,47 @@ fn own_lease(request: &Admission<'_>, node: &str) -> Result<(), Status> {
     } else {
         Err(request.forbidden("can only access node lease with the same name as the requesting node"))
     }
+}
+
+/// A node publishes and withdraws the devices that it has itself.
+fn own_slice(request: &Admission<'_>, node: &str, new: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+    let is_own = |doc: Option<&Value>| doc.is_none_or(|doc| doc.str_at("spec.nodeName") == node);
+    match request.operation {
+        Operation::Create if !is_own(new) => {
+            Err(request.forbidden("can only create ResourceSlice with the same NodeName as the requesting node"))
+        }
+        Operation::Update if !is_own(new) => {
+            Err(request.forbidden("can only update ResourceSlice with the same NodeName as the requesting node"))
+        }
+        Operation::Delete if !is_own(old) => {
+            Err(request.forbidden("can only delete ResourceSlice with the same NodeName as the requesting node"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A node asks for certificates of pods that run on it, as the account that they run as.
+fn own_certificate_request(request: &Admission<'_>, node: &str, new: Option<&Value>) -> Result<(), Status> {
+    let (Operation::Create, Some(new)) = (request.operation, new) else { return Ok(()) };
+    let refuse = |why: String| Err(request.forbidden(&why));
+    if new.str_at("spec.nodeName") != node {
+        return refuse(format!(
+            "PodCertificateRequest.Spec.NodeName={:?}, which is not the requesting node {node:?}",
+            new.str_at("spec.nodeName")
+        ));
+    }
+    let name = new.str_at("spec.podName");
+    let key = format!("/pods/{}/{name}", request.namespace);
+    let pod = request.core.cache.kind("/pods/").and_then(|pods| pods.get(&key));
+    let Some(pod) = pod else { return refuse(format!("while getting pod {}/{name}: not found", request.namespace)) };
+    let pod = pod.object.value();
+    for (field, path) in [("PodUID", "metadata.uid"), ("NodeName", "spec.nodeName"), ("ServiceAccountName", "spec.serviceAccountName")] {
+        let named = new.str_at(&format!("spec.{}{}", field[..1].to_lowercase(), &field[1..]));
+        if named != pod.str_at(path) {
+            return refuse(format!("PodCertificateRequest.Spec.{field} ({named:?}) does not match the pod's ({:?})", pod.str_at(path)));
+        }
+    }
+    Ok(())
 }
 
 /// A node gets tokens for accounts of pods that are bound to it, and bound to those pods.

@@ -5,6 +5,7 @@ mod aggregated;
 mod bombs;
 mod documents;
 mod identity;
+mod outsiders;
 mod proxy;
 mod reading;
 mod serving;
@@ -32,6 +33,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Agents, Face, Limits, Listener, Options, serve};
 use crate::assemble::{Assembled, assemble};
+use crate::settings::Settings;
 use crate::{Config, Core};
 
 /// A server of its own, with its own authority.
@@ -57,14 +59,22 @@ impl World {
     }
 
     pub(super) async fn with_options(limits: Limits, options: impl FnOnce(&Env) -> Options) -> Self {
+        Self::with_settings(limits, options, &Settings::default()).await
+    }
+
+    pub(super) async fn with_settings(limits: Limits, options: impl FnOnce(&Env) -> Options, settings: &Settings) -> Self {
         let (dir, env) = (tempfile::tempdir().unwrap(), Env::real());
         let pki = Pki::ensure(dir.path(), &env).unwrap();
         let config = Config { api_address: ("192.0.2.1".parse().unwrap(), 6443), ..Config::default() };
         let store = crate::tests::on_etcd::fresh_store().await;
-        let Assembled { core, tokens, reviewers, legacy, .. } = assemble(store, &env, config, pki.signing_key()).await.unwrap();
-        let authenticator = Authenticator::new(ClientCertificates::new(pki.ca(), &env).unwrap(), reviewers, &env)
+        let assembled = assemble(store, &env, settings.configure(config).unwrap(), pki.signing_key()).await.unwrap();
+        settings.authorize(&assembled.authority, &env).unwrap();
+        let certificates = ClientCertificates::new(pki.ca(), &env).unwrap();
+        let authenticator = Authenticator::new(certificates, Arc::clone(&assembled.reviewers) as _, &env)
             .with_static_token("admin", UserInfo::new("admin", &[MASTERS]))
             .with_static_token("alice", UserInfo::new("alice", &["dev"]));
+        let authenticator = settings.authenticator(authenticator, &assembled, &env).unwrap();
+        let Assembled { core, tokens, legacy, .. } = assembled;
         let agents = Agents::new(pki.client_config(Some(&pki.leaf(&Leaf::api_server_to_agent()).unwrap()))).on_loopback();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();

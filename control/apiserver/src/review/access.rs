@@ -84,7 +84,8 @@ async fn decided(call: &Call<'_>, mut doc: Value, user: &UserInfo) -> Value {
     if !decision.reason().is_empty() {
         status["reason"] = json!(decision.reason());
     }
-    let faults: Vec<&str> = [decision.error()].into_iter().chain(selectors.faults.iter().copied()).filter(|fault| !fault.is_empty()).collect();
+    let faults: Vec<&str> =
+        [decision.error()].into_iter().chain(selectors.faults.iter().copied()).filter(|fault| !fault.is_empty()).collect();
     if !faults.is_empty() {
         status["evaluationError"] = json!(faults.join("; "));
     }

@@ -71,7 +71,8 @@ fn labels_text(selector: &Value) -> (String, bool) {
     }
     let requirements = selector.items_at("requirements");
     let one = |requirement: &Value| {
-        let (key, values) = (requirement.str_at("key"), requirement.items_at("values").iter().filter_map(Value::as_str).collect::<Vec<_>>());
+        let (key, values) =
+            (requirement.str_at("key"), requirement.items_at("values").iter().filter_map(Value::as_str).collect::<Vec<_>>());
         let text = match requirement.str_at("operator") {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),

@@ -45,7 +45,10 @@ pub(super) async fn issue(call: &mut Call<'_>, body: &Body) -> Result<Response, 
 fn check_names(call: &Call<'_>, doc: &Value, uid: &str) -> Result<(), Status> {
     let (name, namespace, own) = (doc.str_at("metadata.name"), doc.str_at("metadata.namespace"), &call.target);
     if !name.is_empty() && name != own.name {
-        return Err(Status::bad_request(format!("the name of the service account in the token request ({name}) does not match the name in the URL ({})", own.name)));
+        return Err(Status::bad_request(format!(
+            "the name of the service account in the token request ({name}) does not match the name in the URL ({})",
+            own.name
+        )));
     }
     if !namespace.is_empty() && namespace != own.namespace {
         return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));

@@ -47,7 +47,12 @@ struct Tokens(Mutex<Vec<TokenRequest>>);
 #[async_trait]
 impl TokenIssuer for Tokens {
     async fn issue(&self, request: TokenRequest) -> Result<Issued, Status> {
-        let issued = Issued { token: "t".into(), expiration_timestamp: "2026-01-01T01:00:00Z".into(), audiences: vec!["api".into()], shortened: None };
+        let issued = Issued {
+            token: "t".into(),
+            expiration_timestamp: "2026-01-01T01:00:00Z".into(),
+            audiences: vec!["api".into()],
+            shortened: None,
+        };
         self.0.lock().unwrap().push(request);
         Ok(issued)
     }

@@ -27,7 +27,10 @@ pub struct Key {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Material {
-    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
     /// The uncompressed point.
     Ec(Curve, Vec<u8>),
 }
@@ -121,7 +124,9 @@ impl Key {
     pub fn jwk(&self) -> Value {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match &self.material {
-            Material::Rsa { n, e } => json!({"use": "sig", "kty": "RSA", "kid": self.id, "alg": self.algorithm(), "n": text(n), "e": text(e)}),
+            Material::Rsa { n, e } => {
+                json!({"use": "sig", "kty": "RSA", "kid": self.id, "alg": self.algorithm(), "n": text(n), "e": text(e)})
+            }
             Material::Ec(curve, point) => {
                 let (x, y) = point[1..].split_at(curve.bytes());
                 json!({"use": "sig", "kty": "EC", "kid": self.id, "crv": curve.name(), "alg": self.algorithm(), "x": text(x), "y": text(y)})
@@ -171,7 +176,9 @@ pub fn of_set(document: &Value) -> Result<Vec<Key>, String> {
         return Err(format!("{} keys; at most {KEYS_MAX} are read", listed.len()));
     }
     let signing = listed.iter().filter(|jwk| matches!(jwk.str_at("use"), "" | "sig"));
-    Ok(signing.filter_map(|jwk| Key::from_jwk(jwk).inspect_err(|why| tracing::debug!(%why, "a key of a set is passed over")).ok()).collect())
+    Ok(signing
+        .filter_map(|jwk| Key::from_jwk(jwk).inspect_err(|why| tracing::debug!(%why, "a key of a set is passed over")).ok())
+        .collect())
 }
 
 /// The public keys of a PEM file; of a private key its public half. Each is known by the digest of its DER.

@@ -86,8 +86,8 @@ mod tests {
     use aws_lc_rs::rsa::KeySize;
     use base64::engine::general_purpose::STANDARD;
 
-    use super::super::keys::{of_pem, of_set};
     use super::super::Jws;
+    use super::super::keys::{of_pem, of_set};
     use super::*;
 
     fn pem(label: &str, der: &[u8]) -> String {
@@ -105,7 +105,13 @@ mod tests {
         let ec = |algorithm| pem("PRIVATE KEY", EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).unwrap().as_ref());
         let sec1 = EcdsaKeyPair::generate(EC[0]).unwrap();
         let sec1: EcPrivateKeyRfc5915Der<'_> = sec1.private_key().as_der().unwrap();
-        let all = [(rsa(), "RS256"), (ec(EC[0]), "ES256"), (ec(EC[1]), "ES384"), (ec(EC[2]), "ES512"), (pem("EC PRIVATE KEY", sec1.as_ref()), "ES256")];
+        let all = [
+            (rsa(), "RS256"),
+            (ec(EC[0]), "ES256"),
+            (ec(EC[1]), "ES384"),
+            (ec(EC[2]), "ES512"),
+            (pem("EC PRIVATE KEY", sec1.as_ref()), "ES256"),
+        ];
         let signers: Vec<Signer> = all.iter().map(|(pem, _)| Signer::from_pem(pem).unwrap()).collect();
         for (at, ((pem, algorithm), signer)) in all.iter().zip(&signers).enumerate() {
             let token = signer.sign(&json!({"iss": "i"})).unwrap();

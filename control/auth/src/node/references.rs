@@ -48,9 +48,42 @@ pub(super) fn pod_keys(object: &Object) -> Vec<String> {
         names.extend(
             pod.spec.resource_claims.iter().filter_map(|claim| claim.resource_claim_name.clone()).map(|name| (Kind::ResourceClaim, name)),
         );
+        names.extend(made_claims(&object.value()).map(|name| (Kind::ResourceClaim, name)));
     }
     names.retain(|(_, name)| !name.is_empty());
     names.into_iter().map(|(kind, name)| key(node, kind, &object.meta.namespace, &name)).collect()
+}
+
+/// Resource claims that were made for the pod: its status names them.
+fn made_claims(pod: &Value) -> impl Iterator<Item = String> {
+    let made = pod.items_at("status.resourceClaimStatuses").iter().map(|one| one.str_at("resourceClaimName").to_owned());
+    let extended = pod.str_at("status.extendedResourceClaimStatus.resourceClaimName").to_owned();
+    made.chain([extended]).collect::<Vec<_>>().into_iter()
+}
+
+/// The index of volumes: the secrets that a node, and not a controller, needs for mounting one.
+pub(super) fn volume_secrets(volume: &Object) -> Vec<String> {
+    const PLACES: [(&str, &str, &str); 10] = [
+        ("csi.nodePublishSecretRef", "name", "namespace"),
+        ("csi.nodeStageSecretRef", "name", "namespace"),
+        ("csi.nodeExpandSecretRef", "name", "namespace"),
+        ("azureFile", "secretName", "secretNamespace"),
+        ("cephfs.secretRef", "name", "namespace"),
+        ("cinder.secretRef", "name", "namespace"),
+        ("flexVolume.secretRef", "name", "namespace"),
+        ("iscsi.secretRef", "name", "namespace"),
+        ("rbd.secretRef", "name", "namespace"),
+        ("scaleIO.secretRef", "name", "namespace"),
+    ];
+    let volume = volume.value();
+    let spec = volume.at("spec").cloned().unwrap_or_default();
+    let of_claim = spec.str_at("claimRef.namespace");
+    let named = PLACES.iter().filter_map(|(place, name, namespace)| {
+        let reference = spec.at(place)?;
+        let namespace = Some(reference.str_at(namespace)).filter(|own| !own.is_empty()).unwrap_or(of_claim);
+        Some((namespace.to_owned(), reference.str_at(name).to_owned())).filter(|(_, name)| !name.is_empty())
+    });
+    named.map(|(namespace, name)| format!("{namespace}/{name}")).collect()
 }
 
 fn of_container(container: &Container, names: &mut Vec<(Kind, String)>) {

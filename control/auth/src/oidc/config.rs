@@ -159,13 +159,30 @@ impl Flags {
         let groups_prefix = (!self.groups_claim.is_empty()).then(|| self.groups_prefix.clone());
         let required = self.required_claims.iter();
         Ok(JwtAuthenticator {
-            issuer: Issuer { url: self.issuer_url.clone(), audiences: vec![self.client_id.clone()], certificate_authority: self.ca.clone(), ..Issuer::default() },
+            issuer: Issuer {
+                url: self.issuer_url.clone(),
+                audiences: vec![self.client_id.clone()],
+                certificate_authority: self.ca.clone(),
+                ..Issuer::default()
+            },
             claim_validation_rules: required
-                .map(|(claim, value)| ClaimValidationRule { claim: claim.clone(), required_value: value.clone(), ..ClaimValidationRule::default() })
+                .map(|(claim, value)| ClaimValidationRule {
+                    claim: claim.clone(),
+                    required_value: value.clone(),
+                    ..ClaimValidationRule::default()
+                })
                 .collect(),
             claim_mappings: ClaimMappings {
-                username: PrefixedClaimOrExpression { claim: self.username_claim.clone(), prefix: Some(self.prefix()), ..PrefixedClaimOrExpression::default() },
-                groups: PrefixedClaimOrExpression { claim: self.groups_claim.clone(), prefix: groups_prefix, ..PrefixedClaimOrExpression::default() },
+                username: PrefixedClaimOrExpression {
+                    claim: self.username_claim.clone(),
+                    prefix: Some(self.prefix()),
+                    ..PrefixedClaimOrExpression::default()
+                },
+                groups: PrefixedClaimOrExpression {
+                    claim: self.groups_claim.clone(),
+                    prefix: groups_prefix,
+                    ..PrefixedClaimOrExpression::default()
+                },
                 ..ClaimMappings::default()
             },
             algorithms: self.signing_algs.clone(),

@@ -110,7 +110,8 @@ impl Mapping {
         user.extra = self.extra(names, &claims)?;
         check_required(config, names)?;
         for (rule, message) in &self.claim_rules {
-            rule.holds(About::Claims, &claims, message).map_err(|why| format!("oidc: error evaluating claim validation expression: {why}"))?;
+            rule.holds(About::Claims, &claims, message)
+                .map_err(|why| format!("oidc: error evaluating claim validation expression: {why}"))?;
         }
         let seen = json!({"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra});
         for (rule, message) in &self.user_rules {

@@ -87,7 +87,15 @@ impl Provider {
             stop.run_until_cancelled(search.run()).await;
         });
         let allowance = Mutex::new(Allowance { left: FETCHES_MAX, since: env.instant() });
-        Arc::new(Self { outside, env: env.clone(), algorithms, state_rx, keys: ArcSwap::default(), fetch: tokio::sync::Mutex::default(), allowance })
+        Arc::new(Self {
+            outside,
+            env: env.clone(),
+            algorithms,
+            state_rx,
+            keys: ArcSwap::default(),
+            fetch: tokio::sync::Mutex::default(),
+            allowance,
+        })
     }
 
     /// Resolves when the issuer has been found.
@@ -250,7 +258,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_as_long_as_it_says() {
-        for (text, seconds) in [("", 0), ("max-age=60", 60), ("public, max-age=3600, must-revalidate", 3_600), ("no-store, max-age=9", 0), ("max-age=x", 0)] {
+        for (text, seconds) in
+            [("", 0), ("max-age=60", 60), ("public, max-age=3600, must-revalidate", 3_600), ("no-store, max-age=9", 0), ("max-age=x", 0)]
+        {
             assert_eq!(max_age(text).as_secs(), seconds, "{text}");
         }
     }

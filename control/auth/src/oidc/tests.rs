@@ -4,7 +4,7 @@ mod attacks;
 mod configuration;
 mod mappings;
 
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -61,9 +61,19 @@ impl Dialer for Net {
 
 /// An RSA key of its own: the sort that most issuers have.
 pub(crate) fn key() -> Signer {
+    Signer::from_pem(&pem()).unwrap()
+}
+
+fn pem() -> String {
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
     let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    Signer::from_pem(&format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()))).unwrap()
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()))
+}
+
+/// The issuer's: made once, because that takes longer than any test.
+fn own_key() -> Signer {
+    static PEM: LazyLock<String> = LazyLock::new(pem);
+    Signer::from_pem(&PEM).unwrap()
 }
 
 pub(crate) fn jwks(keys: &[&Signer]) -> Value {
@@ -104,7 +114,7 @@ impl World {
         let (network, env) = (Arc::new(Network::default()), Env::sim(1));
         let jwts = parsed(jwt).jwt.into_iter().map(|one| Jwt::start(one, &[], &Net(Arc::clone(&network)), &env).unwrap()).collect();
         let issuers = Issuers::new(jwts, Arc::from(["api".to_owned()]));
-        Self { network, env, key: key(), issuers }
+        Self { network, env, key: own_key(), issuers }
     }
 
     pub(super) fn comes_up(&self) {
@@ -168,7 +178,10 @@ async fn time_audience_and_key_are_checked_in_upstreams_words() {
     assert!(world.user(json!({"nbf": 1_767_225_659})).await.is_ok(), "clocks may differ by a minute");
     assert!(world.user(json!({"aud": ["x", "me"]})).await.is_ok());
     let stranger = key().sign(&world.claims(json!({}))).unwrap();
-    assert_eq!(world.ask(&stranger).await.unwrap_err(), "oidc: verify token: failed to verify signature: failed to verify id token signature");
+    assert_eq!(
+        world.ask(&stranger).await.unwrap_err(),
+        "oidc: verify token: failed to verify signature: failed to verify id token signature"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +224,10 @@ async fn a_new_key_is_fetched_and_an_issuer_that_goes_keeps_its_old_ones() {
     assert!(world.ask(&token).await.is_ok() && world.user(json!({})).await.is_ok());
     let stranger = key().sign(&world.claims(json!({}))).unwrap();
     let why = world.ask(&stranger).await.unwrap_err();
-    assert_eq!(why, "oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed dial tcp: connect: connection refused");
+    assert_eq!(
+        why,
+        "oidc: verify token: failed to verify signature: fetching keys oidc: get keys failed dial tcp: connect: connection refused"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use schema::{FieldErrors, Path, names};
 
-use super::config::{AuthenticationConfiguration, ClaimMappings, ClaimValidationRule, Issuer, JwtAuthenticator, PrefixedClaimOrExpression, UserValidationRule};
+use super::config::{
+    AuthenticationConfiguration, ClaimMappings, ClaimValidationRule, Issuer, JwtAuthenticator, PrefixedClaimOrExpression,
+    UserValidationRule,
+};
 use super::mapping::{About, Expression, Mapping};
 
 const ISSUERS_MAX: usize = 64;
@@ -153,7 +156,9 @@ fn claim_rules(rules: &[ClaimValidationRule], path: &Path, errors: &mut FieldErr
                     errors.invalid(&at.child("requiredValue"), rule.required_value.as_str(), "may not be specified when expression is set");
                 }
                 if once(&mut texts, text, &at.child("expression"), errors) {
-                    good.extend(compiled(text, About::Claims, true, &at.child("expression"), errors).map(|rule_| (rule_, rule.message.clone())));
+                    good.extend(
+                        compiled(text, About::Claims, true, &at.child("expression"), errors).map(|rule_| (rule_, rule.message.clone())),
+                    );
                 }
             }
             (claim, _) => errors.invalid(&at, claim, "claim and expression can't both be set"),
@@ -172,7 +177,8 @@ fn claim_mappings(mappings: &ClaimMappings, path: &Path, mapping: &mut Mapping, 
         _ => errors.invalid(&uid_at, "", "claim and expression can't both be set"),
     }
     extra(mappings, path, mapping, errors);
-    let rules = mapping.claim_rules.iter().map(|(rule, _)| rule).chain(mapping.extra.iter().map(|(_, value)| value)).chain(&mapping.username);
+    let rules =
+        mapping.claim_rules.iter().map(|(rule, _)| rule).chain(mapping.extra.iter().map(|(_, value)| value)).chain(&mapping.username);
     let uses_email = mapping.username.as_ref().is_some_and(|name| name.selects_claim("email"));
     if uses_email && !{ rules }.any(|rule| rule.selects_claim("email_verified")) {
         errors.invalid(&path.child("username").child("expression"), mappings.username.expression.as_str(), EMAIL);
@@ -190,7 +196,10 @@ fn prefixed(mapping: &PrefixedClaimOrExpression, path: &Path, required: bool, er
             return compiled(text, About::Claims, false, &path.child("expression"), errors);
         }
         (_, "") if mapping.prefix.is_none() => {
-            errors.required(&path.child("prefix"), "prefix is required when claim is set. It can be set to an empty string to disable prefixing");
+            errors.required(
+                &path.child("prefix"),
+                "prefix is required when claim is set. It can be set to an empty string to disable prefixing",
+            );
         }
         (_, "") => {}
         _ => errors.invalid(path, "", "claim and expression can't both be set"),

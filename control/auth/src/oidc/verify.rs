@@ -65,5 +65,6 @@ fn check_audience(claims: &Claims, expected: &Expected<'_>, many: bool) -> Resul
 
 /// `2026-01-01 00:00:00 +0000 UTC`
 fn go_time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string())
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| seconds.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string())
 }

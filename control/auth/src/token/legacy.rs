@@ -5,7 +5,7 @@
 //! account gone, or another of that name           ─► the secret is deleted
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -37,16 +37,25 @@ struct LegacyClaims {
     uid: String,
 }
 
+/// The day on which a token was last used, and since when one is no longer good.
+const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
+const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+
 /// Reviews them, and makes them.
-pub struct LegacyTokens(Arc<Tokens>);
+pub struct LegacyTokens {
+    tokens: Arc<Tokens>,
+    /// Writes the day of their last use; nobody before the secrets are kept filled.
+    writer: OnceLock<Client>,
+}
 
 impl LegacyTokens {
     pub fn new(tokens: Arc<Tokens>) -> Arc<Self> {
-        Arc::new(Self(tokens))
+        Arc::new(Self { tokens, writer: OnceLock::new() })
     }
 
     /// Starts the task that fills the secrets. `client` reads accounts and writes secrets; `ca` is the PEM of the cluster's authority.
     pub fn keep_filled(self: &Arc<Self>, env: &Env, client: Client, ca: &str) {
+        let _ = self.writer.set(client.clone());
         let options = Options { field_selector: format!("type={TYPE}"), ..Options::default() };
         let secrets = Informer::start(env, client.clone(), Target::of("v1", "secrets", ""), options, &[]);
         let accounts = Informer::start(env, client.clone(), Target::of("v1", "serviceaccounts", ""), Options::default(), &[]);
@@ -66,33 +75,60 @@ impl LegacyTokens {
             account: account.to_owned(),
             uid: uid.to_owned(),
         };
-        self.0.sign(&claims)
+        self.tokens.sign(&claims)
     }
 
     /// None: no legacy token of ours.
     fn claims(&self, token: &str) -> Option<LegacyClaims> {
-        self.0.verified(token, |issuer| issuer == LEGACY_ISSUER)
+        self.tokens.verified(token, |issuer| issuer == LEGACY_ISSUER)
     }
 
     async fn check(&self, claims: &LegacyClaims, token: &str) -> Result<UserInfo, String> {
         let LegacyClaims { namespace, secret, account, uid, .. } = claims;
-        let held = self.0.lookup.find("secrets", namespace, secret).await.map_err(|status| status.message)?;
+        let held = self.tokens.lookup.find("secrets", namespace, secret).await.map_err(|status| status.message)?;
         let held = held.filter(|held| !held.meta.is_deleting()).ok_or("service account token has been invalidated")?;
         let kept = data(&held.value(), "token");
         if verify_slices_are_equal(kept.as_bytes(), token.as_bytes()).is_err() {
             return Err("service account token does not match server's copy".into());
         }
+        if held.meta.labels.get(INVALID_SINCE).is_some_and(|day| !day.is_empty()) {
+            return Err(format!(
+                "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            ));
+        }
         let reference = Reference { name: account.clone(), uid: uid.clone() };
-        let object = self.0.living("serviceaccounts", namespace, &reference, "service account").await?;
+        let object = self.tokens.living("serviceaccounts", namespace, &reference, "service account").await?;
         let user = service_account_user(namespace, account, &object.meta.uid);
-        if user.name == claims.sub { Ok(user) } else { Err("the subject is not the service account of the token".into()) }
+        if user.name != claims.sub {
+            return Err("the subject is not the service account of the token".into());
+        }
+        self.note_use(&held).await;
+        Ok(user)
+    }
+
+    /// Labels the secret with today, once a day. A write that fails is made up for by the next use.
+    async fn note_use(&self, secret: &Object) {
+        let Some(client) = self.writer.get() else { return };
+        let today = self.tokens.env.now().strftime("%Y-%m-%d").to_string();
+        if secret.meta.labels.get(LAST_USED) == Some(&today) {
+            return;
+        }
+        let (meta, mut doc) = (&secret.meta, secret.value());
+        doc.default_at("metadata.labels", json!({}));
+        doc["metadata"]["labels"][LAST_USED] = json!(today);
+        let target = Target::of("v1", "secrets", &meta.namespace).named(&meta.name);
+        if let Err(error) = client.update(target, doc).await {
+            tracing::debug!(secret = %meta.name, %error, "the last use of a token is not noted");
+        }
     }
 }
 
 #[async_trait]
 impl TokenReviewer for LegacyTokens {
     async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<(Arc<UserInfo>, Vec<String>)>, String> {
-        let (Some(claims), Some(audiences)) = (self.claims(token), own_audience(&self.0.audiences, audiences)) else { return Ok(None) };
+        let (Some(claims), Some(audiences)) = (self.claims(token), own_audience(&self.tokens.audiences, audiences)) else {
+            return Ok(None);
+        };
         Ok(Some((Arc::new(self.check(&claims, token).await?), audiences)))
     }
 }
@@ -149,7 +185,7 @@ impl Filler {
         let account = match self.accounts.store.get(&format!("{}/{name}", meta.namespace)).filter(fits) {
             Some(account) => Some(account),
             // What is not in our picture may be younger than it.
-            None => self.tokens.0.lookup.find("serviceaccounts", &meta.namespace, name).await?.filter(fits),
+            None => self.tokens.tokens.lookup.find("serviceaccounts", &meta.namespace, name).await?.filter(fits),
         };
         let written = match account {
             Some(account) => match self.filled(secret, &account)? {

@@ -45,7 +45,8 @@ impl TokenWebhook {
             "apiVersion": format!("authentication.k8s.io/{}", self.version), "kind": "TokenReview",
             "metadata": {}, "spec": {"token": token, "audiences": wanted}, "status": {"user": {}},
         });
-        let answer = self.remote.review(&self.env, &review, TIMEOUT).await.inspect_err(|why| tracing::warn!(%why, "the token webhook failed"))?;
+        let answer =
+            self.remote.review(&self.env, &review, TIMEOUT).await.inspect_err(|why| tracing::warn!(%why, "the token webhook failed"))?;
         let texts = |path: &str| answer.items_at(path).iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
         let got = Some(texts("status.audiences")).filter(|got| !got.is_empty()).unwrap_or_else(|| self.audiences.to_vec());
         let shared: Vec<String> = got.into_iter().filter(|one| wanted.contains(one)).collect();

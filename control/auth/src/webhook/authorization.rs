@@ -113,7 +113,10 @@ impl Authorizer for AccessWebhook {
 }
 
 fn size(asked: &Attributes<'_>) -> usize {
-    [asked.namespace, asked.verb, asked.group, asked.version, asked.resource, asked.subresource, asked.name, asked.path].iter().map(|text| text.len()).sum()
+    [asked.namespace, asked.verb, asked.group, asked.version, asked.resource, asked.subresource, asked.name, asked.path]
+        .iter()
+        .map(|text| text.len())
+        .sum()
 }
 
 /// The spec of a review; what is empty is left out.

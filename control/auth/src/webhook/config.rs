@@ -37,7 +37,7 @@ pub struct AuthorizerConfiguration {
     pub webhook: Option<Webhook>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Webhook {
     #[serde(rename = "authorizedTTL", deserialize_with = "duration")]
@@ -54,23 +54,6 @@ pub struct Webhook {
     pub connection_info: ConnectionInfo,
     #[serde(deserialize_with = "nullable")]
     pub match_conditions: Vec<MatchCondition>,
-}
-
-impl Default for Webhook {
-    fn default() -> Self {
-        Self {
-            authorized_ttl: 0,
-            cache_authorized_requests: None,
-            unauthorized_ttl: 0,
-            cache_unauthorized_requests: None,
-            timeout: 0,
-            subject_access_review_version: String::new(),
-            match_condition_subject_access_review_version: String::new(),
-            failure_policy: String::new(),
-            connection_info: ConnectionInfo::default(),
-            match_conditions: Vec::new(),
-        }
-    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

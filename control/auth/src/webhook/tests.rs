@@ -72,7 +72,10 @@ async fn a_token_is_asked_about_once_and_remembered_for_its_time() {
     }
     assert_eq!(script.count(), 1);
     let body = script.asked.lock().unwrap()[0].body.clone().unwrap();
-    assert_eq!((body.str_at("apiVersion"), body["spec"].clone()), ("authentication.k8s.io/v1", json!({"token": "t", "audiences": ["api"]})));
+    assert_eq!(
+        (body.str_at("apiVersion"), body["spec"].clone()),
+        ("authentication.k8s.io/v1", json!({"token": "t", "audiences": ["api"]}))
+    );
     webhook.review("other", &[]).await.unwrap();
     webhook.review("t", &["vault".into()]).await.unwrap();
     assert_eq!(script.count(), 3, "another token and another audience are other questions");
@@ -151,7 +154,11 @@ async fn a_webhook_allows_denies_or_leaves_it_to_others() {
         (json!({"allowed": false, "reason": "r"}), Decision::NoOpinion { reason: "r".into() }),
         (
             json!({"allowed": true, "denied": true}),
-            Decision::Failed { denied: true, reason: String::new(), error: "webhook subject access review returned both allow and deny response".into() },
+            Decision::Failed {
+                denied: true,
+                reason: String::new(),
+                error: "webhook subject access review returned both allow and deny response".into(),
+            },
         ),
     ] {
         assert_eq!(webhook(&says(status), false, &[]).authorize(&asked).await, want);
@@ -227,7 +234,10 @@ async fn conditions_decide_whether_it_is_asked_at_all() {
     let fails = vec!["request.nonResourceAttributes.path == '/'"];
     for denied in [true, false] {
         let decision = webhook(&says(json!({"allowed": true})), denied, &fails).authorize(&get).await;
-        assert!(matches!(&decision, Decision::Failed { denied: is, error, .. } if *is == denied && error.contains("no such key: nonResourceAttributes")), "{decision:?}");
+        assert!(
+            matches!(&decision, Decision::Failed { denied: is, error, .. } if *is == denied && error.contains("no such key: nonResourceAttributes")),
+            "{decision:?}"
+        );
     }
 }
 
@@ -245,13 +255,18 @@ fn a_configuration_is_checked_in_upstreams_words() {
         ("[{name: x}]", vec!["authorizers[0].type: Required value"]),
         (
             "[{type: ABAC, name: x}]",
-            vec![r#"authorizers[0].type: Unsupported value: "ABAC": supported values: "AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook""#],
+            vec![
+                r#"authorizers[0].type: Unsupported value: "ABAC": supported values: "AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook""#,
+            ],
         ),
         ("[{type: RBAC, name: a}, {type: RBAC, name: b}]", vec![r#"authorizers[1].type: Duplicate value: "RBAC""#]),
         ("[{type: RBAC}]", vec!["authorizers[0].name: Required value"]),
         ("[{type: RBAC, name: a}, {type: Node, name: a}]", vec![r#"authorizers[1].name: Duplicate value: "a""#]),
         ("[{type: Webhook, name: a}]", vec!["authorizers[0].webhook: Required value: required when type=Webhook"]),
-        ("[{type: RBAC, name: a, webhook: {}}]", vec![r#"authorizers[0].webhook: Invalid value: "non-null": may only be specified when type=Webhook"#]),
+        (
+            "[{type: RBAC, name: a, webhook: {}}]",
+            vec![r#"authorizers[0].webhook: Invalid value: "non-null": may only be specified when type=Webhook"#],
+        ),
         (
             "[{type: Webhook, name: a, webhook: {}}]",
             vec![
@@ -296,7 +311,7 @@ fn a_kubeconfig_says_where_and_as_whom() {
     assert_eq!(load(&KUBECONFIG.replace("current-context: x\n", "")).unwrap().1.as_deref(), Some("t"));
     for (from, to, want) in [
         ("https:", "http:", "must begin with https://"),
-        ("current-context: x", "current-context: y", "there is no context \"y\" in contexts"),
+        ("current-context: x", "current-context: other", "there is no context \"other\" in contexts"),
         ("cluster: c,", "cluster: d,", "there is no cluster \"d\" in clusters"),
         ("token: t", "exec: {command: sh}", "exec is not supported"),
         ("token: t", "tokenFile: none", "none: No such file"),

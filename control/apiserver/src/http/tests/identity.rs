@@ -58,7 +58,7 @@ async fn a_service_account_lives_and_dies_with_its_object() {
         bound: None,
     };
     let good = world.tokens.issue(request(600)).await.unwrap().token;
-    let expired = world.tokens.issue(request(-1)).await.unwrap().token;
+    let expired = world.tokens.issue(request(-61)).await.unwrap().token;
     let (code, doc) = whoami(&world, None, Some(&good)).await;
     assert_eq!((code, doc.str_at("status.userInfo.username")), (201, "system:serviceaccount:default:bot"), "{doc}");
     assert_eq!(whoami(&world, None, Some(&expired)).await.0, 401);

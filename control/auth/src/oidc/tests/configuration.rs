@@ -19,7 +19,10 @@ fn issuers_are_checked() {
     let issuer = |fields: &str| format!(r#"{{"issuer": {{{fields}}}, "claimMappings": {{"username": {{"claim": "sub", "prefix": ""}}}}}}"#);
     for (fields, want) in [
         (r#""audiences": ["a"]"#, vec!["jwt[0].issuer.url: Required value"]),
-        (r#""url": "https://a.example.com""#, vec!["jwt[0].issuer.audiences: Required value: at least one jwt[0].issuer.audiences is required"]),
+        (
+            r#""url": "https://a.example.com""#,
+            vec!["jwt[0].issuer.audiences: Required value: at least one jwt[0].issuer.audiences is required"],
+        ),
         (r#""url": "http://a", "audiences": ["a"]"#, vec![r#"jwt[0].issuer.url: Invalid value: "http://a": URL scheme must be https"#]),
         (
             r#""url": "https://u:p@a?q#f", "audiences": ["a"]"#,
@@ -31,7 +34,9 @@ fn issuers_are_checked() {
         ),
         (
             r#""url": "https://own.example.com", "audiences": ["a"]"#,
-            vec![r#"jwt[0].issuer.url: Invalid value: "https://own.example.com": URL must not overlap with disallowed issuers: [https://own.example.com]"#],
+            vec![
+                r#"jwt[0].issuer.url: Invalid value: "https://own.example.com": URL must not overlap with disallowed issuers: [https://own.example.com]"#,
+            ],
         ),
         (
             r#""url": "https://a/", "discoveryURL": "https://a", "audiences": ["a"]"#,
@@ -47,11 +52,15 @@ fn issuers_are_checked() {
         ),
         (
             r#""url": "https://a", "audiences": ["a"], "audienceMatchPolicy": "All"#,
-            vec![r#"jwt[0].issuer.audienceMatchPolicy: Invalid value: "All": audienceMatchPolicy must be empty or MatchAny for single audience"#],
+            vec![
+                r#"jwt[0].issuer.audienceMatchPolicy: Invalid value: "All": audienceMatchPolicy must be empty or MatchAny for single audience"#,
+            ],
         ),
         (
             r#""url": "https://a", "audiences": ["a"], "certificateAuthority": "x""#,
-            vec![r#"jwt[0].issuer.certificateAuthority: Invalid value: "<omitted>": data does not contain any valid RSA or ECDSA certificates"#],
+            vec![
+                r#"jwt[0].issuer.certificateAuthority: Invalid value: "<omitted>": data does not contain any valid RSA or ECDSA certificates"#,
+            ],
         ),
         (
             r#""url": "https://a", "audiences": ["a"], "egressSelectorType": "etcd""#,
@@ -116,7 +125,11 @@ fn mappings_and_rules_are_checked() {
         assert!(found.iter().any(|one| one == want), "{found:?}");
     }
     let found = wrong(&jwt(r#""claimMappings": {"username": {"expression": "claims."}}"#));
-    assert!(found[0].starts_with(r#"jwt[0].claimMappings.username.expression: Invalid value: "claims.": compilation failed: ERROR: <input>:1:8"#), "{found:?}");
+    assert!(
+        found[0]
+            .starts_with(r#"jwt[0].claimMappings.username.expression: Invalid value: "claims.": compilation failed: ERROR: <input>:1:8"#),
+        "{found:?}"
+    );
     let verified = jwt(r#""claimMappings": {"username": {"expression": "claims.email_verified ? claims.email : ''"}}"#);
     assert!(wrong(&verified).is_empty());
 }
@@ -127,7 +140,10 @@ fn files_of_another_sort_and_misspelt_fields_are_refused() {
         ("", "needed are apiserver.config.k8s.io/v1"),
         ("apiVersion: apiserver.config.k8s.io/v2\nkind: AuthenticationConfiguration", "needed are apiserver.config.k8s.io/v1"),
         ("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration", "and AuthenticationConfiguration"),
-        ("apiVersion: apiserver.config.k8s.io/v1beta1\nkind: AuthenticationConfiguration\njwts: []", "strict decoding error: unknown field `jwts`"),
+        (
+            "apiVersion: apiserver.config.k8s.io/v1beta1\nkind: AuthenticationConfiguration\njwts: []",
+            "strict decoding error: unknown field `jwts`",
+        ),
         ("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt: [{issuer: {urls: x}}]", "unknown field `urls`"),
         ("apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt: 7", "strict decoding error: invalid type"),
         ("{", "needed are"),
@@ -136,7 +152,9 @@ fn files_of_another_sort_and_misspelt_fields_are_refused() {
         assert!(why.contains(want) || text == "{", "{why}");
     }
     for version in ["v1", "v1beta1", "v1alpha1"] {
-        let text = format!("apiVersion: apiserver.config.k8s.io/{version}\nkind: AuthenticationConfiguration\njwt: null\nanonymous: {{enabled: true, conditions: [{{path: /livez}}]}}");
+        let text = format!(
+            "apiVersion: apiserver.config.k8s.io/{version}\nkind: AuthenticationConfiguration\njwt: null\nanonymous: {{enabled: true, conditions: [{{path: /livez}}]}}"
+        );
         let config = AuthenticationConfiguration::parse(&text).unwrap();
         assert_eq!(config.anonymous.unwrap().conditions[0].path, "/livez");
     }

@@ -18,8 +18,14 @@ async fn claims_have_prefixes_and_groups_may_be_one_or_many() {
     assert_eq!(world.user(json!({"email": "a", "roles": "dev", "id": "7"})).await.unwrap().groups[0], "g:dev");
     for (more, want) in [
         (json!({"email": "a", "id": "7", "email_verified": false}), "oidc: email not verified"),
-        (json!({"email": "a", "id": "7", "email_verified": "yes"}), "oidc: parse 'email_verified' claim: json: cannot unmarshal string into Go value of type bool"),
-        (json!({"email": "a", "id": "7", "roles": 7}), "oidc: parse groups claim \"roles\": json: cannot unmarshal number into Go value of type string"),
+        (
+            json!({"email": "a", "id": "7", "email_verified": "yes"}),
+            "oidc: parse 'email_verified' claim: json: cannot unmarshal string into Go value of type bool",
+        ),
+        (
+            json!({"email": "a", "id": "7", "roles": 7}),
+            "oidc: parse groups claim \"roles\": json: cannot unmarshal number into Go value of type string",
+        ),
         (json!({"email": "a"}), "oidc: parse uid claim \"id\": claim not present"),
     ] {
         assert_eq!(world.user(more).await.unwrap_err(), want);
@@ -34,7 +40,10 @@ async fn expressions_make_names_groups_and_extras() {
     ))
     .await;
     let user = world.user(json!({"nested": {"team": "blue"}, "roles": ["dev", ""]})).await.unwrap();
-    assert_eq!((user.name.as_str(), user.uid.as_str(), user.groups.join(",").as_str()), ("ann:blue", "ann", "x:dev,x:,system:authenticated"));
+    assert_eq!(
+        (user.name.as_str(), user.uid.as_str(), user.groups.join(",").as_str()),
+        ("ann:blue", "ann", "x:dev,x:,system:authenticated")
+    );
     assert_eq!(user.extra.get("example.com/team"), Some(&vec!["blue".to_owned()]));
     assert!(!user.extra.contains_key("example.com/none"));
     let why = world.user(json!({})).await.unwrap_err();
@@ -76,7 +85,10 @@ async fn rules_refuse_claims_and_users() {
 
 #[tokio::test(start_paused = true)]
 async fn expressions_that_cost_too_much_end() {
-    let world = World::new(&jwt(r#""claimMappings": {"username": {"expression": "claims.l.map(a, claims.l.map(b, claims.l.map(c, 'x'))).size() > 0 ? 'a' : 'b'"}}"#)).await;
+    let world = World::new(&jwt(
+        r#""claimMappings": {"username": {"expression": "claims.l.map(a, claims.l.map(b, claims.l.map(c, 'x'))).size() > 0 ? 'a' : 'b'"}}"#,
+    ))
+    .await;
     let list: Vec<u32> = (0..300).collect();
     let why = world.user(json!({"l": list})).await.unwrap_err();
     assert!(why.contains("operation cancelled") || why.contains("operation interrupted"), "{why}");
@@ -84,7 +96,9 @@ async fn expressions_that_cost_too_much_end() {
 
 #[tokio::test(start_paused = true)]
 async fn groups_may_be_left_to_another_place() {
-    let world = World::new(&jwt(r#""claimMappings": {"username": {"claim": "sub", "prefix": ""}, "groups": {"claim": "groups", "prefix": ""}}"#)).await;
+    let world =
+        World::new(&jwt(r#""claimMappings": {"username": {"claim": "sub", "prefix": ""}, "groups": {"claim": "groups", "prefix": ""}}"#))
+            .await;
     let groups = world.key.sign(&world.claims(json!({"groups": ["far"]}))).unwrap();
     world.network.put("https://claims.example.com/groups", json!(groups));
     let source = json!({"_claim_names": {"groups": "s"}, "_claim_sources": {"s": {"endpoint": "https://claims.example.com/groups", "access_token": "t"}}});
