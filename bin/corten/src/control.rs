@@ -38,7 +38,7 @@ pub(crate) async fn run(instance: Instance) -> anyhow::Result<()> {
     let config = settings.configure(Config::new(&instance, IpAddr::V4(instance.node_ip()))).map_err(anyhow::Error::msg)?;
     let assembled = assemble::assemble(store, &env, config, pki.signing_key()).await.context("API server")?;
     settings.authorize(&assembled.authority, &env).map_err(anyhow::Error::msg)?;
-    let face = serve(&instance, &env, &pki, &assembled, &settings).await?;
+    let face = serve(&instance, &env, &pki, &settings, &assembled).await?;
     let tokens = Client::new(assembled.core.transport(UserInfo::new("system:kube-controller-manager", &[auth::AUTHENTICATED])));
     assembled.legacy.keep_filled(&env, tokens, pki.ca());
     start_deciders(&env, &assembled.core, &pki, face.metrics());
@@ -55,8 +55,8 @@ async fn serve(
     instance: &Instance,
     env: &Env,
     pki: &Arc<Pki>,
-    assembled: &assemble::Assembled,
     settings: &Settings,
+    assembled: &assemble::Assembled,
 ) -> anyhow::Result<Arc<Face>> {
     let port = instance.api_port();
     let socket =

@@ -6,13 +6,10 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use auth::TokenReviewer;
 use auth::bootstrap_token::BootstrapTokens;
+use auth::jwt::signer::Signer;
 use auth::reviewers::Reviewers;
 use auth::token::legacy::LegacyTokens;
 use auth::token::{Lookup, Settings, Tokens};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use client::Object;
 use env::Env;
 use schema::{Status, json};
@@ -36,26 +33,24 @@ impl Lookup for Few {
 
 struct World {
     reviewers: Arc<Reviewers>,
-    key: EcdsaKeyPair,
+    signer: Signer,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let env = Env::sim(1);
-    let pair = rcgen::KeyPair::generate().expect("a key can be made");
-    let tokens = Tokens::new(&pair.serialize_pem(), Settings::default(), Arc::new(Few), &env).expect("the key is a good one");
+    let pem = rcgen::KeyPair::generate().expect("a key can be made").serialize_pem();
+    let tokens = Tokens::new(&pem, Settings::default(), Arc::new(Few), &env).expect("the key is a good one");
     let legacy = LegacyTokens::new(Arc::clone(&tokens));
-    let bootstrap = BootstrapTokens::new(Arc::new(Few), &env);
-    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der()).expect("the key is a good one");
-    World { reviewers: Reviewers::new(vec![tokens, legacy, bootstrap]), key }
+    let bootstrap = BootstrapTokens::new(Arc::new(Few), tokens.audiences(), &env);
+    let signer = Signer::from_pem(&pem).expect("the key is a good one");
+    World { reviewers: Reviewers::new(vec![tokens, legacy, bootstrap]), signer }
 });
 
 pub(crate) fn jwt(input: &[u8]) {
     if let Some(token) = text(input) {
         review(token);
     }
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(br#"{"alg":"ES256"}"#), URL_SAFE_NO_PAD.encode(input));
-    let signature = WORLD.key.sign(&SystemRandom::new(), signed.as_bytes()).expect("the key signs");
-    review(&format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)));
+    review(&WORLD.signer.sign_payload(input).expect("the key signs"));
 }
 
 fn review(token: &str) {

@@ -12,6 +12,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -30,31 +31,23 @@ pub(crate) struct Trust {
 impl Trust {
     /// `ca` is PEM; empty: the machine's authorities.
     pub(crate) fn new(ca: &str, server_name: String) -> Result<Self, String> {
-        Self::identified(ca, server_name, None)
-    }
-
-    /// As [`Trust::new`]; `identity` is the PEM of our certificate and of its key, for servers that ask who we are.
-    pub(super) fn identified(ca: &str, server_name: String, identity: Option<(&str, &str)>) -> Result<Self, String> {
-        Self::with(verifier(ca)?, server_name, identity)
+        Self::with(verifier(ca)?, server_name)
     }
 
     /// Believes whoever answers.
     pub(crate) fn blind(server_name: String) -> Result<Self, String> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Self::with(Arc::new(Blind(rustls::crypto::aws_lc_rs::default_provider())), server_name, None)
+        Self::with(Arc::new(Blind(rustls::crypto::aws_lc_rs::default_provider())), server_name)
     }
 
-    fn with(verifier: Arc<dyn ServerCertVerifier>, server_name: String, identity: Option<(&str, &str)>) -> Result<Self, String> {
-        let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
-        let mut config = match identity {
-            None => config.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let chain = authorities(certificate)?;
-                let key =
-                    PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the client's key cannot be read: {error:?}"))?;
-                config.with_client_auth_cert(chain, key).map_err(|error| format!("the client's certificate cannot be used: {error}"))?
-            }
-        };
+    /// As [`Trust::new`]; `identity` is the PEM of our certificate and of its key, for servers that ask who we are.
+    pub(super) fn identified(ca: &str, server_name: String, identity: Option<(&str, &str)>) -> Result<Self, String> {
+        let identity = identity.map(|(certificate, key)| shown(certificate, key)).transpose()?;
+        Ok(Self::new(ca, server_name)?.showing(identity))
+    }
+
+    fn with(verifier: Arc<dyn ServerCertVerifier>, server_name: String) -> Result<Self, String> {
+        let mut config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let server_name = ServerName::try_from(server_name).map_err(|error| error.to_string())?;
         Ok(Self { config: Arc::new(config), server_name })
@@ -87,6 +80,15 @@ impl Trust {
         let connector: TlsConnector = Arc::clone(&self.config).into();
         connector.connect(self.server_name.clone(), tcp).await
     }
+}
+
+/// Always the same certificate.
+fn shown(certificate: &str, key: &str) -> Result<Arc<dyn ResolvesClientCert>, String> {
+    let chain = authorities(certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the client's key cannot be read: {error:?}"))?;
+    let certified = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider());
+    let certified = certified.map_err(|error| format!("the client's certificate cannot be used: {error}"))?;
+    Ok(Arc::new(SingleCertAndKey::from(certified)))
 }
 
 fn verifier(ca: &str) -> Result<Arc<dyn ServerCertVerifier>, String> {

@@ -60,9 +60,13 @@ impl Signer {
 
     /// A token with these claims.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, String> {
+        self.sign_payload(&serde_json::to_vec(claims).map_err(|error| error.to_string())?)
+    }
+
+    /// A token over `payload` as it is, claims or not.
+    pub fn sign_payload(&self, payload: &[u8]) -> Result<String, String> {
         let header = json!({"alg": self.public.algorithm(), "kid": self.public.id}).to_string();
-        let claims = serde_json::to_vec(claims).map_err(|error| error.to_string())?;
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = self.signature(message.as_bytes()).map_err(|_| "the key did not sign")?;
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
