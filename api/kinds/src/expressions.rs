@@ -19,6 +19,7 @@
 
 mod admission;
 mod device;
+pub mod typed;
 
 use expressions::{CompileError, Environment, Program, Type};
 use schema::{FieldErrors, Path};
@@ -66,7 +67,8 @@ impl Compiler {
     /// Compiles a variable and lets what comes after it use it as `variables.<name>`.
     pub fn define(&mut self, name: &str, text: &str) -> Result<Program, String> {
         let program = self.compile(Use::Variable, text);
-        let ty = program.as_ref().map_or(Type::Dyn, |program| program.output().clone());
+        let ty = program.as_ref().map_or(Type::Dyn, |program| remembered(program.output()));
+        self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), ty));
         program
     }
@@ -104,6 +106,16 @@ impl Compiler {
     /// A variable that compiles.
     pub(crate) fn check_variable(&mut self, name: &str, text: &str, path: &Path, errors: &mut FieldErrors) {
         refuse(text, "expression is not specified", path, errors, |text| self.define(name, text));
+    }
+}
+
+/// What is known of a variable's type later on: of objects and closed types nothing, as upstream has it.
+fn remembered(ty: &Type) -> Type {
+    match ty {
+        Type::List(element) => Type::list(remembered(element)),
+        Type::Map(entry) => Type::map(remembered(&entry.0), remembered(&entry.1)),
+        Type::Type(_) | Type::Opaque(..) | Type::Object(_) | Type::Param(_) | Type::Error => Type::Dyn,
+        plain => plain.clone(),
     }
 }
 

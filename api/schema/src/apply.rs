@@ -17,6 +17,7 @@
 //! | [`managed`] | `metadata.managedFields` |
 //! | [`conflict`] | upstream's sentence for fields of others |
 //! | `ownership` | the rules of the drawing above |
+//! | `overlay` | a configuration laid over a document, without owners |
 //! | `quick`, `created` | the same for small updates, without reading what they do not touch, and for new objects in one walk |
 //! | `last_applied`, [`upgrade`] | taking over from client-side apply, on the server and by a client |
 //! | [`wire`] | whether entries can be read, in upstream's words |
@@ -29,6 +30,7 @@ mod compare;
 mod created;
 mod last_applied;
 mod merge;
+mod overlay;
 mod ownership;
 mod quick;
 mod typed;
@@ -45,6 +47,7 @@ pub mod wire;
 
 pub use conflict::Conflicts;
 pub use managed::{Managed, Operation, Owner};
+pub use overlay::overlay;
 pub use set::FieldSet;
 pub use shape::{Custom, Place};
 

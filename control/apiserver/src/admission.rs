@@ -19,9 +19,10 @@
 //! | 13 | [`claim_resize::ClaimResize`] | | a claim grows where its class allows it |
 //! | 14 | [`certificates::Certificates`] | | who approves, signs and attests |
 //! | 15 | [`owner_references::OwnerReferences`] | | who may make an object somebody's (off by default) |
-//! | 16 | mutating policies | next | |
+//! | | [`policy::ParamAccess`] | | who writes a policy can read its parameters |
+//! | 16 | [`policy::MutatingPolicies`] | what expressions of the cluster's own make of a request | |
 //! | 17 | [`webhook::MutatingWebhooks`] | what programs outside make of a request, one after the other | |
-//! | 18 | validating policies | | next |
+//! | 18 | [`policy::ValidatingPolicies`] | | what expressions of the cluster's own say to it |
 //! | 19 | [`webhook::ValidatingWebhooks`] | | what programs outside say to it, all at once |
 //! | 20 | [`crate::quota`] | | last, in the write's own transaction: what it counts must be certain |
 //!
@@ -47,6 +48,7 @@ pub mod node;
 pub mod owner_references;
 mod passage;
 pub mod pod_security;
+pub mod policy;
 pub mod priority;
 pub mod requester;
 pub mod runtime_class;
@@ -68,6 +70,7 @@ use store::Guard;
 
 pub use self::annotations::Annotations;
 pub(crate) use self::passage::Facet;
+use self::policy::Policies;
 use self::webhook::{Reinvocation, Webhooks};
 use crate::Core;
 
@@ -100,6 +103,8 @@ pub struct Admission<'a> {
     pub annotations: &'a Annotations,
     /// Which webhooks want to see what became of the object after them.
     pub reinvocation: Reinvocation,
+    /// The same of mutating policies.
+    pub policies: policy::Reinvocation,
 }
 
 impl Admission<'_> {
@@ -142,11 +147,12 @@ pub trait Plugin: Send + Sync + 'static {
 pub struct Chain {
     plugins: Vec<Box<dyn Plugin>>,
     webhooks: Arc<Webhooks>,
+    policies: Arc<Policies>,
 }
 
 impl Chain {
     pub fn built_in() -> Self {
-        let webhooks = Arc::new(Webhooks::default());
+        let (webhooks, policies) = (Arc::new(Webhooks::default()), Arc::new(Policies::default()));
         let plugins: Vec<Box<dyn Plugin>> = vec![
             Box::new(namespace::NamespaceLifecycle),
             Box::new(service_account::ServiceAccount),
@@ -166,12 +172,18 @@ impl Chain {
             Box::new(claim_resize::ClaimResize),
             Box::new(certificates::Certificates),
             Box::new(owner_references::OwnerReferences),
-            // next: mutating policies
+            Box::new(policy::ParamAccess),
+            Box::new(policy::MutatingPolicies::new(&policies)),
             Box::new(webhook::MutatingWebhooks::new(&webhooks)),
-            // next: validating policies
+            Box::new(policy::ValidatingPolicies::new(&policies)),
             Box::new(webhook::ValidatingWebhooks::new(&webhooks)),
         ];
-        Self { plugins, webhooks }
+        Self { plugins, webhooks, policies }
+    }
+
+    /// The expressions that requests have to satisfy.
+    pub fn policies(&self) -> &Arc<Policies> {
+        &self.policies
     }
 
     /// The programs outside that are asked.

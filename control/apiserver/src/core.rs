@@ -243,7 +243,8 @@ impl Core {
         let (target, options, facet) = (&request.target, &request.options, Facet::Whole);
         let memo = Arc::default();
         let mut call = Call { core: self, user, kind, target, options, facet, annotations, warnings: Vec::new(), memo };
-        let response = call.respond(request.verb, request.body).await;
+        // On the heap: the rooms below are many floors deep, and whoever calls keeps the way small.
+        let response = Box::pin(call.respond(request.verb, request.body)).await;
         warnings.append(&mut call.warnings);
         response
     }

@@ -162,6 +162,7 @@ impl Face {
         let metrics = Metrics::new();
         metrics.extend(|registry| {
             core.admission().webhooks().register(registry);
+            core.admission().policies().register(registry);
             core.flow().register(registry);
             if let Some(audit) = &options.audit {
                 audit.register(registry);
@@ -234,7 +235,7 @@ impl Face {
             Err(Refusal::Answer(answer)) => (answer, None),
         };
         let mut answer = match journey.record.take() {
-            Some(record) => record.answered(answer, failed.as_ref()),
+            Some(record) => record.answered(answer, failed.as_ref()).await,
             None => answer,
         };
         self.finish(&mut answer, &journey, &headers);
@@ -255,9 +256,9 @@ impl Face {
     ) -> Result<Answer, Refusal> {
         let caller = match self.caller(connection, headers, request.uri().path()).await {
             Ok(caller) => caller,
-            Err(status) => return Err(self.unknown(journey, &request, &route, status)),
+            Err(status) => return Err(self.unknown(journey, &request, &route, status).await),
         };
-        self.begin(journey, &request, &route, &caller);
+        self.begin(journey, &request, &route, &caller).await?;
         let user = self.impersonated(journey, &caller, headers, &request, &route).await?;
         let lasts = deadline::lasts(&route);
         let _place = {
@@ -266,12 +267,12 @@ impl Face {
             let place = self.core.flow().enter(&asked, lasts).await.map_err(|sort| full(journey, sort))?;
             journey.sort = Some(Arc::clone(&place.sort));
             if let Some(record) = &mut journey.record {
-                record.decided(&self.core.authorizer().authorize(&asked).await);
+                record.decided(self.core.authorizer().authorize(&asked).await);
             }
             place
         };
-        let sent = journey.record.as_ref().and_then(Record::sent);
-        let answered = self.dispatch(journey, &user, request, query, headers, route, sent);
+        let notes = journey.record.as_ref().map(Record::notes).unwrap_or_default();
+        let answered = self.dispatch(journey, &user, request, query, headers, route, notes);
         if lasts {
             return answered.await;
         }
@@ -290,7 +291,7 @@ impl Face {
         query: &Query,
         headers: &HeaderMap,
         route: Route,
-        sent: Option<audit::Sent>,
+        notes: audit::Notes,
     ) -> Result<Answer, Refusal> {
         let path = request.uri().path();
         if let Some(remote) = self.aggregation.remote(&self.core, path) {
@@ -299,14 +300,16 @@ impl Face {
             return Ok(aggregated::answer(self, &remote, &journey.asker(user), request).await);
         }
         match route {
-            Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, user, &asked, query, request).await,
-            Route::Resource(asked) if proxy::serves(&asked.target) => proxy::answer(self, user, &asked, request).await,
+            Route::Resource(asked) if agent::serves(&asked.target) => agent::answer(self, user, &asked, query, request, &notes).await,
+            Route::Resource(asked) if proxy::serves(&asked.target) => proxy::answer(self, user, &asked, request, &notes).await,
             Route::Resource(asked) if !self.serves_group(&asked) => {
                 self.authorize(user, &asked).await?;
                 Ok(answer::not_found())
             }
             Route::Resource(asked) => {
-                let exchange = Exchange { face: self, user, asked, query, headers, body: Noted { body: request.into_body(), sent } };
+                let audit::Notes { sent, annotations } = notes;
+                let body = Noted { body: request.into_body(), sent };
+                let exchange = Exchange { face: self, user, asked, query, headers, annotations, body };
                 exchange.answer().await.map_err(|(status, warnings)| Refusal::Status(status, warnings))
             }
             Route::Path => paths::answer(self, &journey.asker(user), query, &request).await,
@@ -352,23 +355,33 @@ impl Face {
     }
 
     /// Begins the audit record of a request, where there is a log and its policy wants it.
-    fn begin(&self, journey: &mut Journey, request: &http::Request<Incoming>, route: &Route, caller: &UserInfo) {
-        let Some(audit) = &self.options.audit else { return };
+    /// Refused where nobody can be told of it and somebody must be.
+    async fn begin(
+        &self,
+        journey: &mut Journey,
+        request: &http::Request<Incoming>,
+        route: &Route,
+        caller: &UserInfo,
+    ) -> Result<(), Refusal> {
+        let Some(audit) = &self.options.audit else { return Ok(()) };
         let word = request.method().as_str().to_ascii_lowercase();
         let asked = attributes(caller, route, &word, request.uri().path());
-        journey.record = audit.record(request, Some(journey.ip), &journey.id, &asked);
-        if let Some(record) = &journey.record {
-            record.received();
+        let Some(record) = audit.record(request, Some(journey.ip), &journey.id, &asked) else { return Ok(()) };
+        if !record.received().await {
+            let path = request.uri().path();
+            return Err(Refusal::Answer(answer::text(500, format!("Internal Server Error: {path:?}: failed to store audit event\n"))));
         }
+        journey.record = Some(record);
+        Ok(())
     }
 
     /// A request of nobody that we know leaves a line, too.
-    fn unknown(&self, journey: &Journey, request: &http::Request<Incoming>, route: &Route, status: Status) -> Refusal {
+    async fn unknown(&self, journey: &Journey, request: &http::Request<Incoming>, route: &Route, status: Status) -> Refusal {
         if let Some(audit) = &self.options.audit {
             let (nobody, word) = (UserInfo::default(), request.method().as_str().to_ascii_lowercase());
             let asked = attributes(&nobody, route, &word, request.uri().path());
             if let Some(record) = audit.record(request, Some(journey.ip), &journey.id, &asked) {
-                record.unknown_sender(&Arc::new(status.clone()));
+                record.unknown_sender(&Arc::new(status.clone())).await;
             }
         }
         status.into()

@@ -7,6 +7,7 @@
 //! audit-log-maxsize: 100              # megabytes before a file is set aside
 //! audit-log-maxbackup: 10             # files set aside that are kept; 0 keeps all
 //! audit-log-maxage: 30                # days
+//! audit-webhook-config-file: audit.kubeconfig     # a program that events go to (settings/audit.rs has more)
 //! cors-allowed-origins: ["https://*.example.com"]
 //! token-auth-file: tokens.csv         # token,user,uid,"group,group"
 //! requestheader-client-ca-file: front-proxy-ca.crt
@@ -19,6 +20,7 @@
 //! anonymous-paths: [/livez, /readyz, /healthz]   # where anonymous requests are let in; left out: everywhere that RBAC allows
 //! ```
 
+mod audit;
 mod identity;
 
 use std::path::{Path, PathBuf};
@@ -31,7 +33,6 @@ use store::Store;
 
 use crate::encryption::{Encrypted, reload};
 use crate::http::Options;
-use crate::http::audit::{Audit, LogConfig, Policy};
 use crate::http::cors::Cors;
 
 /// The file's name.
@@ -42,7 +43,7 @@ const LOG_MEGABYTES: u64 = 100;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The file, parsed.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     audit_policy_file: Option<PathBuf>,
@@ -50,6 +51,19 @@ pub struct Settings {
     audit_log_maxsize: Option<u64>,
     audit_log_maxbackup: usize,
     audit_log_maxage: u32,
+    audit_webhook_config_file: Option<PathBuf>,
+    audit_webhook_mode: Option<String>,
+    audit_webhook_version: Option<String>,
+    audit_webhook_initial_backoff: Option<String>,
+    audit_webhook_batch_buffer_size: Option<usize>,
+    audit_webhook_batch_max_size: Option<usize>,
+    audit_webhook_batch_max_wait: Option<String>,
+    audit_webhook_batch_throttle_enable: Option<bool>,
+    audit_webhook_batch_throttle_qps: Option<f32>,
+    audit_webhook_batch_throttle_burst: Option<u32>,
+    audit_webhook_truncate_enabled: Option<bool>,
+    audit_webhook_truncate_max_batch_size: Option<usize>,
+    audit_webhook_truncate_max_event_size: Option<usize>,
     cors_allowed_origins: Vec<String>,
     token_auth_file: Option<PathBuf>,
     requestheader_client_ca_file: Option<PathBuf>,
@@ -104,9 +118,13 @@ impl Settings {
     fn parse(text: &str) -> Result<Self, String> {
         let settings: Self =
             if text.trim().is_empty() { Self::default() } else { serde_saphyr::from_str(text).map_err(|error| error.to_string())? };
-        match (&settings.audit_policy_file, &settings.audit_log_path) {
-            (Some(_), None) => Err("audit-policy-file without audit-log-path: nothing would be written; set both".into()),
-            (None, Some(_)) => Err("audit-log-path without audit-policy-file: nothing would be logged; set both".into()),
+        let is_told = settings.audit_log_path.is_some() || settings.audit_webhook_config_file.is_some();
+        match &settings.audit_policy_file {
+            Some(_) if !is_told => Err("audit-policy-file without audit-log-path: nothing would be written; set both".into()),
+            None if settings.audit_log_path.is_some() => {
+                Err("audit-log-path without audit-policy-file: nothing would be logged; set both".into())
+            }
+            None if is_told => Err("audit-webhook-config-file without audit-policy-file: nothing would be told; set both".into()),
             _ if settings.encryption_provider_config_automatic_reload && settings.encryption_provider_config.is_none() => {
                 Err("encryption-provider-config-automatic-reload without encryption-provider-config: there is no file; set both".into())
             }
@@ -133,23 +151,8 @@ impl Settings {
 
     /// What the HTTP face may do without; opens the audit log.
     pub fn options(&self, env: &Env) -> Result<Options, String> {
-        let audit = match (&self.audit_policy_file, &self.audit_log_path) {
-            (Some(policy), Some(path)) => Some(self.audit(env, policy, path)?),
-            _ => None,
-        };
+        let audit = self.audit_policy_file.as_deref().map(|policy| self.audit(env, policy)).transpose()?;
         Ok(Options { audit, cors: Cors::new(self.cors_allowed_origins.clone()) })
-    }
-
-    fn audit(&self, env: &Env, policy: &Path, path: &Path) -> Result<Arc<Audit>, String> {
-        let (name, text) = self.read(policy)?;
-        let policy = Policy::parse(&text).map_err(|why| format!("audit policy {name}: {why}"))?;
-        let log = LogConfig {
-            path: self.folder.join(path),
-            max_bytes: self.audit_log_maxsize.unwrap_or(LOG_MEGABYTES) * MEGABYTE,
-            max_backups: self.audit_log_maxbackup,
-            max_age: (self.audit_log_maxage > 0).then(|| DAY * self.audit_log_maxage),
-        };
-        Audit::start(env, policy, log)
     }
 
     fn read(&self, path: &Path) -> Result<(String, String), String> {

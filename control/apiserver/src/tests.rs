@@ -11,6 +11,7 @@ mod matrix;
 pub(crate) mod on_etcd;
 mod ownership;
 mod patch;
+mod policies;
 mod protection;
 mod quota;
 mod review;

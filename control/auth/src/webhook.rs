@@ -41,6 +41,14 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// POSTs `body`, once, and asks for nothing but that it is taken.
+    pub async fn tell(&self, body: Value, timeout: Duration) -> Result<(), String> {
+        let (url, bearer) = (self.url.clone(), self.bearer.clone());
+        let question = Question { url, bearer, body: Some(body), follows: false, bytes_max: ANSWER_BYTES_MAX };
+        let reply = self.outside.ask(question, timeout).await.map_err(|fault| fault.message)?;
+        if (200..=206).contains(&reply.status) { Ok(()) } else { Err(refusal(&reply)) }
+    }
+
     /// POSTs `review` and reads one of the same kind. Ends within `timeout`, tries and pauses together.
     async fn review(&self, env: &Env, review: &Value, timeout: Duration) -> Result<Value, String> {
         let deadline = env.instant() + timeout;

@@ -12,6 +12,7 @@ pub mod namespace;
 pub mod node_lifecycle;
 pub mod pod_gc;
 pub mod pods;
+pub mod policy_types;
 pub mod protection;
 pub mod replica_set;
 pub mod resource_quota;
@@ -58,6 +59,7 @@ pub const ALL: &[Row] = &[
     Row { name: protection::VOLUMES_NAME, workers: 1, make: |_| Arc::new(protection::VolumeProtection) },
     Row { name: protection::CLASSES_NAME, workers: 1, make: |_| Arc::new(protection::ClassProtection) },
     Row { name: certificates::NAME, workers: 1, make: |config| Arc::new(certificates::Certificates { signer: config.signer.clone() }) },
+    Row { name: policy_types::NAME, workers: 1, make: |_| Arc::new(policy_types::PolicyTypes) },
     Row { name: storage_version_migrator::NAME, workers: 1, make: |_| Arc::new(storage_version_migrator::StorageVersionMigrator) },
     Row { name: node_lifecycle::NAME, workers: 1, make: |_| Arc::new(node_lifecycle::NodeLifecycle::default()) },
 ];

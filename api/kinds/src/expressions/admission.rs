@@ -34,6 +34,14 @@ fn made(mut environment: Environment, has_authorizer: bool) -> Environment {
     environment
 }
 
+/// The names for a policy whose objects have types: `object` and the like are for the caller to declare. `authorizer.requestResource`
+/// is left out, as upstream does.
+pub(super) fn typed_environment() -> Environment {
+    let mut environment = made(Environment::kubernetes(), false);
+    environment.variable("authorizer", Type::object("kubernetes.authorization.Authorizer"));
+    environment
+}
+
 fn texts<'n>(names: &[&'n str]) -> Vec<(&'n str, Type)> {
     names.iter().map(|name| (*name, Type::String)).collect()
 }

@@ -1,7 +1,7 @@
 //! What the audit log should tell of an admission decision: keys of the plug-in that speaks, values for people and programs.
 //!
 //! [`crate::Core::call_annotated`] hands them to whoever writes the audit line. The first value of a key stays, as upstream;
-//! programs outside add to them, so there is an end to it.
+//! programs outside and policies add to them, so there is an end to it.
 
 use std::sync::Mutex;
 
@@ -18,8 +18,10 @@ impl Annotations {
         let (key, value) = (key.into(), value.into());
         let mut held = self.0.lock().expect("no holder of the annotations panics");
         let bytes: usize = held.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if held.iter().any(|(taken, _)| *taken == key) {
-            tracing::warn!(key, "an audit annotation is there already");
+        if let Some((_, there)) = held.iter().find(|(taken, _)| *taken == key) {
+            if *there != value {
+                tracing::warn!(key, "an audit annotation is there already");
+            }
         } else if bytes + key.len() + value.len() > BYTES_MAX {
             tracing::warn!(key, "an audit annotation is left out: the request has {bytes} bytes of them");
         } else {
@@ -27,7 +29,12 @@ impl Annotations {
         }
     }
 
-    /// What was added, in order.
+    /// What was added so far, in order.
+    pub fn all(&self) -> Vec<(String, String)> {
+        self.0.lock().expect("no holder of the annotations panics").clone()
+    }
+
+    /// The same, and there are none left.
     pub fn take(&self) -> Vec<(String, String)> {
         std::mem::take(&mut *self.0.lock().expect("no holder of the annotations panics"))
     }

@@ -40,6 +40,7 @@ impl Call<'_> {
             warnings: &mut self.warnings,
             annotations: self.annotations,
             reinvocation: Default::default(),
+            policies: Default::default(),
         }
     }
 
@@ -54,10 +55,17 @@ impl Call<'_> {
 
 impl Core {
     /// Both halves for a connection (exec, attach, port-forward, proxy), before anything is dialled. `document` says what
-    /// is asked for (`PodExecOptions` …); webhooks may change it. Returns texts for Warning headers.
-    pub async fn connect(&self, user: &UserInfo, target: &Target, document: &mut Value) -> Result<Vec<String>, Status> {
+    /// is asked for (`PodExecOptions` …); webhooks may change it. Returns texts for Warning headers; what the audit log should know
+    /// is in `annotations`.
+    pub async fn connect(
+        &self,
+        user: &UserInfo,
+        target: &Target,
+        document: &mut Value,
+        annotations: &Annotations,
+    ) -> Result<Vec<String>, Status> {
         let kind = self.registry().resource(&target.group, &target.version, &target.resource).ok_or_else(no_such_resource)?;
-        let (options, annotations, mut guards) = (Options::default(), Annotations::default(), Vec::new());
+        let (options, mut guards) = (Options::default(), Vec::new());
         let mut call = Call {
             core: self,
             user,
@@ -65,7 +73,7 @@ impl Core {
             target,
             options: &options,
             facet: Facet::Whole,
-            annotations: &annotations,
+            annotations,
             warnings: Vec::new(),
             memo: Arc::default(),
         };

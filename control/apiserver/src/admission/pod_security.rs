@@ -3,8 +3,8 @@
 //! ```text
 //! pod-security.kubernetes.io/{enforce,audit,warn}[-version]: {privileged,baseline,restricted} ("latest", "v1.30")
 //!
-//! pod ───────────────► enforce: refused; warn: let in with a Warning
-//! workload template ─► warn only: its pods are refused when they are made
+//! pod ───────────────► enforce: refused; audit: told to the audit log; warn: let in with a Warning
+//! workload template ─► audit and warn only: its pods are refused when they are made
 //! namespace ─────────► labels must be valid; a stricter level warns of the pods that are there and violate it
 //! ```
 //! Labels that cannot be read demand `restricted` where something is refused and nothing where it is only told.
@@ -39,6 +39,11 @@ pub struct Settings {
 /// Of more pods in a namespace whose level is raised, these many are looked at.
 const PODS_MAX: usize = 3_000;
 const PODS: &str = "/pods/";
+/// Keys of audit annotations.
+const ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
+const VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
+const EXEMPT: &str = "pod-security.kubernetes.io/exempt";
+const ERROR: &str = "pod-security.kubernetes.io/error";
 /// Subresources of pods that do not change what a pod may do.
 const IGNORED: &[&str] = &["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"];
 
@@ -72,10 +77,18 @@ fn template_path(kind: &Descriptor) -> Option<&'static str> {
 }
 
 fn of_pod(request: &mut Admission<'_>, new: &Value, old: Option<&Value>) -> Result<(), Status> {
-    let is_same = old.is_some_and(|old| !is_significant(new, old));
-    let Some(policy) = policy(request, new.str_at("spec.runtimeClassName")).filter(|_| !is_same) else { return Ok(()) };
+    let Some(policy) = policy(request, new.str_at("spec.runtimeClassName")) else { return Ok(()) };
+    if policy.demands_nothing() {
+        note(request, ENFORCED, policy.enforce.to_string());
+        return Ok(());
+    }
+    if old.is_some_and(|old| !is_significant(new, old)) {
+        return Ok(());
+    }
+    note(request, ENFORCED, policy.enforce.to_string());
     let pod = Pod::new(new);
     let found = violations(policy.enforce, &pod);
+    audit(request, policy.audit, &pod);
     if !found.is_empty() {
         return Err(request.forbidden(&format!("violates PodSecurity {:?}: {}", policy.enforce.to_string(), checks::detail(&found))));
     }
@@ -87,33 +100,55 @@ fn of_template(request: &mut Admission<'_>, template: &Value) {
     if template.at("spec").is_none_or(Value::is_null) {
         return;
     }
-    if let Some(policy) = policy(request, template.str_at("spec.runtimeClassName")) {
-        warn(request, policy.warn, &Pod::new(template));
+    if let Some(policy) = policy(request, template.str_at("spec.runtimeClassName")).filter(|policy| !policy.demands_nothing()) {
+        let pod = Pod::new(template);
+        audit(request, policy.audit, &pod);
+        warn(request, policy.warn, &pod);
     }
 }
 
 fn warn(request: &mut Admission<'_>, demand: Demand, pod: &Pod<'_>) {
-    let found = violations(demand, pod);
-    if !found.is_empty() {
-        request.warnings.push(format!("would violate PodSecurity {:?}: {}", demand.to_string(), checks::detail(&found)));
+    request.warnings.extend(complaint(demand, pod));
+}
+
+fn audit(request: &Admission<'_>, demand: Demand, pod: &Pod<'_>) {
+    if let Some(text) = complaint(demand, pod) {
+        note(request, VIOLATIONS, text);
     }
 }
 
-/// What holds for this request; None where nothing does.
+fn complaint(demand: Demand, pod: &Pod<'_>) -> Option<String> {
+    let found = violations(demand, pod);
+    (!found.is_empty()).then(|| format!("would violate PodSecurity {:?}: {}", demand.to_string(), checks::detail(&found)))
+}
+
+/// For the audit log.
+fn note(request: &Admission<'_>, key: &str, value: impl Into<String>) {
+    request.annotations.add(key, value);
+}
+
+/// What holds for this request; None for whom nothing does.
 fn policy(request: &Admission<'_>, runtime_class: &str) -> Option<Policy> {
     let settings = &request.core.config.pod_security;
     let is_one_of = |name: &str, names: &[String]| !name.is_empty() && names.iter().any(|one| one == name);
-    if is_one_of(request.namespace, &settings.exempt_namespaces)
-        || is_one_of(&request.user.name, &settings.exempt_users)
-        || is_one_of(runtime_class, &settings.exempt_runtime_classes)
-    {
+    let exempt = [
+        ("namespace", request.namespace, &settings.exempt_namespaces),
+        ("user", &request.user.name, &settings.exempt_users),
+        ("runtimeClass", runtime_class, &settings.exempt_runtime_classes),
+    ];
+    if let Some((reason, ..)) = exempt.into_iter().find(|(_, name, names)| is_one_of(name, names)) {
+        note(request, EXEMPT, reason);
         return None;
     }
     let namespace = request.core.cache.kind("/namespaces/")?.get(&format!("/namespaces/{}", request.namespace))?;
     let labels = &namespace.object.meta.labels;
-    let policy = Policy::of(|label| labels.get(label).map(String::as_str), settings.defaults).0;
-    let demands_nothing = [policy.enforce, policy.warn].iter().all(|demand| demand.level == Level::Privileged);
-    (!demands_nothing).then_some(policy)
+    let (policy, wrong) = Policy::of(|label| labels.get(label).map(String::as_str), settings.defaults);
+    if !wrong.is_empty() {
+        let texts: Vec<String> = wrong.0.iter().map(ToString::to_string).collect();
+        let texts = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
+        note(request, ERROR, format!("Failed to parse policy: {texts}"));
+    }
+    Some(policy)
 }
 
 /// Whether an update changes anything that a check looks at: images, containers, the annotations for seccomp.

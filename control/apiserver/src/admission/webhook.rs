@@ -25,12 +25,12 @@ mod conditions;
 mod hook;
 mod metrics;
 mod owners;
-mod patched;
+pub(super) mod patched;
 mod reinvocation;
-mod review;
-mod rules;
+pub(super) mod review;
+pub(super) mod rules;
 mod source;
-mod subject;
+pub(super) mod subject;
 
 use std::sync::{Arc, OnceLock};
 
@@ -189,7 +189,7 @@ impl Plugin for ValidatingWebhooks {
 }
 
 /// The word of an operation in rules and reviews.
-fn word(operation: Operation) -> &'static str {
+pub(super) fn word(operation: Operation) -> &'static str {
     match operation {
         Operation::Create => "CREATE",
         Operation::Update => "UPDATE",

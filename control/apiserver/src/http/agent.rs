@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::answer::{Answer, Body, answer as plain_answer, warn};
+use super::audit::Notes;
 use super::query::Query;
 use super::route::Asked;
 use super::{Face, Refusal, connect, upgrade};
@@ -77,6 +78,7 @@ pub(crate) async fn answer(
     asked: &Asked,
     query: &Query,
     request: Request<Incoming>,
+    notes: &Notes,
 ) -> Result<Answer, Refusal> {
     face.authorize(user, asked).await?;
     if asked.word != "create" && (is_interactive(asked) || runs_something(asked, request.headers())) {
@@ -84,7 +86,7 @@ pub(crate) async fn answer(
         face.authorize_as(user, asked, "create").await?;
     }
     check_method(asked, request.method())?;
-    let (query, warnings) = connect::admit(face, user, asked, query).await?;
+    let (query, warnings) = connect::admit(face, user, asked, query, notes).await?;
     let (node, path) = match asked.target.resource.as_str() {
         "nodes" => (NodeName::parse(&asked.target.name)?, node_path(asked, request.uri().query())),
         _ => of_pod(face, asked, &query).await.map(|(node, path)| (NodeName { name: node, port: None }, path))?,

@@ -5,12 +5,19 @@
 //!                                                          └─► ResponseStarted ─► (stream ends) ─► ResponseComplete
 //! ```
 //!
+//! | file | what |
+//! |---|---|
+//! | `policy.rs` | how much is told of a request |
+//! | `event.rs` | what is told |
+//! | `log.rs`, `webhook.rs` | to whom: a file, a program outside |
+//!
 //! Every request passes here after it was authenticated, refused ones too. A request whose level is `None` costs the look at the
 //! policy and nothing else; any other pays for references to its bodies, and the log's own task makes lines of them.
 
 mod event;
 mod log;
 mod policy;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -35,7 +42,10 @@ use self::event::{Asked, Document, Event, ObjectRef, Outcome};
 pub use self::log::LogConfig;
 use self::log::Queue;
 pub use self::policy::{Level, Policy, Stage, Verdict};
+use self::webhook::Webhook;
+pub use self::webhook::{Mode, Sink, Throttle, Truncate, WebhookConfig};
 use super::answer::Answer;
+use crate::admission::Annotations;
 
 const DECISION: &str = "authorization.k8s.io/decision";
 const REASON: &str = "authorization.k8s.io/reason";
@@ -44,10 +54,12 @@ const REASON: &str = "authorization.k8s.io/reason";
 pub struct Audit {
     env: Env,
     policy: Policy,
-    queue: Queue,
+    queue: Option<Queue>,
+    webhook: Option<Webhook>,
     events: Counter,
     lost: Family<Plugin, Counter>,
     levels: Family<OfLevel, Counter>,
+    rejected: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -65,9 +77,33 @@ const LOG: Plugin = Plugin { plugin: "log" };
 impl Audit {
     /// Opens the log. Err names what is wrong with it.
     pub fn start(env: &Env, policy: Policy, log: LogConfig) -> Result<Arc<Self>, String> {
-        let lost: Family<Plugin, Counter> = Family::default();
-        let queue = Queue::start(env, log, lost.get_or_create_owned(&LOG))?;
-        Ok(Arc::new(Self { env: env.clone(), policy, queue, events: Counter::default(), lost, levels: Family::default() }))
+        Self::new(env, policy).with_log(log).map(Arc::new)
+    }
+
+    /// Tells nobody yet.
+    pub fn new(env: &Env, policy: Policy) -> Self {
+        Self {
+            env: env.clone(),
+            policy,
+            queue: None,
+            webhook: None,
+            events: Counter::default(),
+            lost: Family::default(),
+            levels: Family::default(),
+            rejected: Counter::default(),
+        }
+    }
+
+    /// Opens a log. Err names what is wrong with it.
+    pub fn with_log(self, log: LogConfig) -> Result<Self, String> {
+        let queue = Queue::start(&self.env, log, self.lost.get_or_create_owned(&LOG))?;
+        Ok(Self { queue: Some(queue), ..self })
+    }
+
+    /// Tells a program outside, too.
+    pub fn with_webhook(self, config: WebhookConfig, sink: Arc<dyn Sink>) -> Self {
+        let webhook = Webhook::start(&self.env, config, sink, self.lost.clone());
+        Self { webhook: Some(webhook), ..self }
     }
 
     /// Upstream's names.
@@ -75,6 +111,11 @@ impl Audit {
         registry.register("apiserver_audit_event", "Lines given to the audit log", self.events.clone());
         registry.register("apiserver_audit_error", "Lines that the audit log lost", self.lost.clone());
         registry.register("apiserver_audit_level", "Requests by audit level", self.levels.clone());
+        registry.register(
+            "apiserver_audit_requests_rejected",
+            "Requests refused because nobody could be told of them",
+            self.rejected.clone(),
+        );
     }
 
     /// Begins the record of a request. None: the policy does not want it.
@@ -110,13 +151,33 @@ impl Audit {
             content_type: text(request.headers(), &CONTENT_TYPE),
             sent: Sent::default(),
             impersonated: None,
-            annotations: BTreeMap::new(),
+            decision: None,
+            annotations: Arc::default(),
         })
     }
 
+    /// Tells of an event; nobody waits.
     fn push(&self, event: Event) {
+        let event = Arc::new(event);
+        self.write(&event);
+        if let Some(webhook) = &self.webhook {
+            webhook.push(event);
+        }
+    }
+
+    /// Tells of an event and waits where the mode says so. false: the request must not go on.
+    async fn tell(&self, event: Event) -> bool {
+        let event = Arc::new(event);
+        self.write(&event);
+        match &self.webhook {
+            Some(webhook) => webhook.tell(event).await,
+            None => true,
+        }
+    }
+
+    fn write(&self, event: &Arc<Event>) {
         self.events.inc();
-        if self.queue.push(event).is_err() {
+        if self.queue.as_ref().is_some_and(|queue| queue.push(Arc::clone(event)).is_err()) {
             self.lost.get_or_create(&LOG).inc();
             tracing::debug!("the audit log does not keep up; a line is lost");
         }
@@ -169,37 +230,51 @@ pub(crate) struct Record {
     content_type: String,
     sent: Sent,
     impersonated: Option<Impersonated>,
-    annotations: BTreeMap<&'static str, String>,
+    decision: Option<Decision>,
+    annotations: Arc<Annotations>,
 }
 
 impl Record {
-    /// The request is here, and its sender is known.
-    pub(crate) fn received(&self) {
-        self.tell(Stage::RequestReceived, None, None);
+    /// The request is here, and its sender is known. false: nobody could be told of it, so it must not go on.
+    pub(crate) async fn received(&self) -> bool {
+        let told = self.tell(Stage::RequestReceived, None, None).await;
+        if !told {
+            self.audit.rejected.inc();
+        }
+        told
     }
 
     /// Nobody that we know sent it: the one line that there is.
-    pub(crate) fn unknown_sender(self, status: &Arc<Status>) {
-        self.tell(Stage::ResponseStarted, Some(Outcome::Failed(Arc::clone(status))), None);
+    pub(crate) async fn unknown_sender(self, status: &Arc<Status>) {
+        self.tell(Stage::ResponseStarted, Some(Outcome::Failed(Arc::clone(status))), None).await;
     }
 
     pub(crate) fn impersonates(&mut self, became: Impersonated) {
         self.impersonated = Some(became);
     }
 
-    pub(crate) fn decided(&mut self, decision: &Decision) {
-        self.annotations.insert(DECISION, if decision.is_allowed() { "allow" } else { "forbid" }.to_owned());
-        self.annotations.insert(REASON, decision.reason().to_owned());
+    pub(crate) fn decided(&mut self, decision: Decision) {
+        self.decision = Some(decision);
     }
 
-    /// Where the request's body is to be noted as it is read.
-    pub(crate) fn sent(&self) -> Option<Sent> {
+    /// Where those who answer the request put down what the log should tell.
+    pub(crate) fn notes(&self) -> Notes {
         let creates = self.asked.verb == "create" && self.asked.object.is_some();
-        (creates || self.asked.level >= Level::Request).then(|| self.sent.clone())
+        let sent = (creates || self.asked.level >= Level::Request).then(|| self.sent.clone());
+        Notes { sent, annotations: Arc::clone(&self.annotations) }
+    }
+
+    fn told(&self) -> BTreeMap<String, String> {
+        let mut all: BTreeMap<String, String> = self.annotations.all().into_iter().collect();
+        if let Some(decision) = &self.decision {
+            all.insert(DECISION.to_owned(), if decision.is_allowed() { "allow" } else { "forbid" }.to_owned());
+            all.insert(REASON.to_owned(), decision.reason().to_owned());
+        }
+        all
     }
 
     /// The answer is made. One that lasts is told of again when it ends.
-    pub(crate) fn answered(self, answer: Answer, failed: Option<&Arc<Status>>) -> Answer {
+    pub(crate) async fn answered(self, answer: Answer, failed: Option<&Arc<Status>>) -> Answer {
         let outcome = match failed {
             Some(status) => Outcome::Failed(Arc::clone(status)),
             None => Outcome::Code(answer.status().as_u16()),
@@ -209,20 +284,28 @@ impl Record {
             let content_type = text(answer.headers(), &CONTENT_TYPE);
             let response =
                 answer.body().whole().filter(|bytes| wants_body && !bytes.is_empty()).map(|bytes| Document { content_type, bytes });
-            self.tell(Stage::ResponseComplete, Some(outcome), response);
+            self.tell(Stage::ResponseComplete, Some(outcome), response).await;
             return answer;
         }
-        self.tell(Stage::ResponseStarted, Some(outcome.clone()), None);
+        self.tell(Stage::ResponseStarted, Some(outcome.clone()), None).await;
         let (parts, body) = answer.into_parts();
         Answer::from_parts(parts, body.until_end(Ending { record: self, outcome }))
     }
 
-    fn tell(&self, stage: Stage, outcome: Option<Outcome>, response: Option<Document>) {
+    async fn tell(&self, stage: Stage, outcome: Option<Outcome>, response: Option<Document>) -> bool {
+        match self.event(stage, outcome, response) {
+            Some(event) => self.audit.tell(event).await,
+            None => true,
+        }
+    }
+
+    /// None: the policy does not want to hear of this stage.
+    fn event(&self, stage: Stage, outcome: Option<Outcome>, response: Option<Document>) -> Option<Event> {
         if self.omit.contains(&stage) {
-            return;
+            return None;
         }
         let request = (stage != Stage::RequestReceived).then(|| self.sent.document(&self.content_type)).flatten();
-        self.audit.push(Event {
+        Some(Event {
             asked: Arc::clone(&self.asked),
             stage,
             at: self.audit.env.now(),
@@ -230,8 +313,8 @@ impl Record {
             outcome,
             request,
             response,
-            annotations: self.annotations.clone(),
-        });
+            annotations: self.told(),
+        })
     }
 }
 
@@ -243,8 +326,17 @@ pub(crate) struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.record.tell(Stage::ResponseComplete, Some(self.outcome.clone()), None);
+        if let Some(event) = self.record.event(Stage::ResponseComplete, Some(self.outcome.clone()), None) {
+            self.record.audit.push(event);
+        }
     }
+}
+
+/// What is noted of a request while it is answered. Without a record it leads nowhere.
+#[derive(Clone, Default)]
+pub(crate) struct Notes {
+    pub sent: Option<Sent>,
+    pub annotations: Arc<Annotations>,
 }
 
 /// The pieces of a request's body that have been read so far.

@@ -7,6 +7,7 @@ use auth::UserInfo;
 use schema::{Map, Status, Value, json};
 
 use super::Face;
+use super::audit::Notes;
 use super::query::Query;
 use super::route::Asked;
 
@@ -14,11 +15,17 @@ use super::route::Asked;
 const FLAGS: [&str; 4] = ["stdin", "stdout", "stderr", "tty"];
 
 /// Passes the chain. Returns the query as it is to be used, and texts for Warning headers. Logs are read, not connected to.
-pub(super) async fn admit(face: &Face, user: &UserInfo, asked: &Asked, query: &Query) -> Result<(Query, Vec<String>), Status> {
+pub(super) async fn admit(
+    face: &Face,
+    user: &UserInfo,
+    asked: &Asked,
+    query: &Query,
+    notes: &Notes,
+) -> Result<(Query, Vec<String>), Status> {
     let Some(kind) = kind(asked) else { return Ok((query.clone(), Vec::new())) };
     let document = document(kind, asked, query);
     let mut admitted = document.clone();
-    let warnings = face.core.connect(user, &asked.target, &mut admitted).await?;
+    let warnings = face.core.connect(user, &asked.target, &mut admitted, &notes.annotations).await?;
     let query = if admitted == document { query.clone() } else { as_query(&admitted) };
     Ok((query, warnings))
 }

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 
 use super::agent::{CONNECT_TIMEOUT, passed_on, read};
 use super::answer::{Answer, Body, BoxError, text, warn};
+use super::audit::Notes;
 use super::query::Query;
 use super::route::Asked;
 use super::{Face, Refusal, connect, upgrade};
@@ -39,9 +40,15 @@ pub fn serves(target: &Target) -> bool {
 }
 
 /// Answers a request that [`serves`] has recognised.
-pub(crate) async fn answer(face: &Arc<Face>, user: &UserInfo, asked: &Asked, request: Request<Incoming>) -> Result<Answer, Refusal> {
+pub(crate) async fn answer(
+    face: &Arc<Face>,
+    user: &UserInfo,
+    asked: &Asked,
+    request: Request<Incoming>,
+    notes: &Notes,
+) -> Result<Answer, Refusal> {
     face.authorize(user, asked).await?;
-    let (_, warnings) = connect::admit(face, user, asked, &Query::default()).await?;
+    let (_, warnings) = connect::admit(face, user, asked, &Query::default(), notes).await?;
     if let Some(moved) = with_slash(asked, &request) {
         return Ok(moved);
     }

@@ -29,6 +29,8 @@ pub struct Exchange<'a, B> {
     pub asked: Asked,
     pub query: &'a Query,
     pub headers: &'a HeaderMap,
+    /// What admission has to say for the audit log.
+    pub annotations: Arc<Annotations>,
     pub body: B,
 }
 
@@ -129,7 +131,7 @@ where
         let request = Request { verb, target: target.clone(), options, body: sent };
         // Before the call: it may end the last thing that kept a custom kind.
         let kind = self.face.core.registry().resource(&target.group, &target.version, &target.resource);
-        let made = self.face.core.call_warned(self.user, request, &Annotations::default(), warnings).await;
+        let made = self.face.core.call_warned(self.user, request, &self.annotations, warnings).await;
         if made.is_ok() || verb != Verb::Get {
             // Who may not even read is told nothing; all others are known to be allowed by now.
             warnings.splice(0..0, kind.as_ref().and_then(|kind| kind.deprecation()).map(str::to_owned));

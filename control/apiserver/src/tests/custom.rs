@@ -37,20 +37,20 @@ fn definition() -> Value {
     })
 }
 
-async fn world() -> Cluster {
+pub(super) async fn world() -> Cluster {
     let cluster = Cluster::bare().await;
     crate::custom::start(&cluster.core);
     cluster
 }
 
-async fn defined(cluster: &Cluster, definition: Value) -> Value {
+pub(super) async fn defined(cluster: &Cluster, definition: Value) -> Value {
     let name = definition.str_at("metadata.name").to_owned();
     cluster.create(definitions(), definition).await.unwrap();
     until(cluster, &name, |doc| doc.is_some_and(kinds::custom::is_established)).await.unwrap()
 }
 
 /// Follows a definition until it is as wanted.
-async fn until(cluster: &Cluster, name: &str, wanted: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
+pub(super) async fn until(cluster: &Cluster, name: &str, wanted: impl Fn(Option<&Value>) -> bool) -> Option<Value> {
     loop {
         let held = cluster.get(definitions().named(name)).await.ok();
         if wanted(held.as_ref()) {

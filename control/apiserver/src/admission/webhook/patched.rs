@@ -32,6 +32,17 @@ pub(super) async fn adopt(
     let options = Options { field_validation: FieldValidation::Ignore, ..Options::default() };
     let decoded = body::patched(&expected, patched, |why| body::misfit("", why), &options, &mut Vec::new())
         .map_err(|status| broken(&status.message))?;
+    take(request, place, decoded, new, old).await
+}
+
+/// Puts a decoded document in the place of `new`. Returns whether that changes anything.
+pub(in crate::admission) async fn take(
+    request: &mut Admission<'_>,
+    place: &Place,
+    decoded: Value,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Result<bool, Status> {
     let mut doc = subject::back(request, place, decoded).await?;
     if is_whole(request, &doc) {
         settle(request, &mut doc, new, old)?;
@@ -42,7 +53,8 @@ pub(super) async fn adopt(
     Ok(changed)
 }
 
-fn expected(request: &Admission<'_>, place: &Place) -> Result<Expected, Status> {
+/// What documents of `place` are decoded as.
+pub(in crate::admission) fn expected(request: &Admission<'_>, place: &Place) -> Result<Expected, Status> {
     let [group, version, kind] = &place.kind;
     let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
     match request.core.registry().kind(&api_version, kind) {

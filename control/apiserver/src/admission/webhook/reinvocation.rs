@@ -31,7 +31,12 @@ impl Reinvocation {
         again
     }
 
-    pub(super) fn round(&self) -> u8 {
+    /// Something else than a webhook has changed the object so that all plug-ins should see it again.
+    pub(in crate::admission) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    pub(in crate::admission) fn round(&self) -> u8 {
         self.round
     }
 

@@ -60,7 +60,7 @@ pub(super) fn body(version: Version, uid: &str, request: &Admission<'_>, place: 
 }
 
 /// The request without its objects.
-pub(super) fn attributes(request: &Admission<'_>, place: &Place) -> Value {
+pub(in crate::admission) fn attributes(request: &Admission<'_>, place: &Place) -> Value {
     let mut value = serde_json::to_value(describe("", request, place, None, None)).expect("documents serialise into memory");
     if let Some(members) = value.as_object_mut() {
         ["object", "oldObject", "uid"].iter().for_each(|member| drop(members.remove(*member)));

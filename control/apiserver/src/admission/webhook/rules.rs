@@ -8,7 +8,7 @@ use super::word;
 use crate::admission::{Admission, Operation};
 
 /// One rule of a webhook.
-pub(super) struct Rule {
+pub(in crate::admission) struct Rule {
     operations: Vec<String>,
     groups: Vec<String>,
     versions: Vec<String>,
@@ -18,7 +18,7 @@ pub(super) struct Rule {
 }
 
 /// The resource as which a hook is asked, and the kind of its documents.
-pub(super) struct Place {
+pub(in crate::admission) struct Place {
     pub group: String,
     pub version: String,
     pub resource: String,
@@ -35,7 +35,10 @@ pub(super) fn is_exempt(request: &Admission<'_>) -> bool {
 
 /// Where `hook` is asked about this request; None: not at all.
 pub(super) fn place(hook: &Hook, request: &Admission<'_>, new: Option<&Value>, old: Option<&Value>) -> Result<Option<Place>, Status> {
-    let Some(found) = own_place(hook, request, new, old).or_else(|| equivalent_place(hook, request)) else { return Ok(None) };
+    let kind = &request.kind;
+    let is_own = hook.rules.iter().any(|rule| rule.matches(request, &kind.group, &kind.version, &kind.resource));
+    let own = is_own.then(|| own_place(request, new, old));
+    let Some(found) = own.or_else(|| equivalent_place(hook, request)) else { return Ok(None) };
     let objects = matches_object(&hook.objects, request, new, old);
     let namespaces = matches_namespace(&hook.namespaces, request, new);
     match (namespaces, objects) {
@@ -46,16 +49,15 @@ pub(super) fn place(hook: &Hook, request: &Admission<'_>, new: Option<&Value>, o
 }
 
 /// The resource as it is asked for.
-fn own_place(hook: &Hook, request: &Admission<'_>, new: Option<&Value>, old: Option<&Value>) -> Option<Place> {
+pub(in crate::admission) fn own_place(request: &Admission<'_>, new: Option<&Value>, old: Option<&Value>) -> Place {
     let kind = &request.kind;
-    let matches = hook.rules.iter().any(|rule| rule.matches(request, &kind.group, &kind.version, &kind.resource));
-    matches.then(|| Place {
+    Place {
         group: kind.group.to_string(),
         version: kind.version.to_string(),
         resource: kind.resource.to_string(),
         kind: own_kind(request, new, old),
         converted: None,
-    })
+    }
 }
 
 /// What the documents of the request say that they are.
@@ -82,14 +84,14 @@ fn equivalent_place(hook: &Hook, request: &Admission<'_>) -> Option<Place> {
     })
 }
 
-fn is_equivalent(row: &KindRef, request: &Admission<'_>) -> bool {
+pub(in crate::admission) fn is_equivalent(row: &KindRef, request: &Admission<'_>) -> bool {
     let own = &request.kind;
     let other = row.group != own.group || row.version != own.version;
     let has = request.subresource.is_empty() || row.subresource(request.subresource).is_some();
     row.storage_prefix == own.storage_prefix && other && has
 }
 
-fn as_other(row: &KindRef, subresource: &str) -> Place {
+pub(in crate::admission) fn as_other(row: &KindRef, subresource: &str) -> Place {
     let body = row.subresource(subresource).and_then(|sub| sub.kind.clone());
     let parent = (row.group.clone(), row.version.clone(), row.kind.clone());
     let (group, version, kind) = body.clone().unwrap_or(parent);
@@ -103,7 +105,7 @@ fn as_other(row: &KindRef, subresource: &str) -> Place {
 }
 
 impl Rule {
-    pub(super) fn new(rule: &Value) -> Self {
+    pub(in crate::admission) fn new(rule: &Value) -> Self {
         let texts = |path: &str| rule.items_at(path).iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
         let split = |text: String| match text.split_once('/') {
             Some((resource, sub)) => (resource.to_owned(), sub.to_owned()),
@@ -118,7 +120,12 @@ impl Rule {
         }
     }
 
-    fn matches(&self, request: &Admission<'_>, group: &str, version: &str, resource: &str) -> bool {
+    /// The groups and resources that it names.
+    pub(in crate::admission) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.groups.iter().flat_map(|group| self.resources.iter().map(move |(resource, _)| (group.as_str(), resource.as_str())))
+    }
+
+    pub(in crate::admission) fn matches(&self, request: &Admission<'_>, group: &str, version: &str, resource: &str) -> bool {
         let is = |wanted: &String, found: &str| wanted == "*" || wanted == found;
         let any = |list: &[String], found: &str| list.iter().any(|wanted| is(wanted, found));
         any(&self.operations, word(request.operation))
@@ -141,11 +148,15 @@ impl Rule {
 }
 
 /// The namespace that a request is about; a namespace lies within itself.
-pub(super) fn namespace<'a>(request: &Admission<'a>) -> &'a str {
+pub(in crate::admission) fn namespace<'a>(request: &Admission<'a>) -> &'a str {
     if request.is("", "namespaces") { request.name } else { request.namespace }
 }
 
-fn matches_namespace(selector: &Result<LabelSelector, String>, request: &Admission<'_>, new: Option<&Value>) -> Result<bool, Status> {
+pub(in crate::admission) fn matches_namespace(
+    selector: &Result<LabelSelector, String>,
+    request: &Admission<'_>,
+    new: Option<&Value>,
+) -> Result<bool, Status> {
     if request.namespace.is_empty() && !request.is("", "namespaces") {
         return Ok(true);
     }
@@ -163,7 +174,7 @@ fn matches_namespace(selector: &Result<LabelSelector, String>, request: &Admissi
     Ok(selector.matches(&item.object.meta.labels))
 }
 
-fn matches_object(
+pub(in crate::admission) fn matches_object(
     selector: &Result<LabelSelector, String>,
     request: &Admission<'_>,
     new: Option<&Value>,

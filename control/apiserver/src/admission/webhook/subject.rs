@@ -10,7 +10,7 @@ use crate::admission::{Admission, Operation};
 use crate::{convert, meta};
 
 /// What goes into a review.
-pub(super) struct Subject<'a> {
+pub(in crate::admission) struct Subject<'a> {
     /// None for a delete.
     pub new: Option<Cow<'a, Value>>,
     /// None for a create or a connection.
@@ -22,7 +22,12 @@ pub(super) const STAMPS: [&str; 3] = ["uid", "creationTimestamp", "generation"];
 
 impl<'a> Subject<'a> {
     /// For a webhook that validates: everything is there.
-    pub(super) async fn of(request: &Admission<'_>, place: &Place, new: Option<&'a Value>, old: Option<&'a Value>) -> Result<Self, Status> {
+    pub(in crate::admission) async fn of(
+        request: &Admission<'_>,
+        place: &Place,
+        new: Option<&'a Value>,
+        old: Option<&'a Value>,
+    ) -> Result<Self, Status> {
         let [mut shown, mut before] = [None, None];
         if let Some(doc) = new {
             shown = Some(converted(request, place, Cow::Borrowed(doc)).await?);
@@ -34,7 +39,7 @@ impl<'a> Subject<'a> {
     }
 
     /// For a webhook that mutates.
-    pub(super) async fn unstamped(
+    pub(in crate::admission) async fn unstamped(
         request: &Admission<'_>,
         place: &Place,
         new: Option<&'a Value>,
@@ -59,7 +64,7 @@ async fn converted<'a>(request: &Admission<'_>, place: &Place, doc: Cow<'a, Valu
 }
 
 /// What a hook made, in the version of the request.
-pub(super) async fn back(request: &Admission<'_>, place: &Place, doc: Value) -> Result<Value, Status> {
+pub(in crate::admission) async fn back(request: &Admission<'_>, place: &Place, doc: Value) -> Result<Value, Status> {
     let Some(kind) = &place.converted else { return Ok(doc) };
     let stored = request.core.registry().table().stored_as(kind);
     convert::between(&request.core.cache, kind, &request.kind, &stored, doc).await

@@ -61,14 +61,16 @@ pub(crate) struct Event {
     pub outcome: Option<Outcome>,
     pub request: Option<Document>,
     pub response: Option<Document>,
-    pub annotations: BTreeMap<&'static str, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Event {
     /// Bytes that it holds on to while it waits.
     pub(super) fn weight(&self) -> usize {
         const EMPTY: usize = 1024;
-        EMPTY + [&self.request, &self.response].iter().filter_map(|body| body.as_ref()).map(|body| body.bytes.len()).sum::<usize>()
+        let bodies = [&self.request, &self.response].into_iter().flatten().map(|body| body.bytes.len()).sum::<usize>();
+        let annotations = self.annotations.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        EMPTY + bodies + annotations
     }
 
     /// `audit.k8s.io/v1` `Event`.
@@ -190,7 +192,7 @@ impl Document {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn asked(level: Level) -> Arc<Asked> {
@@ -209,7 +211,7 @@ mod tests {
         })
     }
 
-    fn event(level: Level) -> Event {
+    pub(in crate::http::audit) fn event(level: Level) -> Event {
         let body = r#"{"metadata":{"name":"web","managedFields":[{}]},"spec":{}}"#;
         Event {
             asked: asked(level),
@@ -219,7 +221,7 @@ mod tests {
             outcome: Some(Outcome::Failed(Arc::new(Status::bad_request("no")))),
             request: Some(Document { content_type: "application/json".into(), bytes: body.into() }),
             response: None,
-            annotations: [("authorization.k8s.io/decision", "allow".to_owned())].into(),
+            annotations: [("authorization.k8s.io/decision".to_owned(), "allow".to_owned())].into(),
         }
     }
 

@@ -38,7 +38,7 @@ pub struct LogConfig {
 
 /// The way into the log.
 pub(crate) struct Queue {
-    lines: mpsc::Sender<Event>,
+    lines: mpsc::Sender<Arc<Event>>,
     bytes: Arc<AtomicUsize>,
 }
 
@@ -54,7 +54,7 @@ impl Queue {
     }
 
     /// Err where there is no room.
-    pub(super) fn push(&self, event: Event) -> Result<(), ()> {
+    pub(super) fn push(&self, event: Arc<Event>) -> Result<(), ()> {
         let weight = event.weight();
         if self.bytes.fetch_add(weight, Ordering::Relaxed) + weight > BYTES_MAX || self.lines.try_send(event).is_err() {
             self.bytes.fetch_sub(weight, Ordering::Relaxed);
@@ -68,7 +68,7 @@ struct Writer {
     env: Env,
     /// None while a thread writes.
     file: Option<Rotating>,
-    waiting: mpsc::Receiver<Event>,
+    waiting: mpsc::Receiver<Arc<Event>>,
     bytes: Arc<AtomicUsize>,
     lost: Counter,
 }
@@ -90,10 +90,10 @@ impl Writer {
         self.write(&mut batch).await;
     }
 
-    async fn write(&mut self, batch: &mut Vec<Event>) {
+    async fn write(&mut self, batch: &mut Vec<Arc<Event>>) {
         let Some(mut file) = self.file.take().filter(|_| !batch.is_empty()) else { return };
         let (events, now) = (std::mem::take(batch), self.env.now());
-        let (count, weight) = (events.len() as u64, events.iter().map(Event::weight).sum::<usize>());
+        let (count, weight) = (events.len() as u64, events.iter().map(|event| event.weight()).sum::<usize>());
         // Bodies become JSON there, too: that may take as long as the disk.
         let written = tokio::task::spawn_blocking(move || {
             let outcome = events.iter().try_for_each(|event| file.line(&event.to_value(), now)).and_then(|()| file.flush());

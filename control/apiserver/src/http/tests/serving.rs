@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::http::Options;
-use crate::http::audit::{Audit, LogConfig, Policy};
+use crate::http::audit::{Audit, LogConfig, Mode, Policy, WebhookConfig};
 use crate::http::cors::Cors;
 
 const FLOW: &str = "flowcontrol.apiserver.k8s.io/v1";
@@ -159,6 +159,82 @@ async fn the_log_says_who_asked_what_and_what_came_of_it() {
     assert_eq!((denied.str_at("user.username"), &denied["annotations"]["authorization.k8s.io/decision"]), ("alice", &json!("forbid")));
     assert!(denied.str_at("responseStatus.message").contains("cannot get resource \"nodes\""), "{denied}");
     assert_eq!((denied.get("responseObject"), lines[2].get("user")), (None, Some(&json!({}))));
+}
+
+#[tokio::test]
+async fn the_log_tells_what_admission_says() {
+    let (world, path, _dir) = audited().await;
+    let post = async |path: &str, doc: Value| {
+        let headers = [("content-type", "application/json")];
+        world.ask(Method::POST, path, &headers, doc.to_string()).await.status()
+    };
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/audit": "restricted"});
+    assert_eq!(post("/api/v1/namespaces", json!({"metadata": {"name": "careful", "labels": labels}})).await, 201);
+    assert_eq!(post("/api/v1/namespaces/careful/serviceaccounts", json!({"metadata": {"name": "default"}})).await, 201);
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic";
+    let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["pods"]}]);
+    let spec = json!({"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": "false", "message": "none"}]});
+    assert_eq!(post(&format!("{policies}ies"), json!({"metadata": {"name": "p"}, "spec": spec})).await, 201);
+    let spec = json!({"policyName": "p", "validationActions": ["Audit"]});
+    assert_eq!(post(&format!("{policies}ybindings"), json!({"metadata": {"name": "b"}, "spec": spec})).await, 201);
+    let pod =
+        json!({"metadata": {"name": "x"}, "spec": {"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(post("/api/v1/namespaces/careful/pods", pod.clone()).await, 201);
+    let mut wild = pod;
+    wild.set_at("spec.hostNetwork", true);
+    assert_eq!(post("/api/v1/namespaces/careful/pods", wild).await, 403);
+
+    let lines = lines(&world, &path).await;
+    let of_pods: Vec<&Value> = lines.iter().filter(|line| line.str_at("objectRef.resource") == "pods").collect();
+    let told = |line: &Value, key: &str| line["annotations"][key].as_str().unwrap_or_default().to_owned();
+    for line in &of_pods {
+        assert_eq!(told(line, "pod-security.kubernetes.io/enforce-policy"), "baseline:latest", "{line}");
+        let violations = told(line, "pod-security.kubernetes.io/audit-violations");
+        assert!(violations.starts_with("would violate PodSecurity \"restricted:latest\": "), "{violations}");
+    }
+    let failure = told(of_pods[0], "validation.policy.admission.k8s.io/validation_failure");
+    let failure: Value = serde_json::from_str(&failure).unwrap();
+    assert_eq!((failure[0].str_at("message"), failure[0].str_at("binding"), of_pods.len()), ("none", "b", 2));
+    assert_eq!(told(of_pods[1], "authorization.k8s.io/decision"), "allow");
+}
+
+/// Takes events, or refuses them all.
+struct Program {
+    refuses: std::sync::atomic::AtomicBool,
+    events: std::sync::Mutex<Vec<(String, String)>>,
+}
+
+#[async_trait::async_trait]
+impl crate::http::audit::Sink for Program {
+    async fn post(&self, list: Value) -> Result<(), String> {
+        if self.refuses.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err("no".into());
+        }
+        let stage = |event: &Value| (event.str_at("verb").to_owned(), event.str_at("stage").to_owned());
+        self.events.lock().unwrap().extend(list.items_at("items").iter().map(stage));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_told_of_is_refused_where_the_mode_is_strict() {
+    let program = Arc::new(Program { refuses: false.into(), events: std::sync::Mutex::default() });
+    let sink = Arc::clone(&program);
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
+    let config = WebhookConfig { mode: Mode::BlockingStrict, initial_backoff: Duration::from_millis(1), ..WebhookConfig::default() };
+    let world = World::with_options(Limits::default(), |env| Options {
+        audit: Some(Arc::new(Audit::new(env, Policy::parse(policy).unwrap()).with_webhook(config, sink))),
+        ..Options::default()
+    })
+    .await;
+    program.events.lock().unwrap().clear();
+    assert_eq!(world.get("/api/v1/namespaces/default", &[]).await.0, 200);
+    let stages: Vec<String> = program.events.lock().unwrap().iter().map(|(verb, stage)| format!("{verb} {stage}")).collect();
+    assert_eq!(stages, ["get RequestReceived", "get ResponseComplete"], "they are there when the answer is");
+    program.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+    let (code, _, body) = world.get("/api/v1/namespaces/default", &[]).await;
+    let want = "Internal Server Error: \"/api/v1/namespaces/default\": failed to store audit event\n";
+    assert_eq!((code.as_u16(), std::str::from_utf8(&body).unwrap()), (500, want));
 }
 
 #[tokio::test]

@@ -96,13 +96,51 @@ async fn every_kind_verb_and_patch_passes_the_same_chain_in_the_same_order() {
         whole += usize::from(check(&what("merge patch"), cluster.patch(named(), Patch::Merge, labels.clone()).await, &log, count));
         whole += usize::from(check(&what("json patch"), cluster.patch(named(), Patch::Json, operations).await, &log, count));
         whole += usize::from(check(&what("strategic patch"), cluster.patch(named(), Patch::Strategic, labels).await, &log, count));
+        let config = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"labels": {"applied": "y"}}});
+        whole += usize::from(check(&what("apply"), cluster.apply(named(), "m", true, config).await, &log, count));
+        for sub in kind.subresources.iter().filter(|sub| sub.verbs.contains(&"patch") && is_part(kind, sub)) {
+            let (target, what) = (named().sub(&sub.name), what(&format!("patch of {}", sub.name)));
+            let patch =
+                if sub.name == "scale" { json!({"spec": {"replicas": 2}}) } else { json!({"metadata": {"annotations": {"a": "b"}}}) };
+            check(&what, cluster.patch(target, Patch::Merge, patch).await, &log, count);
+        }
         let background = client::Delete { propagation_policy: Some("Background".into()), ..Default::default() };
         let options = Options { delete: background, ..Options::default() };
         cluster.delete(named(), options).await.unwrap_or_else(|status| panic!("{}: {status}", what("delete")));
         let noted = std::mem::take(&mut *log.lock().unwrap());
         assert_eq!(noted, [phase("heed", count), phase("validate", count)].concat(), "{}", what("delete"));
     }
-    assert!(whole >= 150, "many went through validation as well: {whole}");
+    assert!(whole >= 180, "many went through validation as well: {whole}");
+}
+
+/// A part of the object itself, rather than something that is asked of it.
+fn is_part(kind: &KindRef, sub: &kinds::Subresource) -> bool {
+    sub.name == "status" || (sub.name == "scale" && kind.resource != "replicationcontrollers")
+}
+
+#[tokio::test]
+async fn custom_objects_and_collections_pass_it_too() {
+    let (cluster, log, count) = noted().await;
+    crate::custom::start(&cluster.core);
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let version =
+        json!({"name": "v1", "served": true, "storage": true, "subresources": {"status": {}}, "schema": {"openAPIV3Schema": schema}});
+    let definition = json!({"metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"}, "versions": [version]}});
+    custom::defined(&cluster, definition).await;
+    let widgets = || Target::of("example.com/v1", "widgets", "default");
+    let widget = |name: &str| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}});
+    log.lock().unwrap().clear();
+    assert!(check("create", cluster.create(widgets(), widget("a")).await, &log, count));
+    let labels = json!({"metadata": {"labels": {"x": "y"}}});
+    let status = json!({"status": {"x": "y"}});
+    assert!(check("merge patch", cluster.patch(widgets().named("a"), Patch::Merge, labels).await, &log, count));
+    assert!(check("status", cluster.patch(widgets().named("a").sub("status"), Patch::Merge, status).await, &log, count));
+    assert!(check("apply", cluster.apply(widgets().named("b"), "m", false, widget("b")).await, &log, count));
+    cluster.call(Verb::DeleteCollection, widgets(), Options::default(), Body::None).await.unwrap();
+    let noted = std::mem::take(&mut *log.lock().unwrap());
+    let one = [phase("heed", count), phase("validate", count)].concat();
+    assert_eq!(noted, [one.clone(), one].concat(), "each object of a collection is asked for alone");
 }
 
 /// Puts an object into the store that nobody has judged.
