@@ -80,6 +80,7 @@ impl Facts {
                 }
                 "controller" => {
                     role = format!("system:controller:{}", header[1]);
+                    assert!(!facts.grants.contains_key(&role), "{role} stands there twice");
                     facts.hold(&format!("user:system:serviceaccount:kube-system:{}", header[1]), &role);
                 }
                 "cluster-binding" => {
@@ -297,9 +298,13 @@ async fn bind_all(core: &Arc<Core>, roles: &[&String]) {
 async fn settle(core: &Core, roles: &[&String], facts: &Facts) {
     for role in roles.iter().filter(|role| !facts.of_role(role).is_empty()) {
         let holder = UserInfo::new(format!("holder:{role}"), &[]);
-        while core.authorizer().rules_for(&holder, "").await.rules.len() < facts.of_role(role).len().min(12) {
-            tokio::task::yield_now().await;
-        }
+        let holds = async {
+            while core.authorizer().rules_for(&holder, "").await.rules.len() < facts.of_role(role).len().min(12) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let settled = tokio::time::timeout(std::time::Duration::from_secs(60), holds).await;
+        assert!(settled.is_ok(), "{role} has fewer rules than the facts give it");
     }
 }
 
