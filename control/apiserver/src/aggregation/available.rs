@@ -83,7 +83,7 @@ impl Keeper {
     }
 
     async fn look_after(&self, key: &(String, String)) {
-        let mut ill = ILL_MIN;
+        let (mut ill, mut last) = (ILL_MIN, "");
         loop {
             let Some(remote) = self.aggregation.routes(&self.core).remote(&key.0, &key.1) else { return };
             let Ok(mut changes) = self.changes(&remote).await else { return };
@@ -94,7 +94,9 @@ impl Keeper {
                     tracing::debug!(name = remote.name, %error, "the condition of an APIService could not be written");
                 }
                 let is_well = self.read_documents(&remote, &verdict).await;
-                ill = if is_well { ILL_MIN } else { (ill * 2).min(ILL_MAX) };
+                // What ails it now is another thing: patience begins anew.
+                ill = if is_well || verdict.reason != last { ILL_MIN } else { (ill * 2).min(ILL_MAX) };
+                last = verdict.reason;
                 if !changes.within(&self.core, if is_well { WELL } else { ill }).await {
                     break;
                 }
