@@ -29,6 +29,9 @@ const ROWS: &[Row] = &[
     (&["set", "image", "deploy/web", "hello=corten.local/hello:latest"], &["image updated"]),
     STATUS,
     (&["expose", "deploy", "web", "--port=80", "--target-port=8080", "--name=web"], &["service/web exposed"]),
+];
+
+const EXPOSED: &[Row] = &[
     (
         &[
             "wait",
@@ -49,4 +52,7 @@ const ROWS: &[Row] = &[
 
 pub(crate) fn run(session: &mut Session<'_>) {
     session.rows(ROWS);
+    // Before there is a slice, older kubectls have nothing to wait for.
+    session.until_value(&["get", "endpointslice", "-l", "kubernetes.io/service-name=web", "-o", "name"]);
+    session.rows(EXPOSED);
 }
