@@ -220,18 +220,21 @@ func metadataAndScale(bench *bench) error {
 		return err
 	}
 	deployments := bench.api.AppsV1().Deployments(bench.namespace)
-	scale, err := deployments.GetScale(bench.context, "hello", metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
+	var scale *autoscalingv1.Scale
 	for _, replicas := range []int32{2, 3} {
-		scale.Spec.Replicas = replicas
-		if scale, err = deployments.UpdateScale(bench.context, "hello", scale, metav1.UpdateOptions{}); err != nil {
+		// The controller writes the same object meanwhile.
+		if err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			if scale, err = deployments.GetScale(bench.context, "hello", metav1.GetOptions{}); err != nil {
+				return err
+			}
+			scale.Spec.Replicas = replicas
+			scale, err = deployments.UpdateScale(bench.context, "hello", scale, metav1.UpdateOptions{})
+			return err
+		}); err != nil {
 			return err
 		}
 	}
-	var typed *autoscalingv1.Scale = scale
-	return expect(typed.Spec.Replicas == 3 && strings.Contains(typed.Status.Selector, "app=hello"), "%+v", typed)
+	return expect(scale.Spec.Replicas == 3 && strings.Contains(scale.Status.Selector, "app=hello"), "%+v", scale)
 }
 
 func offersCBOR(bench *bench) error {
