@@ -71,7 +71,9 @@ pub(super) fn patched(live: &Value, printed: &Value, made: &Cel<'_>) -> Result<V
             Ok(made)
         }
         Err(PatchError::Unprocessable(why)) if why.ends_with(": test failed") => Ok(live.clone()),
-        Err(PatchError::Unprocessable(why) | PatchError::Malformed(why) | PatchError::TooLarge(why)) => Err(Stop::Failed(format!("JSON Patch: {why}"))),
+        Err(PatchError::Unprocessable(why) | PatchError::Malformed(why) | PatchError::TooLarge(why)) => {
+            Err(Stop::Failed(format!("JSON Patch: {why}")))
+        }
     }
 }
 
