@@ -47,7 +47,8 @@ impl Keeper {
     async fn run(self) {
         let mut looked_after: HashMap<String, DropGuard> = HashMap::new();
         let target = Target::of(API_VERSION, RESOURCE, "");
-        loop {
+        // Once the server stops, watches end at once: to begin them again and again would hold the stop up.
+        while !self.core.env().shutdown().is_cancelled() {
             let Ok(mut changes) = self.follow(&target, "").await else { return };
             loop {
                 self.look_around(&mut looked_after);
@@ -84,7 +85,7 @@ impl Keeper {
 
     async fn look_after(&self, key: &(String, String)) {
         let (mut ill, mut last) = (ILL_MIN, "");
-        loop {
+        while !self.core.env().shutdown().is_cancelled() {
             let Some(remote) = self.aggregation.routes(&self.core).remote(&key.0, &key.1) else { return };
             let Ok(mut changes) = self.changes(&remote).await else { return };
             loop {
